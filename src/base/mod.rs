@@ -1,0 +1,12 @@
+//! Building blocks that know neither SIP nor I/O.
+
+pub mod bytestr;
+pub mod names;
+pub mod slab;
+pub mod time;
+pub mod wheel;
+
+pub use bytestr::Str;
+pub use slab::{Key, Slab};
+pub use time::Time;
+pub use wheel::{TimerKey, Wheel};

@@ -5,7 +5,7 @@ use super::pv::Pv;
 use crate::base::Str;
 use crate::script::host::{Index, SetError};
 use crate::script::value::Value;
-use crate::sip::uri::{Uri, UriPart};
+use crate::sip::uri::Uri;
 
 /// Assigns `pv`. `_replace` is `:=`, which means the same as `=` for all of these.
 pub fn set(
@@ -77,6 +77,17 @@ pub fn set(
     }
 }
 
+/// The parts of a URI that scripts change on their own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UriPart {
+    /// The user part.
+    User,
+    /// The host.
+    Host,
+    /// The port.
+    Port,
+}
+
 fn text(value: &Value) -> Result<Str, SetError> {
     value.to_text().ok_or(SetError::BadValue("NULL is not possible here"))
 }
@@ -128,7 +139,11 @@ pub fn with_part(uri: &[u8], part: UriPart, value: &Value) -> Result<Str, SetErr
         return Err(SetError::BadValue("a port is a number from 1 to 65535"));
     }
     let new = value.to_text();
-    let out = parsed.with(part, new.as_deref());
+    let out = match part {
+        UriPart::User => parsed.with_user(new.as_deref()),
+        UriPart::Host => parsed.with_host(new.as_deref().unwrap_or_default()),
+        UriPart::Port => parsed.with_port(value.to_int().and_then(|p| u16::try_from(p).ok())),
+    };
     valid_uri(&out)?;
     Ok(Str::from(out))
 }

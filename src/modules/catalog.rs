@@ -1,8 +1,8 @@
 //! Which modules each dialect offers.
 
 use super::host::SipHost;
-use super::{avpops, cfgutils, core, exec, maxfwd, rest_client, rr, signaling, sipmsgops, sl, sqlops, textops, tm};
 use super::tolerated;
+use super::{avpops, cfgutils, core, exec, maxfwd, rest_client, rr, signaling, sipmsgops, sl, sqlops, textops, tm};
 use crate::script::ast::Dialect;
 use crate::script::registry::Catalog;
 

@@ -77,9 +77,9 @@ pub struct Env {
 /// Typed core and module parameters.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Whole `Server:` header line without line end; `None` = not added.
+    /// Value of the Server header of replies made here; `None` = not added.
     pub server_header: Option<Str>,
-    /// Whole `User-Agent:` header line without line end.
+    /// Value of the User-Agent header of requests made here; `None` = not added.
     pub user_agent_header: Option<Str>,
     /// `log_level` (OpenSIPS scale).
     pub log_level: i32,
@@ -131,8 +131,8 @@ impl Default for Settings {
     fn default() -> Self {
         let product = format!("reprise/{}", env!("CARGO_PKG_VERSION"));
         Settings {
-            server_header: Some(Str::from(format!("Server: {product}"))),
-            user_agent_header: Some(Str::from(format!("User-Agent: {product}"))),
+            server_header: Some(Str::from(product.as_str())),
+            user_agent_header: Some(Str::from(product.as_str())),
             log_level: 2,
             xlog_level: 2,
             xlog_print_level: 2,

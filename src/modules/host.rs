@@ -257,14 +257,7 @@ impl Host for SipHost {
         super::pv_get::get(self, pv, sub, index, now)
     }
 
-    fn set(
-        &mut self,
-        pv: Pv,
-        sub: Option<&Value>,
-        index: Index,
-        replace: bool,
-        value: Value,
-    ) -> Result<(), SetError> {
+    fn set(&mut self, pv: Pv, sub: Option<&Value>, index: Index, replace: bool, value: Value) -> Result<(), SetError> {
         super::pv_set::set(self, pv, sub, index, replace, value)
     }
 

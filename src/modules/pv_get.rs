@@ -11,15 +11,13 @@ use crate::script::value::Value;
 use crate::sip::header::HeaderId;
 use crate::sip::message::Message;
 use crate::sip::nameaddr::NameAddr;
-use crate::sip::uri::Uri;
+use crate::sip::uri::{Scheme, Uri};
 
 /// Reads `pv`. Never waits.
 pub fn get(h: &mut SipHost, pv: Pv, sub: Option<&Value>, index: Index, now: Time) -> Value {
     match pv {
         Pv::Ru => ruri(h).map_or(Value::Null, Value::text),
-        Pv::RUser | Pv::RDomain | Pv::RPort | Pv::RProto => {
-            ruri(h).map_or(Value::Null, |u| uri_part(u, part_of(pv)))
-        }
+        Pv::RUser | Pv::RDomain | Pv::RPort | Pv::RProto => ruri(h).map_or(Value::Null, |u| uri_part(u, part_of(pv))),
         Pv::OUri => request(h).map_or(Value::Null, |m| Value::text(m.request_uri())),
         Pv::OUser | Pv::ODomain | Pv::OPort | Pv::OProto => {
             request(h).map_or(Value::Null, |m| uri_part(m.request_uri(), part_of(pv)))
@@ -40,19 +38,16 @@ pub fn get(h: &mut SipHost, pv: Pv, sub: Option<&Value>, index: Index, now: Time
         Pv::CallId => Value::text(h.msg.call_id()),
         Pv::CSeqNumber => Value::Int(i64::from(h.msg.cseq().number)),
         Pv::ContentLength => match h.msg.header(HeaderId::ContentLength) {
-            Some(x) => std::str::from_utf8(x.value)
-                .ok()
-                .and_then(|t| t.trim().parse().ok())
-                .map_or(Value::Null, Value::Int),
+            Some(x) => {
+                std::str::from_utf8(x.value).ok().and_then(|t| t.trim().parse().ok()).map_or(Value::Null, Value::Int)
+            }
             None => Value::Null,
         },
         Pv::ContentType => header_value(h, HeaderId::ContentType),
         Pv::Contact => contact(h, index),
         Pv::ContactField => contact_field(h, sub, index),
         Pv::Method => Value::text(h.msg.method_bytes()),
-        Pv::Status if h.msg.is_reply() => {
-            Value::Both(i64::from(h.msg.status()), Str::from(h.msg.status().to_string()))
-        }
+        Pv::Status if h.msg.is_reply() => Value::Both(i64::from(h.msg.status()), Str::from(h.msg.status().to_string())),
         Pv::Reason if h.msg.is_reply() => Value::text(h.msg.reason()),
         Pv::Status | Pv::Reason => Value::Null,
         Pv::Body => {
@@ -70,9 +65,7 @@ pub fn get(h: &mut SipHost, pv: Pv, sub: Option<&Value>, index: Index, now: Time
         Pv::MsgType => Value::from(if h.msg.is_request() { "request" } else { "reply" }),
         Pv::Branch | Pv::BranchUri => branch(h, index).map_or(Value::Null, |b| Value::Str(b.uri.clone())),
         Pv::BranchDuri => branch(h, index).map_or(Value::Null, |b| Value::opt(b.du.clone())),
-        Pv::BranchQ => {
-            branch(h, index).and_then(|b| b.q).map_or(Value::Null, |q| Value::Int(i64::from(q)))
-        }
+        Pv::BranchQ => branch(h, index).and_then(|b| b.q).map_or(Value::Null, |q| Value::Int(i64::from(q))),
         Pv::BranchLast => match h.branches.len() {
             0 => Value::Null,
             n => Value::Int(n as i64 - 1),
@@ -93,7 +86,7 @@ pub fn get(h: &mut SipHost, pv: Pv, sub: Option<&Value>, index: Index, now: Time
         Pv::PpiUser => named_uri(h, b"P-Preferred-Identity", Part::User),
         Pv::PpiDomain => named_uri(h, b"P-Preferred-Identity", Part::Host),
         Pv::PpiName => match first_named(h, b"P-Preferred-Identity").and_then(|v| NameAddr::parse(v).ok()) {
-            Some(n) => Value::opt(n.display().map(Str::from)),
+            Some(n) => name(n.display),
             None => Value::Null,
         },
         Pv::RpidUri => named_uri(h, b"Remote-Party-ID", Part::Whole),
@@ -137,8 +130,9 @@ pub fn get(h: &mut SipHost, pv: Pv, sub: Option<&Value>, index: Index, now: Time
             None => Value::Null,
         },
         Pv::TimePart => match sub.and_then(Value::to_text) {
-            Some(f) => time_text::part(&f.to_lossy(), time_text::wall_micros() / 1_000_000)
-                .map_or(Value::Null, Value::Int),
+            Some(f) => {
+                time_text::part(&f.to_lossy(), time_text::wall_micros() / 1_000_000).map_or(Value::Null, Value::Int)
+            }
             None => Value::Null,
         },
         Pv::Env => match sub.and_then(Value::to_text) {
@@ -166,6 +160,11 @@ pub fn get(h: &mut SipHost, pv: Pv, sub: Option<&Value>, index: Index, now: Time
         Pv::ExecStatus => h.exec_status.map_or(Value::Null, |s| Value::Int(i64::from(s))),
         Pv::SdpLine => sdp_line(h, sub, index),
     }
+}
+
+/// A display name as written, or NULL.
+fn name(text: &[u8]) -> Value {
+    if text.is_empty() { Value::Null } else { Value::text(text) }
 }
 
 /// A number with its text form, as most numeric variables have.
@@ -215,10 +214,10 @@ fn uri_part(text: &[u8], part: Part) -> Value {
         Part::User => Value::opt(uri.user.map(Str::from)),
         Part::Host => Value::text(uri.host),
         // The default port is shown where none is written (observed on the peer).
-        Part::Port => number(uri.port.unwrap_or(if uri.scheme.is_secure() { 5061 } else { 5060 })),
+        Part::Port => number(uri.port_or_default()),
         Part::Proto => Value::text(uri.transport().map_or_else(
-            || Str::from(if uri.scheme.is_secure() { "tls" } else { "udp" }),
-            |t| Str::from(t.to_ascii_lowercase()),
+            || Str::from(if uri.scheme == Scheme::Sips { "tls" } else { "udp" }),
+            |t| Str::from(t.as_param()),
         )),
     }
 }
@@ -227,10 +226,10 @@ fn name_addr(value: Option<&[u8]>, pv: Pv) -> Value {
     let Some(value) = value else { return Value::Null };
     let Ok(n) = NameAddr::parse(value) else { return Value::Null };
     match pv {
-        Pv::FUri | Pv::TUri => Value::text(n.uri()),
-        Pv::FUser | Pv::TUser => uri_part(n.uri(), Part::User),
-        Pv::FDomain | Pv::TDomain => uri_part(n.uri(), Part::Host),
-        Pv::FName | Pv::TName => Value::opt(n.display().map(Str::from)),
+        Pv::FUri | Pv::TUri => Value::text(n.uri),
+        Pv::FUser | Pv::TUser => uri_part(n.uri, Part::User),
+        Pv::FDomain | Pv::TDomain => uri_part(n.uri, Part::Host),
+        Pv::FName | Pv::TName => name(n.display),
         _ => Value::opt(n.tag().map(Str::from)),
     }
 }
@@ -245,14 +244,14 @@ fn first_named<'a>(h: &'a SipHost, name: &[u8]) -> Option<&'a [u8]> {
 
 fn named_uri(h: &SipHost, name: &[u8], part: Part) -> Value {
     match first_named(h, name).and_then(|v| NameAddr::parse(v).ok()) {
-        Some(n) => uri_part(n.uri(), part),
+        Some(n) => uri_part(n.uri, part),
         None => Value::Null,
     }
 }
 
 fn named_param(h: &SipHost, name: &[u8], param: &[u8]) -> Value {
     match first_named(h, name).and_then(|v| NameAddr::parse(v).ok()) {
-        Some(n) => Value::opt(n.param(param).map(|p| Str::from(p.text()))),
+        Some(n) => Value::opt(n.param(param).map(Str::from)),
         None => Value::Null,
     }
 }
@@ -304,10 +303,10 @@ fn contact_field(h: &SipHost, sub: Option<&Value>, index: Index) -> Value {
     let Some(n) = at(&list, i).and_then(|v| NameAddr::parse(v).ok()) else { return Value::Null };
     let field = sub.and_then(Value::to_text).unwrap_or_default();
     match &field[..] {
-        b"name" => Value::opt(n.display().map(Str::from)),
-        b"uri" => Value::text(n.uri()),
-        b"params" => Value::text(n.params().text()),
-        name => Value::opt(n.param(name).map(|p| Str::from(p.text()))),
+        b"name" => name(n.display),
+        b"uri" => Value::text(n.uri),
+        b"params" => Value::text(n.params.text()),
+        name => Value::opt(n.param(name).map(Str::from)),
     }
 }
 
@@ -341,7 +340,8 @@ fn credential(h: &SipHost, name: &[u8]) -> Option<Str> {
     crate::sip::list::split_list(rest).find_map(|part| {
         let eq = part.iter().position(|b| *b == b'=')?;
         let (n, v) = (part[..eq].trim_ascii(), part[eq + 1..].trim_ascii());
-        n.eq_ignore_ascii_case(name).then(|| Str::from(v.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).unwrap_or(v)))
+        n.eq_ignore_ascii_case(name)
+            .then(|| Str::from(v.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).unwrap_or(v)))
     })
 }
 

@@ -7,9 +7,7 @@ use super::time_text::wall_micros;
 use crate::base::Str;
 use crate::ops;
 use crate::script::ast::Dialect;
-use crate::script::registry::{
-    Call, FnSpec, Kind, ModParamKind, ModParamSpec, ModuleSpec, Param, RouteSet, Step,
-};
+use crate::script::registry::{Call, FnSpec, Kind, ModParamKind, ModParamSpec, ModuleSpec, Param, RouteSet, Step};
 use crate::script::value::Value;
 use std::time::Duration;
 
@@ -40,7 +38,12 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         },
         ModParamSpec { name: "varset", kind: ModParamKind::Str, ignored: false, doc: "`name=s:text` or `name=i:5`" },
         ModParamSpec { name: "shvset", kind: ModParamKind::Str, ignored: true, doc: "initial shared variables" },
-        ModParamSpec { name: "lock_pool_size", kind: ModParamKind::Int, ignored: true, doc: "each key has its own lock" },
+        ModParamSpec {
+            name: "lock_pool_size",
+            kind: ModParamKind::Int,
+            ignored: true,
+            doc: "each key has its own lock",
+        },
         ModParamSpec { name: "shv_hash_size", kind: ModParamKind::Int, ignored: true, doc: "not needed" },
         ModParamSpec { name: "hash_file", kind: ModParamKind::Str, ignored: true, doc: "not needed" },
     ],
@@ -185,11 +188,7 @@ const RELEASE_STATIC_LOCK: FnSpec<SipHost> = FnSpec { opensips: Some("release_st
 const GET_ACCURATE_TIME: FnSpec<SipHost> = FnSpec {
     opensips: Some("get_accurate_time"),
     kamailio: None,
-    params: &[
-        Param::req("seconds", Kind::Out),
-        Param::req("microseconds", Kind::Out),
-        Param::opt("text", Kind::Out),
-    ],
+    params: &[Param::req("seconds", Kind::Out), Param::req("microseconds", Kind::Out), Param::opt("text", Kind::Out)],
     variadic: false,
     routes: ROUTES,
     waits: false,

@@ -119,8 +119,15 @@ fn encode(t: &Target) -> Vec<u8> {
     let socket = t.socket.map(|s| s.to_string()).unwrap_or_default();
     let q = t.q.map(|q| q.to_string()).unwrap_or_default();
     let flags = t.flags.iter().map(Str::as_bytes).collect::<Vec<_>>().join(&b","[..]);
-    [&t.uri[..], t.du.as_deref().unwrap_or_default(), t.path.as_deref().unwrap_or_default(), q.as_bytes(), &flags, socket.as_bytes()]
-        .join(&b"\n"[..])
+    [
+        &t.uri[..],
+        t.du.as_deref().unwrap_or_default(),
+        t.path.as_deref().unwrap_or_default(),
+        q.as_bytes(),
+        &flags,
+        socket.as_bytes(),
+    ]
+    .join(&b"\n"[..])
 }
 
 fn decode(text: &[u8]) -> Option<Target> {
@@ -169,12 +176,7 @@ fn serialize(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
 }
 
 fn next(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
-    let waiting: Vec<Target> = call
-        .vm()
-        .avp(SERIAL_AVP)
-        .iter()
-        .filter_map(|v| decode(&v.to_text()?))
-        .collect();
+    let waiting: Vec<Target> = call.vm().avp(SERIAL_AVP).iter().filter_map(|v| decode(&v.to_text()?)).collect();
     let Some(first) = waiting.first() else { return Step::Done(-1) };
     let group = waiting.iter().take_while(|t| t.q == first.q).count();
     call.vm().clear_avp(SERIAL_AVP);

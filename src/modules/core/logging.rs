@@ -51,8 +51,7 @@ pub const LOG: FnSpec<SipHost> = FnSpec {
     doc: "Writes a text without variables, optionally at a numeric level; default 4 (debug).",
     example: r#"log(1, "reached\n");"#,
     run: |call| {
-        let (level, text) =
-            if call.given(1) { (call.int(0).unwrap_or(4), call.text(1)) } else { (4, call.text(0)) };
+        let (level, text) = if call.given(1) { (call.int(0).unwrap_or(4), call.text(1)) } else { (4, call.text(0)) };
         line(call, level.clamp(-3, 4) as i32, &text.unwrap_or_default());
         Step::Done(1)
     },
@@ -117,11 +116,7 @@ pub const ERROR: FnSpec<SipHost> = FnSpec {
 pub const SCRIPT_TRACE: FnSpec<SipHost> = FnSpec {
     opensips: Some("script_trace"),
     kamailio: None,
-    params: &[
-        Param::opt("level", Kind::Int),
-        Param::opt("format", Kind::Raw),
-        Param::opt("info", Kind::Raw),
-    ],
+    params: &[Param::opt("level", Kind::Int), Param::opt("format", Kind::Raw), Param::opt("info", Kind::Raw)],
     doc: "Accepted; what a script does is seen with `reprise ctl waits` and the printed program.",
     example: "script_trace();",
     run: |_call| Step::Done(1),

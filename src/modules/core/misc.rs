@@ -112,7 +112,9 @@ pub const SET_ADVERTISED_ADDRESS: FnSpec<SipHost> = FnSpec {
     returns: &[(1, "set"), (-1, "not a host")],
     example: r#"set_advertised_address("sip.example.com");"#,
     run: |call| {
-        let host = call.text(0).filter(|h| !h.is_empty() && h.iter().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(b)));
+        let host = call
+            .text(0)
+            .filter(|h| !h.is_empty() && h.iter().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(b)));
         let ok = host.is_some();
         call.host.advertised.0 = host;
         done(ok)
@@ -188,7 +190,11 @@ pub const RAISE_EVENT: FnSpec<SipHost> = FnSpec {
                 names.iter().zip(&values).filter_map(|(n, v)| Some((n.to_text()?, v.to_text()?))).collect()
             }
             // One AVP only: values by position.
-            0 => names.iter().enumerate().filter_map(|(i, v)| Some((Str::from((i + 1).to_string()), v.to_text()?))).collect(),
+            0 => names
+                .iter()
+                .enumerate()
+                .filter_map(|(i, v)| Some((Str::from((i + 1).to_string()), v.to_text()?)))
+                .collect(),
             _ => return Step::Done(-1),
         };
         Step::Wait(Request::RaiseEvent { name, params })

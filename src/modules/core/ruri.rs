@@ -39,8 +39,7 @@ pub const SETURI: FnSpec<SipHost> = FnSpec {
 };
 
 /// `rewriteuri`
-pub const REWRITEURI: FnSpec<SipHost> =
-    FnSpec { opensips: Some("rewriteuri"), kamailio: Some("rewriteuri"), ..SETURI };
+pub const REWRITEURI: FnSpec<SipHost> = FnSpec { opensips: Some("rewriteuri"), kamailio: Some("rewriteuri"), ..SETURI };
 
 /// `setuser`
 pub const SETUSER: FnSpec<SipHost> = FnSpec {

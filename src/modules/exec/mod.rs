@@ -135,9 +135,7 @@ fn message_env(host: &SipHost) -> Vec<(Str, Str)> {
     ];
     for header in host.msg.headers().take(100) {
         let mut name = b"SIP_HF_".to_vec();
-        name.extend(
-            header.id.name_or(header.name).iter().filter(|b| b.is_ascii_alphanumeric()).map(u8::to_ascii_uppercase),
-        );
+        name.extend(header.name.iter().filter(|b| b.is_ascii_alphanumeric()).map(u8::to_ascii_uppercase));
         out.push((Str::from(name), Str::from(header.value)));
     }
     out

@@ -5,9 +5,7 @@ use super::request::{Outcome, Request};
 use crate::base::Str;
 use crate::ops::{self, HttpMethod, Phase, Why};
 use crate::script::ast::Dialect;
-use crate::script::registry::{
-    Call, FnSpec, Kind, ModParamKind, ModParamSpec, ModuleSpec, Param, RouteSet, Step,
-};
+use crate::script::registry::{Call, FnSpec, Kind, ModParamKind, ModParamSpec, ModuleSpec, Param, RouteSet, Step};
 use crate::script::value::Value;
 
 const fn int(name: &'static str, ignored: bool, doc: &'static str) -> ModParamSpec {
@@ -136,7 +134,10 @@ const REST_APPEND_HF: FnSpec<SipHost> = FnSpec {
     run: |call| {
         let line = call.text(0).unwrap_or_default();
         let line = line.trim_ascii();
-        if !line.contains(&b':') || line.iter().any(|b| matches!(b, b'\r' | b'\n')) || call.host.http_headers.len() >= 64 {
+        if !line.contains(&b':')
+            || line.iter().any(|b| matches!(b, b'\r' | b'\n'))
+            || call.host.http_headers.len() >= 64
+        {
             return Step::Done(-1);
         }
         call.host.http_headers.push(Str::from(line));

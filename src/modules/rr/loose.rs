@@ -17,7 +17,10 @@ pub const LOOSE_ROUTE: FnSpec<SipHost> = FnSpec {
     routes: RouteSet::letters("R"),
     waits: false,
     doc: "Follows the Route headers: removes our own, sets the next hop, and undoes what a strict router did.",
-    returns: &[(1, "the request follows a Route set"), (-1, "no Route, or only our own preloaded one, which is removed")],
+    returns: &[
+        (1, "the request follows a Route set"),
+        (-1, "no Route, or only our own preloaded one, which is removed"),
+    ],
     example: "if (has_totag() && loose_route()) route(relay);",
     run: |call| Step::Done(if follow(call.host) { 1 } else { -1 }),
     finish: None,
@@ -52,9 +55,12 @@ pub const IS_DIRECTION: FnSpec<SipHost> = FnSpec {
     example: r#"if (is_direction("upstream")) xlog("from the callee\n");"#,
     run: |call| {
         let wanted = call.text(0).unwrap_or_default();
-        let ftag = call.host.rr.own_params.as_ref().and_then(|p| {
-            p.split(|b| *b == b';').find_map(|part| part.strip_prefix(b"ftag=").map(<[u8]>::to_vec))
-        });
+        let ftag = call
+            .host
+            .rr
+            .own_params
+            .as_ref()
+            .and_then(|p| p.split(|b| *b == b';').find_map(|part| part.strip_prefix(b"ftag=").map(<[u8]>::to_vec)));
         let downstream = match (ftag, call.host.msg.from_tag()) {
             (Some(a), Some(b)) => a == b,
             _ => true,

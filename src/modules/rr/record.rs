@@ -95,7 +95,9 @@ fn params(call: &Call<'_, SipHost>, i: usize) -> Result<Option<Str>, ()> {
 pub fn record_route_lines(host: &SipHost, received: &Listen, sent: &Listen) -> Vec<u8> {
     let settings = &host.env().settings;
     let mut tail = Vec::new();
-    if settings.rr_append_fromtag && let Some(tag) = host.msg.from_tag().filter(|t| !t.is_empty()) {
+    if settings.rr_append_fromtag
+        && let Some(tag) = host.msg.from_tag().filter(|t| !t.is_empty())
+    {
         tail.extend_from_slice(b";ftag=");
         tail.extend_from_slice(tag);
     }

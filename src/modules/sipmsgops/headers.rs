@@ -176,7 +176,11 @@ pub const CHANGE_REPLY_STATUS: FnSpec<SipHost> = FnSpec {
         let (Some(code), Some(reason)) = (call.int(0), call.text(1)) else { return Step::Done(-1) };
         let old = i64::from(call.host.msg.status());
         let clean = !reason.iter().any(|b| matches!(b, b'\r' | b'\n'));
-        if !(100..=699).contains(&code) || (old / 100 != code / 100 && (old < 300 || code < 300)) || old / 100 == 2 || !clean {
+        if !(100..=699).contains(&code)
+            || (old / 100 != code / 100 && (old < 300 || code < 300))
+            || old / 100 == 2
+            || !clean
+        {
             return Step::Done(-1);
         }
         let h = &mut *call.host;
@@ -205,9 +209,10 @@ pub fn checked(text: Str) -> Option<Str> {
     for (i, line) in body.split(|b| *b == b'\n').enumerate() {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let folded = i > 0 && matches!(line.first(), Some(b' ' | b'\t'));
-        let named = line.iter().position(|b| *b == b':').is_some_and(|at| {
-            at > 0 && line[..at].iter().all(|b| b.is_ascii_graphic() || *b == b' ')
-        });
+        let named = line
+            .iter()
+            .position(|b| *b == b':')
+            .is_some_and(|at| at > 0 && line[..at].iter().all(|b| b.is_ascii_graphic() || *b == b' '));
         if !(folded || named) {
             return None;
         }

@@ -123,17 +123,18 @@ pub const IS_URI_USER_E164: FnSpec<SipHost> = FnSpec {
 };
 
 /// `is_privacy`
-pub const IS_PRIVACY: FnSpec<SipHost> = FnSpec {
-    opensips: Some("is_privacy"),
-    kamailio: Some("is_privacy"),
-    params: &[Param::req("value", Kind::Str)],
-    doc: "Whether the Privacy header (RFC 3323) holds this value.",
-    example: r#"if (is_privacy("id")) remove_hf("P-Asserted-Identity");"#,
-    run: |call| {
-        let wanted = call.text(0).unwrap_or_default();
-        verdict(call.host.msg.headers_of(HeaderId::Privacy).any(|h| {
-            h.value.split(|b| *b == b';' || *b == b',').any(|v| v.trim_ascii().eq_ignore_ascii_case(&wanted))
-        }))
-    },
-    ..IS_METHOD
-};
+pub const IS_PRIVACY: FnSpec<SipHost> =
+    FnSpec {
+        opensips: Some("is_privacy"),
+        kamailio: Some("is_privacy"),
+        params: &[Param::req("value", Kind::Str)],
+        doc: "Whether the Privacy header (RFC 3323) holds this value.",
+        example: r#"if (is_privacy("id")) remove_hf("P-Asserted-Identity");"#,
+        run: |call| {
+            let wanted = call.text(0).unwrap_or_default();
+            verdict(call.host.msg.headers_of(HeaderId::Privacy).any(|h| {
+                h.value.split(|b| *b == b';' || *b == b',').any(|v| v.trim_ascii().eq_ignore_ascii_case(&wanted))
+            }))
+        },
+        ..IS_METHOD
+    };

@@ -52,8 +52,7 @@ const SL_REPLY_ERROR: FnSpec<SipHost> = FnSpec {
     returns: &[(1, "sent"), (-1, "not sent")],
     example: "if (!t_relay()) sl_reply_error();",
     run: |call| {
-        let (code, text) =
-            call.host.last_error.clone().unwrap_or((500, Str::from("Server error occurred")));
+        let (code, text) = call.host.last_error.clone().unwrap_or((500, Str::from("Server error occurred")));
         let mut reason = text.to_vec();
         reason.extend_from_slice(b" (1/SL)");
         Step::Wait(Request::Stateless(ReplyRequest { code, reason: Str::from(reason), body: None }))

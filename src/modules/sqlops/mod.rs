@@ -5,9 +5,7 @@ use super::request::{Outcome, Request};
 use crate::base::Str;
 use crate::ops::{self, SqlValue};
 use crate::script::ast::Dialect;
-use crate::script::registry::{
-    Arg, Call, FnSpec, Kind, ModParamKind, ModParamSpec, ModuleSpec, Param, RouteSet, Step,
-};
+use crate::script::registry::{Arg, Call, FnSpec, Kind, ModParamKind, ModParamSpec, ModuleSpec, Param, RouteSet, Step};
 use crate::script::value::Value;
 
 /// The module.
@@ -22,11 +20,26 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
 
 /// Parameters of sqlops and avpops.
 pub const PARAMS: &[ModParamSpec] = &[
-    ModParamSpec { name: "db_url", kind: ModParamKind::Str, ignored: false, doc: "`[number ]url`; may be given several times" },
-    ModParamSpec { name: "bigint_to_str", kind: ModParamKind::Int, ignored: false, doc: "1: BIGINT columns arrive as text" },
+    ModParamSpec {
+        name: "db_url",
+        kind: ModParamKind::Str,
+        ignored: false,
+        doc: "`[number ]url`; may be given several times",
+    },
+    ModParamSpec {
+        name: "bigint_to_str",
+        kind: ModParamKind::Int,
+        ignored: false,
+        doc: "1: BIGINT columns arrive as text",
+    },
     ModParamSpec { name: "usr_table", kind: ModParamKind::Str, ignored: false, doc: "default usr_preferences" },
     ModParamSpec { name: "avp_table", kind: ModParamKind::Str, ignored: false, doc: "2.2's name of usr_table" },
-    ModParamSpec { name: "use_domain", kind: ModParamKind::Int, ignored: false, doc: "match the domain too; default 1" },
+    ModParamSpec {
+        name: "use_domain",
+        kind: ModParamKind::Int,
+        ignored: false,
+        doc: "match the domain too; default 1",
+    },
     ModParamSpec { name: "uuid_column", kind: ModParamKind::Str, ignored: false, doc: "default uuid" },
     ModParamSpec { name: "username_column", kind: ModParamKind::Str, ignored: false, doc: "default username" },
     ModParamSpec { name: "domain_column", kind: ModParamKind::Str, ignored: false, doc: "default domain" },

@@ -19,7 +19,12 @@ pub const T_NEWTRAN: FnSpec<SipHost> = FnSpec {
     routes: RouteSet::letters("R"),
     waits: false,
     doc: "Makes the transaction; an INVITE gets its 100. A retransmission ends the script.",
-    returns: &[(1, "made"), (-1, "error"), (-10, "there is one already"), (0, "retransmission, or an ACK that was absorbed")],
+    returns: &[
+        (1, "made"),
+        (-1, "error"),
+        (-10, "there is one already"),
+        (0, "retransmission, or an ACK that was absorbed"),
+    ],
     example: "if (!t_newtran()) sl_reply_error();",
     run: |_call| Step::Wait(Request::NewTransaction),
     finish: Some(code),

@@ -102,6 +102,11 @@ impl Reprise {
 
     /// As [`Reprise::try_start`], with additional environment variables.
     pub fn try_start_with(config: &str, args: &[&str], env: &[(&str, &str)]) -> Result<Reprise, Finished> {
+        Reprise::launch(Path::new(BINARY), config, args, env)
+    }
+
+    /// Starts any program that takes the server's arguments and reports READY.
+    pub fn launch(program: &Path, config: &str, args: &[&str], env: &[(&str, &str)]) -> Result<Reprise, Finished> {
         let busy = Busy::enter();
         let dir = process::directory("server");
         let path = dir.path().join("reprise.cfg");
@@ -110,7 +115,7 @@ impl Reprise {
         let notify_path = dir.path().join("notify.sock");
         let notify = UnixDatagram::bind(&notify_path).expect("notify socket");
 
-        let mut command = process::command(BINARY);
+        let mut command = process::command(program);
         command
             .arg("-f")
             .arg(&path)
@@ -317,6 +322,7 @@ impl Reprise {
 impl Drop for Reprise {
     fn drop(&mut self) {
         let all = self.tree();
+        let own = process::executable(self.pid);
         process::end(&mut self.child);
         // What main leaves behind ends by itself; what does not is ended here, so that no test
         // disturbs the next one.
@@ -325,7 +331,7 @@ impl Drop for Reprise {
             while process::alive(pid) && Instant::now() < end {
                 std::thread::sleep(Duration::from_millis(2));
             }
-            if process::alive(pid) && process::executable(pid).is_some_and(|p| p == Path::new(BINARY)) {
+            if process::alive(pid) && own.is_some() && process::executable(pid) == own {
                 process::signal(pid, Signal::SIGKILL);
             }
         }

@@ -69,10 +69,7 @@ impl BranchId {
         Some(BranchId {
             worker: u16::from_be_bytes([w0, w1]),
             incarnation: u32::from_be_bytes([i0, i1, i2, i3]),
-            tx: Key {
-                index: u32::from_be_bytes([x0, x1, x2, x3]),
-                generation: u32::from_be_bytes([0, g0, g1, g2]),
-            },
+            tx: Key { index: u32::from_be_bytes([x0, x1, x2, x3]), generation: u32::from_be_bytes([0, g0, g1, g2]) },
             branch: u16::from_be_bytes([b0, b1]),
             seal,
         })

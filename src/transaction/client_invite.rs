@@ -61,7 +61,7 @@ pub type Actions = SmallVec<[Action; 2]>;
 impl ClientInvite {
     /// Sends the request.
     pub fn start(now: Time, t: &Timing, request: Message, out: &mut Actions) -> Self {
-        out.push(Action::Send(bytes_of(&request)));
+        out.push(Action::Send(request.bytes_str().clone()));
         ClientInvite::Calling(Calling {
             request,
             resend: Resend::start(now, t.t1, t.reliable),
@@ -136,7 +136,7 @@ impl Calling {
             }
             Input::Timer => {
                 if let Some(r) = self.resend.filter(|r| r.at <= now) {
-                    out.push(Action::Resend(bytes_of(&self.request)));
+                    out.push(Action::Resend(self.request.bytes_str().clone()));
                     self.resend = Some(r.next(now, Duration::MAX)); // timer A doubles without a cap
                 }
             }

@@ -34,6 +34,8 @@ pub(super) struct Tx<U, D, P> {
     pub chosen: bool,
     /// Ends without an answer.
     pub discarded: bool,
+    /// Its end is queued.
+    pub ending: bool,
     /// First final status sent upstream (own requests: reached).
     pub final_sent: Option<u16>,
     /// While above zero, no final reply is chosen.
@@ -132,8 +134,18 @@ pub(super) enum Outcome {
 #[derive(Clone)]
 pub(super) struct Failure {
     pub status: u16,
+    /// As received.
     pub reply: Option<Message>,
+    /// As it goes upstream.
+    pub bytes: Option<Str>,
     pub timeout: bool,
+}
+
+impl Failure {
+    /// One that no reply stands for.
+    pub(super) fn local(status: u16) -> Failure {
+        Failure { status, reply: None, bytes: None, timeout: false }
+    }
 }
 
 impl<U, D, P> Tx<U, D, P> {
@@ -150,6 +162,7 @@ impl<U, D, P> Tx<U, D, P> {
             blocked: false,
             chosen: false,
             discarded: false,
+            ending: false,
             final_sent: None,
             holds: 0,
             kept: 0,

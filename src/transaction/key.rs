@@ -38,7 +38,7 @@ impl Keys {
     }
 
     /// The key of the transaction that `request` belongs to or starts. An ACK belongs to its
-    /// INVITE. `None` without a Via, or for an RFC 2543 client without a Call-ID or CSeq.
+    /// INVITE. `None` without a Via, or for an RFC 2543 client without a Call-ID.
     pub fn request(&self, request: &Message) -> Option<Matcher> {
         let invite = matches!(request.method(), Method::Invite | Method::Ack);
         self.matcher(request, invite)
@@ -51,29 +51,29 @@ impl Keys {
 
     fn matcher(&self, m: &Message, invite: bool) -> Option<Matcher> {
         let via = m.top_via()?;
-        let branch = via.branch().unwrap_or_default();
         let method: &[u8] = if invite { b"INVITE" } else { m.method_bytes() };
         let mut h = Pair::new(&self.secret);
         // §7.3.1: tokens and host names compare without case.
-        if branch.len() > MAGIC_COOKIE.len() && is_rfc3261(branch) {
+        if let Some(branch) = via.magic_branch() {
             h.part(b"3261");
             h.folded(branch);
-            h.folded(via.host());
-            h.part(&via.port().unwrap_or(0).to_be_bytes());
+            h.folded(via.host);
+            h.part(&via.port_or_default().to_be_bytes());
             h.part(method);
             return Some(Matcher { key: ServerKey(h.finish()), rfc2543: false });
         }
         h.part(b"2543");
         if self.ruri_matching {
-            h.part(m.request_uri().unwrap_or_default());
+            h.part(m.request_uri());
         }
         if self.via1_matching {
-            h.part(branch);
-            h.folded(via.host());
-            h.part(&via.port().unwrap_or(0).to_be_bytes());
+            h.part(via.raw);
         }
-        h.part(m.call_id()?);
-        h.part(&m.cseq()?.number.to_be_bytes());
+        if m.call_id().is_empty() {
+            return None;
+        }
+        h.part(m.call_id());
+        h.part(&m.cseq().number.to_be_bytes());
         h.part(m.from_tag().unwrap_or_default());
         h.part(method);
         // The To tag of an ACK is that of the reply, not that of the INVITE.
@@ -87,16 +87,16 @@ impl Keys {
     /// Call-ID, From tag, CSeq number.
     pub fn leg(&self, m: &Message) -> u64 {
         let mut h = self.one(b"leg");
-        part(&mut h, m.call_id().unwrap_or_default());
+        part(&mut h, m.call_id());
         part(&mut h, m.from_tag().unwrap_or_default());
-        part(&mut h, &m.cseq().map_or(0, |c| c.number).to_be_bytes());
+        part(&mut h, &m.cseq().number.to_be_bytes());
         h.finish()
     }
 
-    /// The To tag as a number.
-    pub fn tag(&self, m: &Message) -> u64 {
+    /// A To tag as a number.
+    pub fn tag(&self, to_tag: &[u8]) -> u64 {
         let mut h = self.one(b"tag");
-        part(&mut h, m.to_tag().unwrap_or_default());
+        part(&mut h, to_tag);
         h.finish()
     }
 
@@ -107,11 +107,11 @@ impl Keys {
     /// Proxy-Require, Proxy-Authorization).
     pub fn routing<'a>(&self, received: &Message, routing: impl IntoIterator<Item = &'a [u8]>) -> u64 {
         let mut h = self.one(b"loop");
-        part(&mut h, received.request_uri().unwrap_or_default());
-        part(&mut h, received.call_id().unwrap_or_default());
+        part(&mut h, received.request_uri());
+        part(&mut h, received.call_id());
         part(&mut h, received.from_tag().unwrap_or_default());
         part(&mut h, received.to_tag().unwrap_or_default());
-        part(&mut h, &received.cseq().map_or(0, |c| c.number).to_be_bytes());
+        part(&mut h, &received.cseq().number.to_be_bytes());
         for value in routing {
             part(&mut h, value);
         }
@@ -140,11 +140,6 @@ impl ServerKey {
     pub(super) fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
     }
-}
-
-/// Whether a branch parameter promises to be globally unique (RFC 3261 §8.1.1.7).
-pub fn is_rfc3261(branch: &[u8]) -> bool {
-    branch.get(..MAGIC_COOKIE.len()).is_some_and(|c| c.eq_ignore_ascii_case(MAGIC_COOKIE))
 }
 
 fn part(h: &mut DefaultHasher, bytes: &[u8]) {

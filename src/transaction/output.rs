@@ -154,10 +154,35 @@ pub enum ReplyMatch {
 /// What became of a delivered reply.
 #[derive(Debug, Clone)]
 pub enum Disposition {
-    /// The reply as it shall go upstream (own Via removed, edits applied).
-    Forward(Message),
-    /// The script dropped it.
+    /// Goes upstream.
+    Forward {
+        /// The reply as received.
+        reply: Message,
+        /// As it shall go upstream: own Via removed, edits applied.
+        bytes: Str,
+        /// Its status, if the script changed it, else that of `reply`.
+        status: u16,
+    },
+    /// The script dropped it. A negative final reply still counts with its status, but the
+    /// message is not relayed; a 2xx counts as a 500.
     Drop,
+}
+
+/// A reply to be sent upstream.
+#[derive(Debug, Clone)]
+pub struct Outgoing<'a> {
+    /// Its status.
+    pub status: u16,
+    /// The message.
+    pub bytes: Str,
+    /// Its To tag.
+    pub to_tag: &'a [u8],
+}
+
+impl<'a> From<&'a Message> for Outgoing<'a> {
+    fn from(m: &'a Message) -> Self {
+        Outgoing { status: m.status(), bytes: m.bytes_str().clone(), to_tag: m.to_tag().unwrap_or_default() }
+    }
 }
 
 /// A branch as it is sent.
@@ -220,9 +245,11 @@ pub struct Decision {
     /// Status to send upstream: 503 becomes 500 (§16.7 step 6), and 408 to a non-INVITE
     /// nothing (RFC 4320 §4.2; then call [`super::Transactions::discard`]).
     pub upstream: Option<u16>,
-    /// The reply as [`Disposition::Forward`] gave it; `None`: nobody sent one, build it. Where
-    /// its status is not `upstream`, build that one instead.
+    /// The reply as received; `None`: nobody sent one.
     pub reply: Option<Message>,
+    /// What [`Disposition::Forward`] gave to go upstream, if `upstream` is its status; `None`:
+    /// build a reply with that status.
+    pub bytes: Option<Str>,
     /// Whether a timer gave the status.
     pub timeout: bool,
 }

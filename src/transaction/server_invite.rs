@@ -25,7 +25,7 @@ pub enum ServerInvite {
 pub enum Input {
     /// The request came again.
     Retransmit,
-    /// An ACK came. `To` tag as a hash, to tell the ACK for our own 2xx from others.
+    /// An ACK came.
     Ack {
         /// [`super::key::Keys::tag`] of the To tag.
         to_tag: u64,

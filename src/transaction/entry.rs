@@ -86,8 +86,9 @@ pub(super) struct Branch<D> {
     pub busy: Option<Busy>,
     /// Replies behind it.
     pub queue: VecDeque<Message>,
-    /// 2xx to an INVITE that went upstream, by To tag: what answers their retransmissions.
-    pub forwarded: Vec<(u64, Str)>,
+    /// 2xx to an INVITE that were dealt with, by To tag, and what went upstream: what answers
+    /// their retransmissions.
+    pub forwarded: Vec<(u64, Option<Str>)>,
 }
 
 /// The CANCEL of a branch (§9.1: a transaction of its own on the same branch parameter).

@@ -167,6 +167,9 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
                 }
                 Disposition::Drop if busy.status >= 200 => {
                     let status = if busy.status < 300 { 500 } else { busy.status };
+                    if busy.status < 300 {
+                        desk.remember_2xx(tx, branch, busy, None);
+                    }
                     desk.failed(tx, branch, Failure::local(status), true);
                 }
                 Disposition::Drop => {}
@@ -305,10 +308,12 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
             b.forwarded.iter().find(|(tag, _)| (200..300).contains(&status) && *tag == busy.to_tag)
         {
             // A 2xx that comes again goes upstream again, as it went the first time.
-            let bytes = bytes.clone();
-            self.stats.relayed_replies += 1;
-            if let Some(server) = &tx.server {
-                self.send_reply(server, bytes);
+            match (bytes.clone(), &tx.server) {
+                (Some(bytes), Some(server)) => {
+                    self.stats.relayed_replies += 1;
+                    self.send_reply(server, bytes);
+                }
+                _ => self.stats.absorbed_replies += 1,
             }
             return ReplyMatch::Absorbed(key, no);
         }
@@ -336,8 +341,6 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
     fn processed(&mut self, tx: &mut Tx<U, D, P>, no: BranchNo, busy: Busy, result: Failure) {
         let status = result.status;
         let invite = tx.is_invite();
-        // Repeated 2xx to a request of our own are delivered again: each asks for an ACK.
-        let repeat = invite && tx.server.is_some() && busy.status < 300;
         let bytes = result.bytes.clone().unwrap_or_default();
         let answer = Answer { status, bytes: bytes.clone(), own: false, to_tag: busy.to_tag };
         match status {
@@ -351,13 +354,23 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
             200..=299 => {
                 if let Some(b) = tx.branch_mut(no) {
                     b.outcome = Outcome::Settled;
-                    if repeat && b.forwarded.len() < MAX_FORKED_2XX {
-                        b.forwarded.push((busy.to_tag, bytes));
-                    }
+                }
+                if busy.status < 300 {
+                    self.remember_2xx(tx, no, busy, Some(bytes));
                 }
                 self.upstream(tx, answer, Some(no));
             }
             _ => self.failed(tx, no, result, true),
+        }
+    }
+
+    /// Repeated 2xx to a request of our own are delivered again: each asks for an ACK.
+    fn remember_2xx(&mut self, tx: &mut Tx<U, D, P>, no: BranchNo, busy: Busy, bytes: Option<Str>) {
+        if tx.is_invite()
+            && tx.server.is_some()
+            && let Some(b) = tx.branch_mut(no).filter(|b| b.forwarded.len() < MAX_FORKED_2XX)
+        {
+            b.forwarded.push((busy.to_tag, bytes));
         }
     }
 

@@ -174,7 +174,12 @@ impl Completed {
             Input::Retransmit => out.push(Action::Send(self.last.clone())),
             Input::Ack { .. } if t.reliable => return ServerInvite::Terminated, // timer I is zero
             Input::Ack { .. } => return ServerInvite::Confirmed(Confirmed { until: now + t.linger() }),
-            Input::Reply(a) => late_2xx(Input::Reply(a), out),
+            // A 2xx that crossed: it passes, and the caller is not told both ever after.
+            Input::Reply(a) if (200..300).contains(&a.status) => {
+                out.push(Action::Send(a.bytes));
+                return ServerInvite::Accepted(Accepted { until: now + t.accepted(), resend: None });
+            }
+            Input::Reply(_) => {}
             Input::Timer if self.until <= now => {
                 out.push(Action::Unacknowledged); // timer H
                 return ServerInvite::Terminated;

@@ -161,6 +161,11 @@ fn server_invite_sends_a_2xx_after_another_final() {
     s.feed(ms(0), answer(408));
     assert_eq!(s.feed(ms(100), answer(486)), "");
     assert_eq!(s.feed(ms(100), answer(200)), "200");
+    assert_eq!(s.state(), "accepted");
+    assert_eq!(s.run(ms(20_000)), []); // the 408 is not repeated any more
+    assert_eq!(s.feed(ms(20_000), answer(200)), "200");
+    let mut s = ist(false);
+    s.feed(ms(0), answer(408));
     s.feed(ms(200), ACK);
     assert_eq!(s.feed(ms(300), answer(200)), "200");
     assert_eq!(s.state(), "confirmed");

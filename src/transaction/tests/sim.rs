@@ -201,6 +201,9 @@ impl World {
                     self.transmit(UAC, PROXY, ack.bytes_str());
                 }
                 let drop = node == PROXY && self.rng.percent(3);
+                if drop && (200..300).contains(&status) {
+                    self.acked.insert(m.to_tag().unwrap_or_default().to_vec()); // nobody will
+                }
                 let how = if drop { Disposition::Drop } else { Disposition::Forward { reply: m, bytes, status } };
                 let _ = self.nodes[node].reply_processed(now, tx, no, how);
             }

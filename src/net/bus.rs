@@ -292,10 +292,10 @@ impl fmt::Debug for BusEnd {
 impl BusEnd {
     fn new(shared: Rc<Shared>, event: Rc<EventFd>, index: usize) -> BusEnd {
         let out = (0..shared.peers)
-            .map(|to| Outgoing { ring: shared.ring(index, to).as_producer(), pending: None, wanted: false })
+            .map(|to| Outgoing { ring: shared.ring(index, to).into_producer(), pending: None, wanted: false })
             .collect();
         let inn = (0..shared.peers)
-            .map(|from| Incoming { ring: shared.ring(from, index).as_consumer(), partial: None })
+            .map(|from| Incoming { ring: shared.ring(from, index).into_consumer(), partial: None })
             .collect();
         let me = Peer { index: index as u16, incarnation: shared.incarnation(index) };
         BusEnd { shared, event, me, out, inn, turn: 0, quota: 0, sleeping: false, corrupt: 0, scratch: Vec::new() }
@@ -365,13 +365,8 @@ impl BusEnd {
             return Err(BusError::Full);
         }
         let piece = self.piece();
-        let header = Header {
-            kind,
-            flags: PIECE_FIRST | PIECE_LAST,
-            from: self.me.incarnation,
-            to: to_incarnation,
-            len: 0,
-        };
+        let header =
+            Header { kind, flags: PIECE_FIRST | PIECE_LAST, from: self.me.incarnation, to: to_incarnation, len: 0 };
         let Some(out) = self.out.get_mut(to) else { return Err(BusError::NoSuchPeer) };
         if payload.len() <= piece {
             if !out.ring.push(header, &[], payload) {

@@ -325,7 +325,10 @@ mod tests {
         assert!(!t.row(1).add_extra(1, 2));
         let one = t.read(Some("rcv_requests"));
         assert_eq!(one.len(), 1);
-        assert_eq!((one[0].name.as_str(), one[0].total, &one[0].per_process[..]), ("core:rcv_requests", 5, &[1, 0, 4][..]));
+        assert_eq!(
+            (one[0].name.as_str(), one[0].total, &one[0].per_process[..]),
+            ("core:rcv_requests", 5, &[1, 0, 4][..])
+        );
         assert_eq!(t.read(Some("my:"))[0].per_process, [0, 2, 0]);
         assert_eq!(t.read(None).len(), ALL.len() + 1);
         assert!(t.read(Some("nonsense")).is_empty());

@@ -1,1 +1,3 @@
-//! (see docs/architecture.md)
+//! The worker: one process, one thread, one loop (see docs/architecture.md).
+
+pub mod seat;

@@ -93,14 +93,14 @@ impl Ring {
     }
 
     /// The producer's view, going on where a dead producer stopped.
-    pub fn as_producer(mut self) -> Ring {
+    pub fn into_producer(mut self) -> Ring {
         self.own = self.load(TAIL);
         self.other = self.load(HEAD);
         self
     }
 
     /// The consumer's view, going on where a dead consumer stopped.
-    pub fn as_consumer(mut self) -> Ring {
+    pub fn into_consumer(mut self) -> Ring {
         self.own = self.load(HEAD);
         self.other = self.load(TAIL);
         self

@@ -71,6 +71,8 @@ counters! {
     BadHeaders = "core" "bad_msg_hdr" Count,
     /// Script runs stopped by the instruction budget and continued in the next turn.
     ScriptYields = "core" "script_yields" Count,
+    /// Children that were replaced.
+    ProcessRestarts = "core" "process_restarts" Count,
     /// Lines the log could not take.
     LogLinesLost = "core" "log_lines_lost" Count,
 

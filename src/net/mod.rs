@@ -1,3 +1,10 @@
 //! Sockets and what carries bytes: the reactor, UDP batches, the bus, name resolution.
 
+pub mod batch;
+pub mod bus;
+pub mod channel;
+pub mod listen;
+pub mod logpipe;
 pub mod reactor;
+pub mod sys;
+pub mod udp;

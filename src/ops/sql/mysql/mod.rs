@@ -405,6 +405,7 @@ impl Mysql {
                     pool.kills.clear();
                 }
                 if self.may_repeat(id, &conn, &failure, cx.now()) {
+                    self.weed_out(index, cx);
                     if let (Some(op), Some(pool)) = (self.ops.get_mut(&id), self.pools.get_mut(index)) {
                         op.retried = true;
                         op.place = Place::Queue;
@@ -427,6 +428,14 @@ impl Mysql {
         let stale = conn.reused && !conn.core.answer_begun() && failure.why == Why::Closed;
         let harmless = !conn.fully_written() || only_reads(&op.query);
         stale && !op.retried && harmless && now.since(conn.since) < STALE
+    }
+
+    /// Looks which of the idle connections the server has closed, too.
+    fn weed_out(&mut self, index: usize, cx: &mut Cx<'_>) {
+        let idle = self.pools.get(index).map(|p| p.idle.clone()).unwrap_or_default();
+        for key in idle {
+            self.advance(key, true, cx);
+        }
     }
 
     /// Closes an idle connection with a good-bye.

@@ -10,6 +10,7 @@
 pub mod driver;
 pub mod request;
 pub mod sleep;
+pub mod sql;
 
 use crate::base::{Key, Time, TimerKey};
 use crate::net::reactor::{Interest, Io, Readiness, Source};

@@ -1,3 +1,4 @@
 //! Sockets and what carries bytes: the reactor, UDP batches, the bus, name resolution.
 
 pub mod reactor;
+pub mod sys;

@@ -1,5 +1,6 @@
 //! The driver: every operation in flight, its deadline, and which engine has it.
 
+use super::exec::Exec;
 use super::sleep::Sleep;
 use super::{CancelReason, Cx, Engine, Failure, OpId, Outcome, Phase, Request, Why};
 use crate::base::{Key, Slab, Time, TimerKey};
@@ -61,6 +62,7 @@ pub struct Driver {
     finished: Vec<(OpId, Outcome)>,
     lookups: Vec<(Source, Key, String)>,
     sleep: Sleep,
+    exec: Exec,
 }
 
 impl Default for Driver {
@@ -72,7 +74,18 @@ impl Default for Driver {
 impl Driver {
     /// A driver with no operation in flight. Must be made after fork.
     pub fn new() -> Driver {
-        Driver { ops: Slab::new(), finished: Vec::new(), lookups: Vec::new(), sleep: Sleep::default() }
+        Driver {
+            ops: Slab::new(),
+            finished: Vec::new(),
+            lookups: Vec::new(),
+            sleep: Sleep::default(),
+            exec: Exec::default(),
+        }
+    }
+
+    /// The children, to set their limits.
+    pub fn exec(&mut self) -> &mut Exec {
+        &mut self.exec
     }
 
     /// How many operations are in flight.
@@ -106,6 +119,7 @@ impl Driver {
         });
         match request {
             Request::Sleep(d) => self.sleep.start(id, d, deadline, &mut cx),
+            Request::Exec(r) => self.exec.start(id, r, deadline, &mut cx),
             _ => cx
                 .done(id, Outcome::Failed(Failure::new(Why::BadRequest, Phase::Queue, "no engine for this operation"))),
         }
@@ -133,6 +147,8 @@ impl Driver {
         match source {
             Source::Sleep if due => self.sleep.timer(key, &mut cx),
             Source::Sleep => self.sleep.ready(key, readiness, &mut cx),
+            Source::Exec if due => self.exec.timer(key, &mut cx),
+            Source::Exec => self.exec.ready(key, readiness, &mut cx),
             _ => return false,
         }
         true
@@ -142,8 +158,10 @@ impl Driver {
     pub fn cancel(&mut self, id: OpId, reason: CancelReason, io: Io<'_>) {
         let Some(op) = self.ops.get(id) else { return };
         let mut cx = Cx { io, finished: &mut self.finished, lookups: &mut self.lookups };
-        if let OpKind::Sleep = op.kind {
-            self.sleep.cancel(id, reason, &mut cx);
+        match op.kind {
+            OpKind::Sleep => self.sleep.cancel(id, reason, &mut cx),
+            OpKind::Exec => self.exec.cancel(id, reason, &mut cx),
+            _ => {}
         }
     }
 
@@ -165,6 +183,7 @@ impl Driver {
         let op = self.ops.get(id)?;
         let (backend, phase) = match op.kind {
             OpKind::Sleep => self.sleep.describe(id),
+            OpKind::Exec => self.exec.describe(id),
             _ => None,
         }
         .unwrap_or_else(|| (String::new(), Phase::Queue));

@@ -8,6 +8,7 @@
 //! or when somebody cancels, [`Engine::cancel`] ends it in whatever phase it is.
 
 pub mod driver;
+pub mod exec;
 pub mod request;
 pub mod sleep;
 

@@ -1,5 +1,7 @@
 //! `exec` on a real loop with real children.
 
+#![allow(clippy::unwrap_used)]
+
 mod oploop;
 
 use nix::sys::wait::{Id, WaitPidFlag, waitid};

@@ -1,4 +1,6 @@
 //! Sockets and what carries bytes: the reactor, UDP batches, the bus, name resolution.
 
 pub mod reactor;
+pub mod stream;
 pub mod sys;
+pub mod tls;

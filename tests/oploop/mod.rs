@@ -1,6 +1,6 @@
 //! A worker's loop with nothing but the driver in it, for the tests of operations.
 
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use reprise::net::reactor::{Event, Reactor, clock};
 use reprise::ops::driver::Driver;

@@ -1,6 +1,7 @@
 //! The driver: every operation in flight, its deadline, and which engine has it.
 
 use super::exec::Exec;
+use super::http::Http;
 use super::sleep::Sleep;
 use super::{CancelReason, Cx, Engine, Failure, OpId, Outcome, Phase, Request, Why};
 use crate::base::{Key, Slab, Time, TimerKey};
@@ -63,6 +64,7 @@ pub struct Driver {
     lookups: Vec<(Source, Key, String)>,
     sleep: Sleep,
     exec: Exec,
+    http: Http,
 }
 
 impl Default for Driver {
@@ -80,12 +82,18 @@ impl Driver {
             lookups: Vec::new(),
             sleep: Sleep::default(),
             exec: Exec::default(),
+            http: Http::new(),
         }
     }
 
     /// The children, to set their limits.
     pub fn exec(&mut self) -> &mut Exec {
         &mut self.exec
+    }
+
+    /// The HTTP client, to set its limits.
+    pub fn http(&mut self) -> &mut Http {
+        &mut self.http
     }
 
     /// How many operations are in flight.
@@ -120,6 +128,7 @@ impl Driver {
         match request {
             Request::Sleep(d) => self.sleep.start(id, d, deadline, &mut cx),
             Request::Exec(r) => self.exec.start(id, r, deadline, &mut cx),
+            Request::Http(r) => self.http.start(id, r, deadline, &mut cx),
             _ => cx
                 .done(id, Outcome::Failed(Failure::new(Why::BadRequest, Phase::Queue, "no engine for this operation"))),
         }
@@ -149,6 +158,8 @@ impl Driver {
             Source::Sleep => self.sleep.ready(key, readiness, &mut cx),
             Source::Exec if due => self.exec.timer(key, &mut cx),
             Source::Exec => self.exec.ready(key, readiness, &mut cx),
+            Source::Http if due => self.http.timer(key, &mut cx),
+            Source::Http => self.http.ready(key, readiness, &mut cx),
             _ => return false,
         }
         true
@@ -161,6 +172,7 @@ impl Driver {
         match op.kind {
             OpKind::Sleep => self.sleep.cancel(id, reason, &mut cx),
             OpKind::Exec => self.exec.cancel(id, reason, &mut cx),
+            OpKind::Http => self.http.cancel(id, reason, &mut cx),
             _ => {}
         }
     }
@@ -184,6 +196,7 @@ impl Driver {
         let (backend, phase) = match op.kind {
             OpKind::Sleep => self.sleep.describe(id),
             OpKind::Exec => self.exec.describe(id),
+            OpKind::Http => self.http.describe(id),
             _ => None,
         }
         .unwrap_or_else(|| (String::new(), Phase::Queue));

@@ -6,6 +6,8 @@ use super::sleep::Sleep;
 use super::{CancelReason, Cx, Engine, Failure, OpId, Outcome, Phase, Request, Why};
 use crate::base::{Key, Slab, Time, TimerKey};
 use crate::net::reactor::{Event, Io, Readiness, Source};
+use crate::net::resolver::{Answer, Resolver, ResolverConfig, Waiter};
+use std::collections::VecDeque;
 
 /// Which engine has an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,6 +64,9 @@ pub struct Driver {
     ops: Slab<InFlight>,
     finished: Vec<(OpId, Outcome)>,
     lookups: Vec<(Source, Key, String)>,
+    resolver: Resolver,
+    /// Names that somebody outside the engines asked for.
+    resolved: VecDeque<(Waiter, Answer)>,
     sleep: Sleep,
     exec: Exec,
     http: Http,
@@ -74,12 +79,20 @@ impl Default for Driver {
 }
 
 impl Driver {
-    /// A driver with no operation in flight. Must be made after fork.
+    /// A driver with no operation in flight. Must be made after fork and before traffic: it reads
+    /// the system's resolver files and CA certificates.
     pub fn new() -> Driver {
+        Self::with_resolver(ResolverConfig::from_system())
+    }
+
+    /// The same with another resolver configuration.
+    pub fn with_resolver(config: ResolverConfig) -> Driver {
         Driver {
             ops: Slab::new(),
             finished: Vec::new(),
             lookups: Vec::new(),
+            resolver: Resolver::new(config),
+            resolved: VecDeque::new(),
             sleep: Sleep::default(),
             exec: Exec::default(),
             http: Http::new(),
@@ -96,6 +109,33 @@ impl Driver {
         &mut self.http
     }
 
+    /// Resolves a host name for somebody who is no engine; the answer comes from
+    /// [`Driver::poll_resolved`], perhaps at once.
+    pub fn resolve_for(&mut self, source: Source, key: Key, host: &str, mut io: Io<'_>) {
+        self.resolver.lookup(host, (source, key), &mut io);
+        self.settle(&mut io);
+    }
+
+    /// The next answer to [`Driver::resolve_for`]. Each comes exactly once.
+    pub fn poll_resolved(&mut self) -> Option<(Waiter, Answer)> {
+        self.resolved.pop_front()
+    }
+
+    /// Starts the look-ups that engines asked for, and hands answers to who asked.
+    fn settle(&mut self, io: &mut Io<'_>) {
+        loop {
+            for (source, key, host) in std::mem::take(&mut self.lookups) {
+                self.resolver.lookup(&host, (source, key), io);
+            }
+            let Some(((source, key), answer)) = self.resolver.poll_answer() else { return };
+            let mut cx = Cx { io: io.reborrow(), finished: &mut self.finished, lookups: &mut self.lookups };
+            match source {
+                Source::Http => self.http.resolved(key, answer, &mut cx),
+                _ => self.resolved.push_back(((source, key), answer)),
+            }
+        }
+    }
+
     /// How many operations are in flight.
     pub fn len(&self) -> usize {
         self.ops.len()
@@ -108,7 +148,7 @@ impl Driver {
 
     /// Starts an operation that is given up at `deadline` (sleeps wait as long as they say). Its
     /// outcome comes from [`Driver::poll_finished`], also if it cannot even begin.
-    pub fn start(&mut self, request: Request, deadline: Time, io: Io<'_>) -> OpId {
+    pub fn start(&mut self, request: Request, deadline: Time, mut io: Io<'_>) -> OpId {
         let kind = match &request {
             Request::Sleep(_) => OpKind::Sleep,
             Request::Exec(_) => OpKind::Exec,
@@ -117,7 +157,7 @@ impl Driver {
             Request::Sql(_) => OpKind::Mysql,
         };
         let started = io.now;
-        let mut cx = Cx { io, finished: &mut self.finished, lookups: &mut self.lookups };
+        let mut cx = Cx { io: io.reborrow(), finished: &mut self.finished, lookups: &mut self.lookups };
         let deadline = if kind == OpKind::Sleep { Time::NEVER } else { deadline };
         let id = self.ops.insert_with(|id| InFlight {
             kind,
@@ -132,11 +172,12 @@ impl Driver {
             _ => cx
                 .done(id, Outcome::Failed(Failure::new(Why::BadRequest, Phase::Queue, "no engine for this operation"))),
         }
+        self.settle(&mut io);
         id
     }
 
     /// Tells the engines of an event that is theirs; `false` if it is nobody's here.
-    pub fn handle(&mut self, event: Event, io: Io<'_>) -> bool {
+    pub fn handle(&mut self, event: Event, mut io: Io<'_>) -> bool {
         let (source, key) = match event {
             Event::Ready(s, k, _) | Event::Again(s, k) | Event::Due(s, k) => (s, k),
         };
@@ -152,7 +193,7 @@ impl Driver {
             }
             return true;
         }
-        let mut cx = Cx { io, finished: &mut self.finished, lookups: &mut self.lookups };
+        let mut cx = Cx { io: io.reborrow(), finished: &mut self.finished, lookups: &mut self.lookups };
         match source {
             Source::Sleep if due => self.sleep.timer(key, &mut cx),
             Source::Sleep => self.sleep.ready(key, readiness, &mut cx),
@@ -160,21 +201,25 @@ impl Driver {
             Source::Exec => self.exec.ready(key, readiness, &mut cx),
             Source::Http if due => self.http.timer(key, &mut cx),
             Source::Http => self.http.ready(key, readiness, &mut cx),
+            Source::Resolver if due => self.resolver.timer(key, &mut cx.io),
+            Source::Resolver => self.resolver.ready(key, &mut cx.io),
             _ => return false,
         }
+        self.settle(&mut io);
         true
     }
 
     /// Ends an operation from outside; its outcome still comes from [`Driver::poll_finished`].
-    pub fn cancel(&mut self, id: OpId, reason: CancelReason, io: Io<'_>) {
+    pub fn cancel(&mut self, id: OpId, reason: CancelReason, mut io: Io<'_>) {
         let Some(op) = self.ops.get(id) else { return };
-        let mut cx = Cx { io, finished: &mut self.finished, lookups: &mut self.lookups };
+        let mut cx = Cx { io: io.reborrow(), finished: &mut self.finished, lookups: &mut self.lookups };
         match op.kind {
             OpKind::Sleep => self.sleep.cancel(id, reason, &mut cx),
             OpKind::Exec => self.exec.cancel(id, reason, &mut cx),
             OpKind::Http => self.http.cancel(id, reason, &mut cx),
             _ => {}
         }
+        self.settle(&mut io);
     }
 
     /// The next finished operation. Each comes exactly once.

@@ -8,3 +8,7 @@ pub mod logpipe;
 pub mod reactor;
 pub mod sys;
 pub mod udp;
+pub mod resolver;
+pub mod stream;
+pub mod sys;
+pub mod tls;

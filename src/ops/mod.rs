@@ -8,6 +8,8 @@
 //! or when somebody cancels, [`Engine::cancel`] ends it in whatever phase it is.
 
 pub mod driver;
+pub mod exec;
+pub mod http;
 pub mod request;
 pub mod sleep;
 pub mod sql;

@@ -5,8 +5,13 @@
 //! checked program ([`ir`]) -> runs ([`vm`]).
 
 pub mod ast;
+pub mod codes;
 pub mod diagnostics;
 pub mod host;
+pub mod lex;
+pub mod parse;
+pub mod preprocess;
 pub mod registry;
+pub mod render;
 pub mod source;
 pub mod value;

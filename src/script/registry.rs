@@ -7,6 +7,7 @@ use super::host::{Host, Index};
 use super::value::Value;
 use crate::base::{Str, Time};
 use regex::bytes::Regex;
+use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 /// A set of route kinds.
@@ -227,8 +228,10 @@ pub trait PlainScope {
     fn avps(&self) -> Vec<(Str, Vec<Value>)>;
     /// A regular expression compiled at load time.
     fn regex(&self, number: u32) -> &Regex;
-    /// A substitution compiled at load time.
-    fn subst(&self, number: u32) -> &Subst;
+    /// A substitution compiled at load time; `None` for a number out of range.
+    fn subst(&self, number: u32) -> Option<&Subst>;
+    /// A pattern computed at run time, compiled once and kept; `Err` says why it is not valid.
+    fn pattern(&self, pattern: &[u8]) -> Result<Rc<Regex>, String>;
     /// The route block `name` of this kind, for names computed at run time.
     fn find_route(&self, kind: RouteKind, name: &[u8]) -> Option<u32>;
     /// `$rc` before this call.
@@ -311,24 +314,11 @@ impl<H: Host> Call<'_, H> {
             Some(Arg::Regex(n)) => Ok(self.scope.plain().regex(*n).is_match(text)),
             Some(Arg::Value(v)) => {
                 let pattern = v.to_text().unwrap_or_default();
-                compile_regex(&pattern.to_lossy()).map(|r| r.is_match(text))
+                self.scope.plain().pattern(&pattern).map(|r| r.is_match(text))
             }
             _ => Ok(false),
         }
     }
-}
-
-/// Compiles a pattern as the peers would read it: POSIX extended, case-insensitive. Back-references
-/// in patterns are refused with a message, since matching must stay linear in the text.
-pub fn compile_regex(pattern: &str) -> Result<Regex, String> {
-    regex::bytes::RegexBuilder::new(pattern)
-        .case_insensitive(true)
-        .multi_line(false)
-        .dot_matches_new_line(true)
-        .unicode(false)
-        .size_limit(1 << 20)
-        .build()
-        .map_err(|e| e.to_string().lines().last().unwrap_or("bad pattern").trim().to_string())
 }
 
 /// Type of a module parameter.

@@ -74,6 +74,11 @@ pub enum Kind {
     IntOrStr,
     /// A writable variable (2.2: also quoted): arrives as `Arg::Out`.
     Out,
+    /// Either: a literal or expression as a format string (`Arg::Value`), or a single writable
+    /// variable, also quoted (`Arg::Out`); the function decides.
+    StrOrOut,
+    /// A condition: arrives as `Arg::Value(Int)`, 1 if it holds, else 0.
+    Condition,
     /// `"$avp(a);$avp(b)"`: writable variables: arrives as `Arg::Outs`.
     OutList,
     /// A regular expression; literals are compiled at load time.

@@ -6,7 +6,9 @@
 
 pub mod bytes;
 pub mod cseq;
+pub mod edits;
 pub mod error;
+pub mod fuzz;
 pub mod header;
 pub mod list;
 pub mod message;
@@ -14,12 +16,17 @@ pub mod method;
 pub mod nameaddr;
 pub mod params;
 pub mod range;
+pub mod reply;
+pub mod request;
 mod scan;
+pub mod sdp;
 pub mod transport;
 pub mod uri;
+pub mod validate;
 pub mod via;
 
 pub use cseq::CSeq;
+pub use edits::Edits;
 pub use error::{Fault, ParseError};
 pub use header::{Header, HeaderId};
 pub use message::Message;
@@ -29,4 +36,5 @@ pub use params::{Param, Params};
 pub use range::Range;
 pub use transport::Transport;
 pub use uri::{Scheme, Uri};
+pub use validate::validate;
 pub use via::Via;

@@ -80,9 +80,10 @@ impl<'a> NameAddr<'a> {
         Uri::parse(self.uri)
     }
 
-    /// The `tag` parameter; an empty one counts as none.
+    /// The `tag` parameter; empty ones do not count.
     pub fn tag(&self) -> Option<&'a [u8]> {
-        self.params.value(b"tag").filter(|t| !t.is_empty())
+        let mut tags = self.params.iter().filter(|p| p.name.eq_ignore_ascii_case(b"tag"));
+        tags.find_map(|p| Some(p.text()).filter(|t| !t.is_empty()))
     }
 
     /// The value of a header parameter, unquoted; empty if it is there without a value.

@@ -23,7 +23,9 @@ pub fn compile_with(pattern: &str, ignore_case: bool, newline: bool) -> Result<R
         .unicode(false)
         .size_limit(SIZE_LIMIT)
         .build()
-        .map_err(|e| e.to_string().lines().last().unwrap_or("bad pattern").trim().trim_start_matches("error: ").to_string())
+        .map_err(|e| {
+            e.to_string().lines().last().unwrap_or("bad pattern").trim().trim_start_matches("error: ").to_string()
+        })
 }
 
 /// Rewrites what POSIX extended syntax reads differently from the engine: brackets in brackets,

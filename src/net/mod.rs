@@ -10,5 +10,4 @@ pub mod sys;
 pub mod udp;
 pub mod resolver;
 pub mod stream;
-pub mod sys;
 pub mod tls;

@@ -50,7 +50,7 @@ impl Worker {
         match self.perform(&mut suspended, &mut role, request) {
             Act::Now(outcome) => {
                 self.refresh(suspended.host_mut(), &role);
-                Some((suspended.resume(outcome, self.now), role))
+                Some((suspended.resume(outcome), role))
             }
             Act::Park(waiting) => {
                 self.park(suspended, role, waiting);

@@ -1,6 +1,7 @@
 //! What the end of a run means, by its occasion.
 
 use super::state::{Chosen, Role, RoleKind, Work, Worker};
+use crate::base::Str;
 use crate::modules::emit;
 use crate::modules::host::SipHost;
 use crate::script::vm::{Finished, Run};
@@ -27,7 +28,7 @@ impl Worker {
                     self.counters.inc(Counter::DropReplies);
                     Disposition::Drop
                 } else {
-                    self.edited_reply(&finished.host).map_or(Disposition::Drop, Disposition::Forward)
+                    self.edited_reply(finished.host)
                 };
                 let _ = self.tm.reply_processed(self.now, tx, branch, disposition);
             }
@@ -136,17 +137,21 @@ impl Worker {
     }
 
     /// A reply as it goes upstream: edits applied, our Via removed (RFC 3261 16.7 step 3).
-    fn edited_reply(&self, host: &SipHost) -> Option<Message> {
-        let mut edits = host.edits.clone();
+    fn edited_reply(&self, host: SipHost) -> Disposition {
+        let mut edits = host.edits;
         edits.remove_top_via(&host.msg);
-        edits.applied(&host.msg).ok()
+        let bytes = Str::from(edits.apply(&host.msg));
+        // The status stands behind `SIP/2.0 `; the script may have changed it.
+        let status = bytes.get(8..11).and_then(crate::sip::bytes::parse_u32).and_then(|s| u16::try_from(s).ok());
+        let status = status.unwrap_or_else(|| host.msg.status());
+        Disposition::Forward { reply: host.msg, bytes, status }
     }
 
-    /// A reply without our Via; `None` if it cannot be forwarded.
-    pub(super) fn without_our_via(&self, msg: &Message) -> Option<Message> {
+    /// A reply without our Via.
+    pub(super) fn without_our_via(&self, msg: &Message) -> Str {
         let mut edits = crate::sip::edits::Edits::new();
         edits.remove_top_via(msg);
-        edits.applied(msg).ok()
+        Str::from(edits.apply(msg))
     }
 
     fn startup_done(&mut self, finished: Finished<SipHost>) {

@@ -71,8 +71,8 @@ impl Worker {
     pub(super) fn look_up(&mut self, hop: &Hop, what: LookupFor) -> Key {
         let host = hop.host.clone();
         let key = self.lookups.insert(Lookup { host: host.clone(), what });
-        let mut io = self.reactor.io(self.now);
-        self.driver.resolve_for(Source::Worker, key, &host, &mut io);
+        let io = self.reactor.io(self.now);
+        self.driver.resolve_for(Source::Worker, key, &host, io);
         key
     }
 
@@ -138,7 +138,7 @@ impl Worker {
         let target = Target { uri, path: host.path.clone(), ..Target::default() };
         let routing = self.routing(&host.msg);
         let Some(branch) = branch_id::stateless(self.tm.keys(), &host.msg, routing) else { return -1 };
-        let Some(message) = self.branch_request(host, &target, listener, branch.as_bytes()) else { return -1 };
+        let Some(message) = self.branch_request(host, &target, listener, &branch) else { return -1 };
         self.counters.inc(crate::store::Counter::FwdRequests);
         if self.send(listener, addr, message.bytes()) { 1 } else { -1 }
     }
@@ -146,7 +146,7 @@ impl Worker {
     /// Passes a reply that belongs to no transaction to the next Via (16.11): a 200 whose
     /// transaction died with its process still reaches the caller.
     pub(super) fn forward_reply(&mut self, msg: &Message) {
-        let Some(forwarded) = self.without_our_via(msg) else { return };
+        let Ok(forwarded) = Message::parse(self.without_our_via(msg)) else { return };
         let ours = msg.top_via().is_some_and(|v| self.env().is_myself(v.host, Some(v.port_or_default())));
         let Some(via) = forwarded.top_via().filter(|_| ours) else {
             self.counters.inc(crate::store::Counter::DropReplies);

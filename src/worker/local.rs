@@ -100,7 +100,7 @@ impl Worker {
         edits.remove_top_via(&bare.msg);
         bare.edits = edits;
         let target = Target { uri: Str::from(bare.current_ruri()), ..Target::default() };
-        let Some(request) = self.own_request(&bare, &target, listener, text.as_bytes()) else { return -1 };
+        let Some(request) = self.own_request(&bare, &target, listener, &text) else { return -1 };
         let spec =
             BranchSpec { request, dest: Dest { listener, addr }, reliable: false, ask: Ask::Never, minor: false };
         let sent = self.tm.send_branch(self.now, tx, branch, spec).is_ok();

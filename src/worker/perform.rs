@@ -283,7 +283,7 @@ impl Worker {
         let mut out = Vec::with_capacity(512);
         self.write_reply(&host.msg, Some(host), &path, reply, &mut out);
         let Ok(message) = crate::sip::Message::parse(Str::from(out)) else { return false };
-        let sent = self.tm.reply(self.now, tx, &message).is_ok();
+        let sent = self.tm.reply(self.now, tx, (&message).into()).is_ok();
         self.flush_transactions();
         sent
     }

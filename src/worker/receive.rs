@@ -208,8 +208,9 @@ impl Worker {
         match route {
             Some(route) => self.run_reply_route(tx, branch, route, msg, from, listener),
             None => {
-                let forwarded = self.without_our_via(&msg);
-                let disposition = forwarded.map_or(Disposition::Drop, Disposition::Forward);
+                let bytes = self.without_our_via(&msg);
+                let status = msg.status();
+                let disposition = Disposition::Forward { reply: msg, bytes, status };
                 if self.tm.reply_processed(self.now, tx, branch, disposition).is_err() {
                     emit(4, "tm", "a reply came for a branch that is gone");
                 }

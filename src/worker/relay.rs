@@ -8,6 +8,7 @@ use super::state::{BranchData, Dest, Role, RoleKind, Work, Worker};
 use crate::base::{Key, Str};
 use crate::modules::host::{SipHost, Target};
 use crate::modules::request::{Outcome, ReplyRequest};
+use crate::script::avp::Avps;
 use crate::script::vm::{Finished, Run};
 use crate::transaction::{Ask, BranchError, BranchNo, BranchSpec, CancelScope, Matched, TxKey};
 use std::collections::VecDeque;
@@ -171,7 +172,7 @@ impl Worker {
             host.branches.clear();
             host.tm.branch = Some(branch);
             let parked = self.jobs.get(key).map(|j| j.parked);
-            let avps = parked.and_then(|p| self.parked.get_mut(p)).map(|p| p.run.take_avps());
+            let avps = parked.and_then(|p| self.parked.get_mut(p)).map(|p| p.run.set_avps(Avps::default()));
             let mut run = Run::new(self.program(), route, host);
             if let Some(avps) = avps {
                 run.set_avps(avps);
@@ -195,7 +196,7 @@ impl Worker {
         let (tx, parked) = (job.order.tx, job.parked);
         let Some((_, _, target)) = job.current.take() else { return };
         if let Some(p) = self.parked.get_mut(parked) {
-            p.run.put_avps(finished.avps);
+            p.run.set_avps(finished.avps);
         }
         if finished.end.dropped {
             self.tm.drop_branch(self.now, tx, branch);
@@ -264,7 +265,7 @@ impl Worker {
             return self.branch_unsent(key, branch, -6, 477);
         };
         let Some(text) = self.tm.branch_text(tx, branch, routing) else { return self.job_failed(key, -3) };
-        let Some(request) = self.branch_request(&host, &target, listener, text.as_bytes()) else {
+        let Some(request) = self.branch_request(&host, &target, listener, &text) else {
             return self.branch_unsent(key, branch, -1, 500);
         };
         if let Some(data) = self.tm.user_mut(tx)

@@ -6,7 +6,7 @@ use crate::modules::host::SipHost;
 use crate::modules::request::ReplyRequest;
 use crate::sip::Message;
 use crate::sip::reply::{self, ReplySpec};
-use crate::transaction::{Decision, TxKey};
+use crate::transaction::{Decision, Outgoing, TxKey};
 
 impl Worker {
     /// Appends a reply to `request` (RFC 3261 8.2.6).
@@ -52,7 +52,7 @@ impl Worker {
     /// Answers a transaction with a status of our own.
     pub(super) fn answer_transaction(&mut self, tx: TxKey, status: u16) {
         if let Some(reply) = self.transaction_reply(tx, status) {
-            let _ = self.tm.reply(self.now, tx, &reply);
+            let _ = self.tm.reply(self.now, tx, (&reply).into());
         }
     }
 
@@ -62,12 +62,17 @@ impl Worker {
             self.tm.discard(self.now, tx);
             return;
         };
-        let reply = match &decision.reply {
-            Some(reply) if reply.status() == status => Some(reply.clone()),
-            _ => self.transaction_reply(tx, status),
-        };
-        if let Some(reply) = reply {
-            let _ = self.tm.relay_final(self.now, tx, decision.branch, &reply);
+        match &decision.bytes {
+            Some(bytes) => {
+                let to_tag = decision.reply.as_ref().and_then(|r| r.to_tag()).unwrap_or_default();
+                let reply = Outgoing { status, bytes: bytes.clone(), to_tag };
+                let _ = self.tm.relay_final(self.now, tx, decision.branch, reply);
+            }
+            None => {
+                if let Some(reply) = self.transaction_reply(tx, status) {
+                    let _ = self.tm.relay_final(self.now, tx, decision.branch, (&reply).into());
+                }
+            }
         }
     }
 }

@@ -27,8 +27,14 @@ impl Worker {
     fn operation_done(&mut self, id: OpId, outcome: ops::Outcome) {
         let Some(key) = self.by_op.remove(&id) else { return };
         if let ops::Outcome::Failed(failure) = &outcome {
-            self.counters.inc(Counter::WaitsFailed);
+            self.counters.inc(match failure.why {
+                ops::Why::Timeout => Counter::WaitsTimedOut,
+                ops::Why::Cancelled => Counter::WaitsCancelled,
+                _ => Counter::WaitsFailed,
+            });
             self.log_failure(key, failure);
+        } else {
+            self.counters.inc(Counter::WaitsDone);
         }
         self.resume(key, Outcome::Op(outcome));
         self.flush_transactions();
@@ -58,7 +64,7 @@ impl Worker {
                 );
             }
         }
-        let run = run.resume(outcome, self.now);
+        let run = run.resume(outcome);
         self.drive(run, parked.role);
     }
 

@@ -64,7 +64,7 @@ impl Worker {
         if let Some(fd) = seat.log.raw_fd() {
             io.register(&fd, Source::Log, ONLY, Interest::WRITABLE)?;
         }
-        let driver = Driver::new(&blueprint.ops);
+        let driver = Driver::new();
         let mut config = blueprint.tm.clone();
         config.worker = seat.index as u16;
         config.incarnation = seat.incarnation;

@@ -35,8 +35,8 @@ pub struct Blueprint {
     pub env: Rc<Env>,
     /// Transaction timers and limits; worker and incarnation are filled in.
     pub tm: crate::transaction::Config,
-    /// Sizes and places the operations need.
-    pub ops: crate::ops::driver::OpsConfig,
+    /// Where the SQLite helper listens, if there is one.
+    pub sqlite: Option<std::path::PathBuf>,
     /// Most runs that may wait at a time, per worker.
     pub max_suspended: usize,
     /// Instructions a run may execute before others have their turn.

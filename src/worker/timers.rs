@@ -67,8 +67,8 @@ impl Worker {
         let Some(route) = program.find_route(RouteKind::Event, Some(text)) else { return };
         let mut host = SipHost::without_message(self.env().clone());
         host.event.clone_from(&params);
-        let mut run = Run::new(program, route, host);
-        run.set_named(params.into_iter().map(|(n, v)| (n, Value::Str(v))).collect());
+        let named = params.into_iter().map(|(n, v)| (Some(n), Value::Str(v))).collect();
+        let run = Run::new(program, route, host).with_params(named);
         self.work.push_back(Work::Go(Box::new(run), Role::new(RoleKind::Event)));
     }
 

@@ -2,6 +2,7 @@
 
 use super::sleep::Sleep;
 use super::sql::mysql::Mysql;
+use super::sql::sqlite::Sqlite;
 use super::{CancelReason, Cx, Engine, Failure, OpId, Outcome, Phase, Request, Why};
 use crate::base::{Key, Slab, Time, TimerKey};
 use crate::net::reactor::{Event, Io, Readiness, Source};
@@ -63,6 +64,7 @@ pub struct Driver {
     lookups: Vec<(Source, Key, String)>,
     sleep: Sleep,
     mysql: Mysql,
+    sqlite: Sqlite,
 }
 
 impl Default for Driver {
@@ -80,12 +82,18 @@ impl Driver {
             lookups: Vec::new(),
             sleep: Sleep::default(),
             mysql: Mysql::default(),
+            sqlite: Sqlite::default(),
         }
     }
 
     /// The MySQL engine, to set its limits and prepare its URLs.
     pub fn mysql(&mut self) -> &mut Mysql {
         &mut self.mysql
+    }
+
+    /// The SQLite engine, to tell it where the helper listens.
+    pub fn sqlite(&mut self) -> &mut Sqlite {
+        &mut self.sqlite
     }
 
     /// How many operations are in flight.
@@ -119,7 +127,8 @@ impl Driver {
         });
         match request {
             Request::Sleep(d) => self.sleep.start(id, d, deadline, &mut cx),
-            Request::Sql(q) if kind == OpKind::Mysql => self.mysql.start(id, q, deadline, &mut cx),
+            Request::Sql(q) if kind == OpKind::Sqlite => self.sqlite.start(id, q, deadline, &mut cx),
+            Request::Sql(q) => self.mysql.start(id, q, deadline, &mut cx),
             _ => cx
                 .done(id, Outcome::Failed(Failure::new(Why::BadRequest, Phase::Queue, "no engine for this operation"))),
         }
@@ -149,6 +158,8 @@ impl Driver {
             Source::Sleep => self.sleep.ready(key, readiness, &mut cx),
             Source::Mysql if due => self.mysql.timer(key, &mut cx),
             Source::Mysql => self.mysql.ready(key, readiness, &mut cx),
+            Source::Sqlite if due => self.sqlite.timer(key, &mut cx),
+            Source::Sqlite => self.sqlite.ready(key, readiness, &mut cx),
             _ => return false,
         }
         true
@@ -161,6 +172,7 @@ impl Driver {
         match op.kind {
             OpKind::Sleep => self.sleep.cancel(id, reason, &mut cx),
             OpKind::Mysql => self.mysql.cancel(id, reason, &mut cx),
+            OpKind::Sqlite => self.sqlite.cancel(id, reason, &mut cx),
             _ => {}
         }
     }
@@ -184,6 +196,7 @@ impl Driver {
         let (backend, phase) = match op.kind {
             OpKind::Sleep => self.sleep.describe(id),
             OpKind::Mysql => self.mysql.describe(id),
+            OpKind::Sqlite => self.sqlite.describe(id),
             _ => None,
         }
         .unwrap_or_else(|| (String::new(), Phase::Queue));

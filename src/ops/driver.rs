@@ -4,6 +4,7 @@ use super::exec::Exec;
 use super::http::Http;
 use super::sleep::Sleep;
 use super::sql::mysql::Mysql;
+use super::sql::sqlite::Sqlite;
 use super::{CancelReason, Cx, Engine, Failure, OpId, Outcome, Phase, Request, Why};
 use crate::base::{Key, Slab, Time, TimerKey};
 use crate::net::reactor::{Event, Io, Readiness, Source};
@@ -72,6 +73,7 @@ pub struct Driver {
     mysql: Mysql,
     exec: Exec,
     http: Http,
+    sqlite: Sqlite,
 }
 
 impl Default for Driver {
@@ -99,6 +101,7 @@ impl Driver {
             exec: Exec::default(),
             http: Http::new(),
             mysql: Mysql::default(),
+            sqlite: Sqlite::default(),
         }
     }
 
@@ -145,6 +148,11 @@ impl Driver {
         }
     }
 
+    /// The SQLite engine, to tell it where the helper listens.
+    pub fn sqlite(&mut self) -> &mut Sqlite {
+        &mut self.sqlite
+    }
+
     /// How many operations are in flight.
     pub fn len(&self) -> usize {
         self.ops.len()
@@ -176,11 +184,10 @@ impl Driver {
         });
         match request {
             Request::Sleep(d) => self.sleep.start(id, d, deadline, &mut cx),
-            Request::Sql(q) if kind == OpKind::Mysql => self.mysql.start(id, q, deadline, &mut cx),
             Request::Exec(r) => self.exec.start(id, r, deadline, &mut cx),
             Request::Http(r) => self.http.start(id, r, deadline, &mut cx),
-            _ => cx
-                .done(id, Outcome::Failed(Failure::new(Why::BadRequest, Phase::Queue, "no engine for this operation"))),
+            Request::Sql(q) if kind == OpKind::Sqlite => self.sqlite.start(id, q, deadline, &mut cx),
+            Request::Sql(q) => self.mysql.start(id, q, deadline, &mut cx),
         }
         self.settle(&mut io);
         id
@@ -215,6 +222,8 @@ impl Driver {
             Source::Http => self.http.ready(key, readiness, &mut cx),
             Source::Resolver if due => self.resolver.timer(key, &mut cx.io),
             Source::Resolver => self.resolver.ready(key, &mut cx.io),
+            Source::Sqlite if due => self.sqlite.timer(key, &mut cx),
+            Source::Sqlite => self.sqlite.ready(key, readiness, &mut cx),
             _ => return false,
         }
         self.settle(&mut io);
@@ -230,7 +239,7 @@ impl Driver {
             OpKind::Exec => self.exec.cancel(id, reason, &mut cx),
             OpKind::Http => self.http.cancel(id, reason, &mut cx),
             OpKind::Mysql => self.mysql.cancel(id, reason, &mut cx),
-            OpKind::Sqlite => {}
+            OpKind::Sqlite => self.sqlite.cancel(id, reason, &mut cx),
         }
         self.settle(&mut io);
     }
@@ -256,7 +265,7 @@ impl Driver {
             OpKind::Mysql => self.mysql.describe(id),
             OpKind::Exec => self.exec.describe(id),
             OpKind::Http => self.http.describe(id),
-            _ => None,
+            OpKind::Sqlite => self.sqlite.describe(id),
         }
         .unwrap_or_else(|| (String::new(), Phase::Queue));
         Some(OpInfo { kind: op.kind, backend, phase, started: op.started, deadline: op.deadline })

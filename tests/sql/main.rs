@@ -10,3 +10,4 @@ mod lp;
 mod mysql;
 mod mysql_faults;
 mod oracle;
+mod sqlite;

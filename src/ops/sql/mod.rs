@@ -4,6 +4,7 @@
 pub mod datetime;
 pub mod limits;
 pub mod mysql;
+pub mod sqlite;
 pub mod url;
 
 pub use limits::Limits;

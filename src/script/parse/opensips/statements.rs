@@ -19,7 +19,11 @@ impl Parser<'_> {
     }
 
     fn close_block(&mut self, open: Token) {
-        if self.c.eat(Kind::RBrace).is_some() {
+        if let Some(close) = self.c.eat(Kind::RBrace) {
+            let crooked = self.c.begins_line(close.span) && self.c.indent(close.span) != self.c.indent(open.span);
+            if crooked && self.crooked.is_none() {
+                self.crooked = Some((open.span, close.span));
+            }
             return;
         }
         let next = self.c.peek();
@@ -30,6 +34,12 @@ impl Parser<'_> {
             Diagnostic::error("E0103", next.span, format!("`}}` is missing before {found}"))
                 .label("this can only stand outside of a route")
                 .related(open.span, "this block is still open")
+        };
+        let d = match self.crooked {
+            Some((from, to)) => {
+                d.related(from, "this block ends").related(to, "here, going by the braces but not by the indentation")
+            }
+            None => d,
         };
         let _: Parsed<()> = self.c.error(d);
     }
@@ -243,10 +253,28 @@ impl Parser<'_> {
     /// `$name(x)[0]`: an index or transformation needs the long form.
     pub(super) fn index_without_parens<T>(&mut self, var: Token) -> Parsed<T> {
         let text = self.c.text(var.span).trim_start_matches('$');
-        let what = if self.c.kind() == Kind::LBracket { "[index]" } else { "{transformation}" };
-        let d = Diagnostic::error("E0008", self.c.peek().span, format!("{what} behind a variable of the short form"))
-            .help(format!("write `$({text}{what})`"));
-        self.c.error(d)
+        let start = self.c.peek();
+        let (end, what) = if start.kind == Kind::LBracket {
+            (Kind::RBracket, "an index")
+        } else {
+            (Kind::RBrace, "a transformation")
+        };
+        let mut ahead = 1;
+        while !matches!(self.c.peek_at(ahead).kind, Kind::Semi | Kind::Eof) && self.c.peek_at(ahead).kind != end {
+            ahead += 1;
+        }
+        let span = start.span.to(self.c.peek_at(ahead).span);
+        let mut d = Diagnostic::error("E0008", span, format!("{what} behind a variable without parentheses"));
+        if self.c.peek_at(ahead).kind == end {
+            d = d.help(format!("write `$({text}{})`", self.c.text(span)));
+        } else {
+            ahead = 0;
+        }
+        let result = self.c.error(d);
+        for _ in 0..=ahead {
+            self.c.bump();
+        }
+        result
     }
 
     /// `$x op value`; the variable is taken, the operator is next.
@@ -368,7 +396,12 @@ impl Parser<'_> {
         let (it, of, source) = (self.c.peek(), self.c.word_at(1), self.c.peek_at(2));
         if it.kind != Kind::Var || of != "in" || source.kind != Kind::Var {
             let d = Diagnostic::error("E0115", word.span, "this is not how a `for` is written").help(SHAPE);
-            return self.c.error(d);
+            let result = self.c.error(d);
+            // The `;`s of the C language's form must not end the statement here.
+            while !matches!(self.c.kind(), Kind::LBrace | Kind::RBrace | Kind::Eof) && !self.at_item() {
+                self.c.bump();
+            }
+            return result;
         }
         self.c.bump();
         let text = self.c.text(it.span);
@@ -510,8 +543,11 @@ impl Parser<'_> {
         };
         let twin = label.and_then(|l| before.iter().find(|c| c.label.as_ref().is_some_and(|o| same(o, l))));
         if let Some(twin) = twin {
-            let d = Diagnostic::warning("W0104", span, "this label is never reached")
-                .related(twin.span, "the same label stands here (strings are compared without regard to case)");
+            let same = match label {
+                Some(CaseLabel::Str(_)) => "the same label, since strings are compared without regard to case",
+                _ => "the same label",
+            };
+            let d = Diagnostic::warning("W0104", span, "this label is never reached").related(twin.span, same);
             self.c.warn(d);
         }
     }

@@ -3,6 +3,7 @@
 use super::exec::Exec;
 use super::http::Http;
 use super::sleep::Sleep;
+use super::sql::mysql::Mysql;
 use super::{CancelReason, Cx, Engine, Failure, OpId, Outcome, Phase, Request, Why};
 use crate::base::{Key, Slab, Time, TimerKey};
 use crate::net::reactor::{Event, Io, Readiness, Source};
@@ -68,6 +69,7 @@ pub struct Driver {
     /// Names that somebody outside the engines asked for.
     resolved: VecDeque<(Waiter, Answer)>,
     sleep: Sleep,
+    mysql: Mysql,
     exec: Exec,
     http: Http,
 }
@@ -96,7 +98,13 @@ impl Driver {
             sleep: Sleep::default(),
             exec: Exec::default(),
             http: Http::new(),
+            mysql: Mysql::default(),
         }
+    }
+
+    /// The MySQL engine, to set its limits and prepare its URLs.
+    pub fn mysql(&mut self) -> &mut Mysql {
+        &mut self.mysql
     }
 
     /// The children, to set their limits.
@@ -131,6 +139,7 @@ impl Driver {
             let mut cx = Cx { io: io.reborrow(), finished: &mut self.finished, lookups: &mut self.lookups };
             match source {
                 Source::Http => self.http.resolved(key, answer, &mut cx),
+                Source::Mysql => self.mysql.resolved(key, answer, &mut cx),
                 _ => self.resolved.push_back(((source, key), answer)),
             }
         }
@@ -167,6 +176,7 @@ impl Driver {
         });
         match request {
             Request::Sleep(d) => self.sleep.start(id, d, deadline, &mut cx),
+            Request::Sql(q) if kind == OpKind::Mysql => self.mysql.start(id, q, deadline, &mut cx),
             Request::Exec(r) => self.exec.start(id, r, deadline, &mut cx),
             Request::Http(r) => self.http.start(id, r, deadline, &mut cx),
             _ => cx
@@ -197,6 +207,8 @@ impl Driver {
         match source {
             Source::Sleep if due => self.sleep.timer(key, &mut cx),
             Source::Sleep => self.sleep.ready(key, readiness, &mut cx),
+            Source::Mysql if due => self.mysql.timer(key, &mut cx),
+            Source::Mysql => self.mysql.ready(key, readiness, &mut cx),
             Source::Exec if due => self.exec.timer(key, &mut cx),
             Source::Exec => self.exec.ready(key, readiness, &mut cx),
             Source::Http if due => self.http.timer(key, &mut cx),
@@ -217,7 +229,8 @@ impl Driver {
             OpKind::Sleep => self.sleep.cancel(id, reason, &mut cx),
             OpKind::Exec => self.exec.cancel(id, reason, &mut cx),
             OpKind::Http => self.http.cancel(id, reason, &mut cx),
-            _ => {}
+            OpKind::Mysql => self.mysql.cancel(id, reason, &mut cx),
+            OpKind::Sqlite => {}
         }
         self.settle(&mut io);
     }
@@ -240,6 +253,7 @@ impl Driver {
         let op = self.ops.get(id)?;
         let (backend, phase) = match op.kind {
             OpKind::Sleep => self.sleep.describe(id),
+            OpKind::Mysql => self.mysql.describe(id),
             OpKind::Exec => self.exec.describe(id),
             OpKind::Http => self.http.describe(id),
             _ => None,

@@ -12,6 +12,7 @@ pub mod exec;
 pub mod http;
 pub mod request;
 pub mod sleep;
+pub mod sql;
 
 use crate::base::{Key, Time, TimerKey};
 use crate::net::reactor::{Interest, Io, Readiness, Source};

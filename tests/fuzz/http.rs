@@ -63,8 +63,8 @@ fn read(data: &[u8], step: usize, to_head: bool) -> Read {
 
 /// Whatever comes, reading it whole and in pieces agrees, and nothing grows past its limit.
 pub fn fuzz(data: &[u8]) {
-    let to_head = data.len() % 16 == 0;
-    let step = if data.len() % 2 == 0 { 1 } else { 7 };
+    let to_head = data.len().is_multiple_of(16);
+    let step = if data.len().is_multiple_of(2) { 1 } else { 7 };
     let whole = read(data, data.len().max(1), to_head);
     let head: usize = whole.1.headers.iter().map(|(n, v)| n.len() + v.len()).sum();
     assert!(whole.1.body.len() <= MAX_BODY && head <= MAX_HEAD);

@@ -1,1 +1,3 @@
-//! (see docs/architecture.md)
+//! Sockets and what carries bytes: the reactor, UDP batches, the bus, name resolution.
+
+pub mod reactor;

@@ -26,7 +26,7 @@ pub fn fuzz(data: &[u8]) {
             walk(&message);
             edit(&message, true);
             answer(&message, valid);
-            if data.len() % 4 == 0 {
+            if data.len().is_multiple_of(4) {
                 let again = Message::parse(message.bytes_str().clone());
                 assert!(again.as_ref() == Ok(&message), "parsing is not idempotent");
             }
@@ -38,7 +38,7 @@ pub fn fuzz(data: &[u8]) {
                 edit(message, false);
                 answer(message, false);
             }
-            if data.len() % 4 == 0 {
+            if data.len().is_multiple_of(4) {
                 assert_eq!(salvage(data).as_ref(), e.partial());
             }
         }
@@ -88,7 +88,7 @@ fn walk(m: &Message) {
         assert!(h.line.start >= at && h.line.contains(h.value_range), "header positions");
         at = h.line.end;
         assert_eq!(m.slice(h.value_range), h.value);
-        if h.line.len() % 8 == 0 {
+        if h.line.len().is_multiple_of(8) {
             assert_eq!(m.headers_named(h.name).next().map(|x| x.id), Some(h.id));
         }
         let _ = (h.unfolded(), h.values().count());
@@ -135,7 +135,7 @@ fn edit(m: &Message, well_formed: bool) {
         assert_eq!(top, Some(&b"z9hG4bKx"[..]));
     }
     let len = m.bytes().len() as u32;
-    if len % 4 == 0 {
+    if len.is_multiple_of(4) {
         edit_anywhere(m, len);
     }
     let mut e = Edits::new();

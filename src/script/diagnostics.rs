@@ -1,0 +1,110 @@
+//! What is wrong with a configuration, as data. Every stage adds to one [`Diagnostics`]; all
+//! findings are shown in one run, rendered in one place.
+
+use super::source::{SourceMap, Span};
+
+/// How bad it is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Severity {
+    /// The configuration cannot be used.
+    Error,
+    /// It can, but probably does not do what was meant.
+    Warning,
+    /// Worth knowing.
+    Note,
+}
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Stable number, such as `E0203`; explained by `reprise explain`.
+    pub code: &'static str,
+    /// What is wrong, in one line.
+    pub message: String,
+    /// Where.
+    pub span: Span,
+    /// Short text under the marked excerpt; may be empty.
+    pub label: String,
+    /// A suggestion, such as "did you mean `t_relay`?".
+    pub help: Option<String>,
+    /// Other places that matter, each with its text.
+    pub related: Vec<(Span, String)>,
+}
+
+impl Diagnostic {
+    /// An error without label, help or related places.
+    pub fn error(code: &'static str, span: Span, message: impl Into<String>) -> Self {
+        Diagnostic {
+            severity: Severity::Error,
+            code,
+            message: message.into(),
+            span,
+            label: String::new(),
+            help: None,
+            related: Vec::new(),
+        }
+    }
+
+    /// A warning without label, help or related places.
+    pub fn warning(code: &'static str, span: Span, message: impl Into<String>) -> Self {
+        Diagnostic { severity: Severity::Warning, ..Self::error(code, span, message) }
+    }
+
+    /// Adds the text under the excerpt.
+    pub fn label(mut self, text: impl Into<String>) -> Self {
+        self.label = text.into();
+        self
+    }
+
+    /// Adds a suggestion.
+    pub fn help(mut self, text: impl Into<String>) -> Self {
+        self.help = Some(text.into());
+        self
+    }
+
+    /// Adds another place.
+    pub fn related(mut self, span: Span, text: impl Into<String>) -> Self {
+        self.related.push((span, text.into()));
+        self
+    }
+}
+
+/// All findings so far.
+#[derive(Clone, Debug, Default)]
+pub struct Diagnostics {
+    list: Vec<Diagnostic>,
+}
+
+impl Diagnostics {
+    /// Adds a finding.
+    pub fn push(&mut self, d: Diagnostic) {
+        self.list.push(d);
+    }
+
+    /// Whether any finding is an error.
+    pub fn has_errors(&self) -> bool {
+        self.list.iter().any(|d| d.severity == Severity::Error)
+    }
+
+    /// The findings in the order they were made.
+    pub fn list(&self) -> &[Diagnostic] {
+        &self.list
+    }
+
+    /// The findings as plain lines `path:line:column: error[E0001]: message`, for tests and logs.
+    pub fn brief(&self, map: &SourceMap) -> String {
+        let mut out = String::new();
+        for d in &self.list {
+            let (path, line, col) = map.position(d.span);
+            let kind = match d.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+                Severity::Note => "note",
+            };
+            out.push_str(&format!("{path}:{line}:{col}: {kind}[{}]: {}\n", d.code, d.message));
+        }
+        out
+    }
+}

@@ -151,3 +151,13 @@ fn programs_print() {
         assert!(text.contains(part), "`{part}` is missing in:\n{text}");
     }
 }
+
+#[test]
+fn deep_trees_are_lowered() {
+    let chain = vec!["$rm == \"a\""; 400].join(" || ");
+    let sum = vec!["1"; 400].join(" + ");
+    let nots = "!".repeat(400);
+    let open = "if (1) { ".repeat(150);
+    let close = "} ".repeat(150);
+    assert_eq!(findings(&format!("route {{ {open} if ({chain}) {{ $var(x) = {sum}; }} if ({nots}$rm) {{ exit; }} {close} }}")), "");
+}

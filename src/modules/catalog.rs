@@ -1,0 +1,42 @@
+//! Which modules each dialect offers.
+
+use super::host::SipHost;
+use super::tolerated;
+use super::{avpops, cfgutils, core, exec, maxfwd, rest_client, rr, signaling, sipmsgops, sl, sqlops, textops, tm};
+use crate::script::ast::Dialect;
+use crate::script::registry::Catalog;
+
+/// The modules of `dialect`.
+pub fn of(dialect: Dialect) -> &'static Catalog<SipHost> {
+    match dialect {
+        Dialect::OpenSips | Dialect::Kamailio => &OPENSIPS,
+    }
+}
+
+static OPENSIPS: Catalog<SipHost> = Catalog {
+    modules: &[
+        &core::MODULE,
+        &sl::MODULE,
+        &tm::MODULE,
+        &rr::MODULE,
+        &maxfwd::MODULE,
+        &signaling::MODULE,
+        &sipmsgops::MODULE,
+        &textops::MODULE,
+        &cfgutils::MODULE,
+        &avpops::MODULE,
+        &sqlops::MODULE,
+        &exec::MODULE,
+        &rest_client::MODULE,
+        &tolerated::PROTO_UDP,
+        &tolerated::PROTO_TCP,
+        &tolerated::DB_MYSQL,
+        &tolerated::DB_SQLITE,
+        &tolerated::MI_FIFO,
+        &tolerated::MI_DATAGRAM,
+        &tolerated::HTTPD,
+        &tolerated::MI_HTTP,
+        &tolerated::EVENT_ROUTE,
+        &tolerated::XLOG,
+    ],
+};

@@ -1,0 +1,214 @@
+//! What every run of one process shares and never changes: who we are, and how we were configured.
+
+use crate::base::Str;
+use crate::sip::Transport;
+use crate::sip::uri::Uri;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// One of our listening sockets, as scripts and headers see it.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Transport.
+    pub transport: Transport,
+    /// Address it is bound to.
+    pub addr: SocketAddr,
+    /// Host (and port) to write into Via and Record-Route instead.
+    pub advertised: Option<(Str, Option<u16>)>,
+    /// `tag NAME`
+    pub tag: Option<Str>,
+}
+
+impl Listen {
+    /// `proto:ip:port`, as `$socket_in` prints it.
+    pub fn name(&self) -> String {
+        format!("{}:{}", self.transport.as_param(), self.addr)
+    }
+
+    /// Host part for Via and Record-Route; IPv6 in brackets.
+    pub fn via_host(&self) -> String {
+        match &self.advertised {
+            Some((host, _)) => host.to_lossy().into_owned(),
+            None => bracketed(self.addr.ip()),
+        }
+    }
+
+    /// Port for Via and Record-Route.
+    pub fn via_port(&self) -> u16 {
+        match &self.advertised {
+            Some((_, Some(port))) => *port,
+            _ => self.addr.port(),
+        }
+    }
+}
+
+/// An address as it stands in a URI.
+pub fn bracketed(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(a) => a.to_string(),
+        IpAddr::V6(a) => format!("[{a}]"),
+    }
+}
+
+/// Another name for us (`alias=`).
+#[derive(Clone, Debug)]
+pub struct Alias {
+    /// Host, lower case, IPv6 without brackets.
+    pub host: String,
+    /// Port; any if `None`.
+    pub port: Option<u16>,
+}
+
+/// Everything a run may need to know about the server.
+#[derive(Clone, Debug)]
+pub struct Env {
+    /// Our sockets.
+    pub listeners: Vec<Listen>,
+    /// Further names that are ours.
+    pub aliases: Vec<Alias>,
+    /// How we were configured.
+    pub settings: Settings,
+    /// Process id shown by `$pp`.
+    pub pid: u32,
+    /// Fixed per start: the first part of the To-tags of stateless replies.
+    pub tag_prefix: String,
+}
+
+/// Typed core and module parameters.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Value of the Server header of replies made here; `None` = not added.
+    pub server_header: Option<Str>,
+    /// Value of the User-Agent header of requests made here; `None` = not added.
+    pub user_agent_header: Option<Str>,
+    /// `log_level` (OpenSIPS scale).
+    pub log_level: i32,
+    /// `xlog_level`
+    pub xlog_level: i32,
+    /// `xlog_print_level`
+    pub xlog_print_level: i32,
+    /// `async_timeout`: how long a wait without a limit of its own may last.
+    pub async_timeout: Duration,
+    /// `script_io=block`: plain calls stall the worker as the peers do (for measurement).
+    pub script_io_block: bool,
+    /// tm: `auto_100trying`
+    pub auto_100: bool,
+    /// tm: `onreply_avp_mode`
+    pub onreply_avps: bool,
+    /// core: `disable_503_translation`
+    pub keep_503: bool,
+    /// rr: `append_fromtag`
+    pub rr_append_fromtag: bool,
+    /// rr: `enable_double_rr`
+    pub rr_double: bool,
+    /// rr: `add_username`
+    pub rr_add_username: bool,
+    /// maxfwd: `max_limit`
+    pub maxfwd_limit: u32,
+    /// rest_client: `curl_timeout`
+    pub http_timeout: Duration,
+    /// rest_client: `connection_timeout`
+    pub http_connect_timeout: Duration,
+    /// rest_client: `max_transfer_size`, in bytes
+    pub http_max_body: usize,
+    /// rest_client: `ssl_verifypeer`
+    pub http_verify_peer: bool,
+    /// rest_client: `ssl_verifyhost`
+    pub http_verify_host: bool,
+    /// rest_client: `ssl_capath`: a file with CA certificates.
+    pub http_ca_file: Option<Str>,
+    /// avpops, sqlops: database URLs by number.
+    pub db_urls: Vec<(i64, Str)>,
+    /// exec: `time_to_kill`; zero = the wait's own deadline.
+    pub exec_limit: Duration,
+    /// exec: `setvars`
+    pub exec_setvars: bool,
+    /// cfgutils: `initial_probability`, percent.
+    pub rand_probability: u8,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let product = format!("reprise/{}", env!("CARGO_PKG_VERSION"));
+        Settings {
+            server_header: Some(Str::from(product.as_str())),
+            user_agent_header: Some(Str::from(product.as_str())),
+            log_level: 2,
+            xlog_level: 2,
+            xlog_print_level: 2,
+            async_timeout: Duration::from_secs(30),
+            script_io_block: false,
+            auto_100: true,
+            onreply_avps: false,
+            keep_503: false,
+            rr_append_fromtag: true,
+            rr_double: true,
+            rr_add_username: false,
+            maxfwd_limit: 256,
+            http_timeout: Duration::from_secs(20),
+            http_connect_timeout: Duration::from_secs(20),
+            http_max_body: 10240 * 1024,
+            http_verify_peer: true,
+            http_verify_host: true,
+            http_ca_file: None,
+            db_urls: Vec::new(),
+            exec_limit: Duration::ZERO,
+            exec_setvars: false,
+            rand_probability: 10,
+        }
+    }
+}
+
+impl Env {
+    /// A server without sockets: what a decoded run has until it is attached to the real one.
+    pub fn unattached() -> Env {
+        Env {
+            listeners: Vec::new(),
+            aliases: Vec::new(),
+            settings: Settings::default(),
+            pid: 0,
+            tag_prefix: String::new(),
+        }
+    }
+
+    /// Whether `host[:port]` names us: a listener, an advertised address or an alias. Without a
+    /// port any of our ports will do.
+    pub fn is_myself(&self, host: &[u8], port: Option<u16>) -> bool {
+        let host = String::from_utf8_lossy(host).to_ascii_lowercase();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let ip: Option<IpAddr> = bare.parse().ok();
+        let port_fits = |p: u16| port.is_none_or(|wanted| wanted == p);
+        self.listeners.iter().any(|l| {
+            let same_host = match ip {
+                Some(ip) => l.addr.ip() == ip || (l.addr.ip().is_unspecified() && ip.is_loopback()),
+                None => false,
+            };
+            let advertised = l.advertised.as_ref().is_some_and(|(h, _)| h.eq_ignore_ascii_case(bare.as_bytes()));
+            (same_host && port_fits(l.addr.port())) || (advertised && port_fits(l.via_port()))
+        }) || self.aliases.iter().any(|a| a.host == bare && a.port.is_none_or(port_fits))
+    }
+
+    /// Whether the host part of a SIP URI names us (port 5060 counts if none is written and one of
+    /// our sockets has it; else any of our ports will do).
+    pub fn is_my_uri(&self, uri: &[u8]) -> bool {
+        Uri::parse(uri).is_ok_and(|u| self.is_myself(u.host, u.port))
+    }
+
+    /// The listener that a name means: its tag or `proto:ip:port` / `ip:port`.
+    pub fn find_listener(&self, name: &[u8]) -> Option<usize> {
+        let name = String::from_utf8_lossy(name);
+        if let Some(i) = self.listeners.iter().position(|l| l.tag.as_ref().is_some_and(|t| *t == name.as_bytes()[..])) {
+            return Some(i);
+        }
+        let (proto, rest) = match name.split_once(':') {
+            Some((p, rest)) if p.chars().all(|c| c.is_ascii_alphabetic()) => (Some(p.to_ascii_lowercase()), rest),
+            _ => (None, &*name),
+        };
+        let fits_proto = |l: &Listen| proto.as_ref().is_none_or(|p| p == l.transport.as_param());
+        if let Ok(addr) = rest.parse::<SocketAddr>() {
+            return self.listeners.iter().position(|l| fits_proto(l) && l.addr == addr);
+        }
+        let ip: IpAddr = rest.trim_start_matches('[').trim_end_matches(']').parse().ok()?;
+        self.listeners.iter().position(|l| fits_proto(l) && l.addr.ip() == ip)
+    }
+}

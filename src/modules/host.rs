@@ -1,0 +1,322 @@
+//! [`SipHost`]: what travels with a run. The message with its pending edits, the R-URI and
+//! destination, branches, flags, armed routes, and what the run may know of its transaction.
+//! Plain data but for the shared [`Env`]; it survives waits and journeys between processes.
+
+use super::env::Env;
+use super::pv::{self, Pv};
+use super::request::{Outcome, Request};
+use crate::base::{Key, Str, Time};
+use crate::ops;
+use crate::script::ast::Dialect;
+use crate::script::host::{Host, Index, PvSpec, SetError};
+use crate::script::registry::Catalog;
+use crate::script::value::Value;
+use crate::sip::edits::Edits;
+use crate::sip::message::Message;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+/// A further destination of the request (`append_branch`, `lookup`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// R-URI of the branch.
+    pub uri: Str,
+    /// Next hop, if not the R-URI.
+    pub du: Option<Str>,
+    /// Path to add as Route.
+    pub path: Option<Str>,
+    /// Preference 0..=1000; `None` = not given.
+    pub q: Option<u16>,
+    /// Branch flags by name.
+    pub flags: Vec<Str>,
+    /// Number of the outgoing listener, if forced.
+    pub socket: Option<u16>,
+}
+
+/// Routes armed by `t_on_*`, as numbers in the program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Armed {
+    /// `failure_route`
+    pub failure: Option<u32>,
+    /// `onreply_route`
+    pub reply: Option<u32>,
+    /// `branch_route`
+    pub branch: Option<u32>,
+}
+
+/// What a run may know of its transaction; the worker keeps it fresh at every start and resume.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TmView {
+    /// The transaction, at its owner.
+    pub key: Option<Key>,
+    /// Made for a wait only; invisible to scripts until promoted.
+    pub embryonic: bool,
+    /// A CANCEL came, or the caller is gone.
+    pub cancelled: bool,
+    /// Branch in work (branch, reply and failure routes).
+    pub branch: Option<u16>,
+    /// `$T_reply_code`: last or winning code.
+    pub reply_code: u16,
+    /// Whether the last reply was made here (time-out, send error).
+    pub last_local: bool,
+    /// Whether all replies were.
+    pub all_local: bool,
+    /// `$T_fr_timeout` of this transaction, seconds.
+    pub fr_timeout: Option<u32>,
+    /// `$T_fr_inv_timeout`, seconds.
+    pub fr_inv_timeout: Option<u32>,
+    /// A final reply went upstream already.
+    pub replied: bool,
+}
+
+/// Which own Route header was removed by `loose_route`, and what followed from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteState {
+    /// Parameters of the own Route that was removed (`check_route_param`, `is_direction`).
+    pub own_params: Option<Str>,
+    /// `record_route` was called; with these extra parameters.
+    pub record: Option<Str>,
+    /// Preset values of `record_route_preset`.
+    pub preset: Vec<Str>,
+    /// `add_rr_param` texts.
+    pub params: Str,
+}
+
+/// Everything outside of the machine that a run sees and changes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SipHost {
+    /// The server; attached anew after a journey.
+    #[serde(skip, default = "unattached")]
+    pub env: Rc<Env>,
+    /// The message in work: the request, or in reply routes the reply.
+    pub msg: Message,
+    /// In reply routes: the request as sent; in failure routes: the winning reply.
+    pub other: Option<Message>,
+    /// Pending changes to `msg` (not the R-URI).
+    pub edits: Edits,
+    /// R-URI, if changed.
+    pub ruri: Option<Str>,
+    /// Next hop, if set (`$du`).
+    pub du: Option<Str>,
+    /// Path to add as Route.
+    pub path: Option<Str>,
+    /// Preference of the R-URI branch.
+    pub q: Option<u16>,
+    /// Message flags by name.
+    pub flags: Vec<Str>,
+    /// Flags of branch 0.
+    pub bflags: Vec<Str>,
+    /// Further branches.
+    pub branches: Vec<Target>,
+    /// Number of the forced outgoing listener.
+    pub socket_out: Option<u16>,
+    /// Where the message came from.
+    pub source: SocketAddr,
+    /// Number of the listener it came in on.
+    pub listener: u16,
+    /// Header lines for replies (`append_to_reply`), each with its CRLF.
+    pub reply_headers: Vec<u8>,
+    /// Per-message advertised address and port.
+    pub advertised: (Option<Str>, Option<u16>),
+    /// Routes armed for the transaction.
+    pub armed: Armed,
+    /// Loose routing and record routing.
+    pub rr: RouteState,
+    /// The transaction.
+    pub tm: TmView,
+    /// `force_rport()` was called.
+    pub rport: bool,
+    /// Header lines for the next HTTP request of this run (`rest_append_hf`).
+    pub http_headers: Vec<Str>,
+    /// `$exec_status`
+    pub exec_status: Option<i32>,
+    /// Last internal error, for `sl_reply_error`: code and phrase.
+    pub last_error: Option<(u16, Str)>,
+    /// Parameters of the event in event routes: name and value.
+    pub event: Vec<(Str, Str)>,
+    /// `rand_set_prob` value, percent.
+    pub probability: Option<u8>,
+    /// `$log_level` and `$xlog_level` set by the script.
+    pub levels: (Option<i32>, Option<i32>),
+    /// Wall clock when the message came in: microseconds since 1970.
+    pub received_at: i64,
+    /// Counts the messages of the process (`$mi`).
+    pub message_id: u32,
+    /// A lock name that the run holds; released at its end.
+    pub locks: Vec<Str>,
+    /// Whether `drop` may suppress `msg`.
+    pub phony: bool,
+}
+
+impl SipHost {
+    /// The host of a run about `msg`.
+    pub fn new(env: Rc<Env>, msg: Message, source: SocketAddr, listener: u16) -> SipHost {
+        SipHost {
+            env,
+            msg,
+            other: None,
+            edits: Edits::default(),
+            ruri: None,
+            du: None,
+            path: None,
+            q: None,
+            flags: Vec::new(),
+            bflags: Vec::new(),
+            branches: Vec::new(),
+            socket_out: None,
+            source,
+            listener,
+            reply_headers: Vec::new(),
+            advertised: (None, None),
+            armed: Armed::default(),
+            rr: RouteState::default(),
+            tm: TmView::default(),
+            rport: false,
+            http_headers: Vec::new(),
+            exec_status: None,
+            last_error: None,
+            event: Vec::new(),
+            probability: None,
+            levels: (None, None),
+            received_at: 0,
+            message_id: 0,
+            locks: Vec::new(),
+            phony: false,
+        }
+    }
+
+    /// The host of a run without a message: startup, timer and event routes, `launch`.
+    pub fn without_message(env: Rc<Env>) -> SipHost {
+        let source = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut host = SipHost::new(env, phony_message(), source, 0);
+        host.phony = true;
+        host
+    }
+
+    /// The server.
+    pub fn env(&self) -> &Env {
+        &self.env
+    }
+
+    /// The current R-URI: as changed, else as received. Empty for replies.
+    pub fn current_ruri(&self) -> &[u8] {
+        match &self.ruri {
+            Some(u) => u,
+            None if self.msg.is_request() => self.msg.request_uri(),
+            None => b"",
+        }
+    }
+
+    /// Whether a flag is set.
+    pub fn has_flag(&self, name: &[u8]) -> bool {
+        self.flags.iter().any(|f| f == name)
+    }
+}
+
+/// What a decoded host has until it is attached to its server.
+fn unattached() -> Rc<Env> {
+    Rc::new(Env::unattached())
+}
+
+/// A request that stands in where there is none.
+pub fn phony_message() -> Message {
+    const TEXT: &str = concat!(
+        "OPTIONS sip:you@127.0.0.1 SIP/2.0\r\n",
+        "Via: SIP/2.0/UDP 127.0.0.1\r\n",
+        "From: <sip:you@127.0.0.1>;tag=phony\r\n",
+        "To: <sip:you@127.0.0.1>\r\n",
+        "Call-ID: phony\r\n",
+        "CSeq: 1 OPTIONS\r\n",
+        "Content-Length: 0\r\n\r\n"
+    );
+    match Message::parse(Str::from(TEXT)) {
+        Ok(m) => m,
+        Err(_) => unreachable!("the phony message is well formed"),
+    }
+}
+
+impl Host for SipHost {
+    type Pv = Pv;
+    type Request = Request;
+    type Outcome = Outcome;
+
+    fn catalog(dialect: Dialect) -> &'static Catalog<Self> {
+        super::catalog::of(dialect)
+    }
+
+    fn find_pv(dialect: Dialect, name: &str, sub: Option<&str>) -> Option<PvSpec<Pv>> {
+        pv::find(dialect, name, sub)
+    }
+
+    fn pv_names(dialect: Dialect) -> &'static [&'static str] {
+        pv::names(dialect)
+    }
+
+    fn get(&mut self, pv: Pv, sub: Option<&Value>, index: Index, now: Time) -> Value {
+        super::pv_get::get(self, pv, sub, index, now)
+    }
+
+    fn set(&mut self, pv: Pv, sub: Option<&Value>, index: Index, replace: bool, value: Value) -> Result<(), SetError> {
+        super::pv_set::set(self, pv, sub, index, replace, value)
+    }
+
+    fn is_myself(&mut self, text: &[u8]) -> bool {
+        let env = self.env();
+        if text.starts_with(b"sip:") || text.starts_with(b"sips:") {
+            return env.is_my_uri(text);
+        }
+        let (host, port) = split_host_port(text);
+        env.is_myself(host, port)
+    }
+
+    fn detached(&self) -> Self {
+        SipHost::without_message(self.env.clone())
+    }
+
+    fn failure(reason: &'static str, phase: &'static str) -> Outcome {
+        Outcome::Refused { reason: reason.into(), phase: phase.into(), at: Time::ZERO }
+    }
+
+    fn outcome_error(outcome: &Outcome) -> Option<(String, &'static str)> {
+        match outcome {
+            Outcome::Op(ops::Outcome::Failed(f)) => {
+                let text = match f.why {
+                    ops::Why::Timeout => "timeout".to_string(),
+                    why if f.detail.is_empty() => why.to_string(),
+                    why => format!("{why}: {}", f.detail),
+                };
+                Some((text, f.phase.as_str()))
+            }
+            Outcome::Refused { reason, .. } => Some((reason.to_lossy().into_owned(), "queue")),
+            _ => None,
+        }
+    }
+
+    fn log(&mut self, level: i32, text: &str) {
+        super::log_line(self, level, text);
+    }
+}
+
+/// Splits `host:port`, `[v6]:port`, `host`.
+pub fn split_host_port(text: &[u8]) -> (&[u8], Option<u16>) {
+    if text.first() == Some(&b'[') {
+        if let Some(end) = text.iter().position(|b| *b == b']') {
+            let port = text.get(end + 1..).and_then(|r| r.strip_prefix(b":")).and_then(parse_port);
+            return (&text[1..end], port);
+        }
+        return (text, None);
+    }
+    match text.iter().rposition(|b| *b == b':') {
+        Some(at) if text[..at].contains(&b':') => (text, None),
+        Some(at) => match parse_port(&text[at + 1..]) {
+            Some(p) => (&text[..at], Some(p)),
+            None => (text, None),
+        },
+        None => (text, None),
+    }
+}
+
+fn parse_port(b: &[u8]) -> Option<u16> {
+    std::str::from_utf8(b).ok()?.parse().ok()
+}

@@ -1,0 +1,200 @@
+//! `rest_client`: HTTP (opensips.md section 3.3).
+
+use super::host::SipHost;
+use super::request::{Outcome, Request};
+use crate::base::Str;
+use crate::ops::{self, HttpMethod, Phase, Why};
+use crate::script::ast::Dialect;
+use crate::script::registry::{Call, FnSpec, Kind, ModParamKind, ModParamSpec, ModuleSpec, Param, RouteSet, Step};
+use crate::script::value::Value;
+
+const fn int(name: &'static str, ignored: bool, doc: &'static str) -> ModParamSpec {
+    ModParamSpec { name, kind: ModParamKind::Int, ignored, doc }
+}
+
+/// The module.
+pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
+    name: "rest_client",
+    dialects: &[Dialect::OpenSips],
+    functions: &[REST_GET, REST_DELETE, REST_HEAD, REST_OPTIONS, REST_POST, REST_PUT, REST_PATCH, REST_APPEND_HF],
+    params: &[
+        int("curl_timeout", false, "limit of the whole exchange, seconds; default 20"),
+        int("connection_timeout", false, "limit of resolve, connect and TLS, seconds; default 20"),
+        int("max_transfer_size", false, "largest body, KiB; 0 = 64 MiB; default 10240"),
+        int("ssl_verifypeer", false, "the server's certificate must be valid; default 1"),
+        int("ssl_verifyhost", false, "it must name the host; default 1"),
+        ModParamSpec { name: "ssl_capath", kind: ModParamKind::Str, ignored: false, doc: "file with CA certificates" },
+        int("connect_poll_interval", true, "connecting never blocks here"),
+        int("max_async_transfers", true, "every transfer is non-blocking"),
+        int("curl_http_version", true, "HTTP/1.1 is spoken"),
+        int("enable_expect_100", true, "not sent"),
+        int("no_concurrent_connects", true, "not needed"),
+        int("curl_conn_lifetime", true, "idle connections live 60 s"),
+    ],
+    any_param: false,
+    needs: &[],
+};
+
+const ROUTES: RouteSet = RouteSet::ALL;
+
+const RETURNS: &[(i32, &str)] = &[
+    (1, "a response came, whatever its status"),
+    (-1, "refused, or the name does not resolve"),
+    (-2, "not connected in time"),
+    (-3, "connected, but no whole response in time"),
+    (-10, "anything else: bad URL, body too large, protocol error"),
+];
+
+const REST_GET: FnSpec<SipHost> = FnSpec {
+    opensips: Some("rest_get"),
+    kamailio: None,
+    params: &[
+        Param::req("url", Kind::Str),
+        Param::req("body", Kind::Out),
+        Param::opt("content_type", Kind::Out),
+        Param::opt("code", Kind::Out),
+    ],
+    variadic: false,
+    routes: ROUTES,
+    waits: true,
+    doc: "Fetches a URL and stores the response's body, its type and its status.",
+    returns: RETURNS,
+    example: r#"async(rest_get("http://127.0.0.1/credit/$fU", $avp(body), , $avp(code)), got_it, 3);"#,
+    run: |call| without_body(call, HttpMethod::Get),
+    finish: Some(|call, outcome| finish(call, outcome, 1)),
+};
+
+const REST_DELETE: FnSpec<SipHost> = FnSpec {
+    opensips: Some("rest_delete"),
+    doc: "Sends DELETE.",
+    example: r#"rest_delete("http://127.0.0.1/call/$ci", $var(body));"#,
+    run: |call| without_body(call, HttpMethod::Delete),
+    ..REST_GET
+};
+
+const REST_HEAD: FnSpec<SipHost> = FnSpec {
+    opensips: Some("rest_head"),
+    doc: "Sends HEAD; the body is empty.",
+    example: r#"rest_head("http://127.0.0.1/file", $var(body), $var(type), $var(code));"#,
+    run: |call| without_body(call, HttpMethod::Head),
+    ..REST_GET
+};
+
+const REST_OPTIONS: FnSpec<SipHost> = FnSpec {
+    opensips: Some("rest_options"),
+    doc: "Sends OPTIONS.",
+    example: r#"rest_options("http://127.0.0.1/", $var(body));"#,
+    run: |call| without_body(call, HttpMethod::Options),
+    ..REST_GET
+};
+
+const REST_POST: FnSpec<SipHost> = FnSpec {
+    opensips: Some("rest_post"),
+    params: &[
+        Param::req("url", Kind::Str),
+        Param::req("send_body", Kind::Str),
+        Param::opt("send_content_type", Kind::Str),
+        Param::req("body", Kind::Out),
+        Param::opt("content_type", Kind::Out),
+        Param::opt("code", Kind::Out),
+    ],
+    doc: "Posts a body (without a type no Content-Type is sent) and stores the response.",
+    example: r#"async(rest_post("http://127.0.0.1/log", "$ci", "text/plain", $var(body), , $var(code)), logged);"#,
+    run: |call| with_body(call, HttpMethod::Post),
+    finish: Some(|call, outcome| finish(call, outcome, 3)),
+    ..REST_GET
+};
+
+const REST_PUT: FnSpec<SipHost> = FnSpec {
+    opensips: Some("rest_put"),
+    doc: "Puts a body and stores the response.",
+    example: r#"rest_put("http://127.0.0.1/user/$fU", "on", "text/plain", $var(body));"#,
+    run: |call| with_body(call, HttpMethod::Put),
+    ..REST_POST
+};
+
+const REST_PATCH: FnSpec<SipHost> = FnSpec {
+    opensips: Some("rest_patch"),
+    doc: "Sends PATCH with a body and stores the response.",
+    example: r#"rest_patch("http://127.0.0.1/user/$fU", "{}", "application/json", $var(body));"#,
+    run: |call| with_body(call, HttpMethod::Patch),
+    ..REST_POST
+};
+
+const REST_APPEND_HF: FnSpec<SipHost> = FnSpec {
+    opensips: Some("rest_append_hf"),
+    kamailio: None,
+    params: &[Param::req("header", Kind::Str)],
+    variadic: false,
+    routes: ROUTES,
+    waits: false,
+    doc: "Adds a header line to the next HTTP request of this run; several calls add several.",
+    returns: &[(1, "noted"), (-1, "not a header line")],
+    example: r#"rest_append_hf("X-Call-ID: $ci");"#,
+    run: |call| {
+        let line = call.text(0).unwrap_or_default();
+        let line = line.trim_ascii();
+        if !line.contains(&b':')
+            || line.iter().any(|b| matches!(b, b'\r' | b'\n'))
+            || call.host.http_headers.len() >= 64
+        {
+            return Step::Done(-1);
+        }
+        call.host.http_headers.push(Str::from(line));
+        Step::Done(1)
+    },
+    finish: None,
+};
+
+fn without_body(call: &mut Call<'_, SipHost>, method: HttpMethod) -> Step<SipHost> {
+    start(call, method, None)
+}
+
+fn with_body(call: &mut Call<'_, SipHost>, method: HttpMethod) -> Step<SipHost> {
+    let body = call.text(1).unwrap_or_default();
+    let kind = call.text(2).filter(|t| !t.is_empty());
+    start(call, method, Some((body, kind)))
+}
+
+fn start(call: &mut Call<'_, SipHost>, method: HttpMethod, body: Option<(Str, Option<Str>)>) -> Step<SipHost> {
+    let Some(url) = call.text(0) else { return Step::Fail("the URL is NULL".to_string()) };
+    let headers = std::mem::take(&mut call.host.http_headers);
+    let s = &call.host.env().settings;
+    let op = ops::Request::Http(ops::HttpRequest {
+        method,
+        url,
+        headers,
+        body,
+        connect_timeout: s.http_connect_timeout,
+        max_body: s.http_max_body,
+        verify_peer: s.http_verify_peer,
+        verify_host: s.http_verify_host,
+        ca_file: s.http_ca_file.clone(),
+    });
+    Step::Wait(Request::Op { op, limit: Some(s.http_timeout.as_secs_f64()) })
+}
+
+/// Stores body, type and code in the outputs that begin at argument `first`.
+fn finish(call: &mut Call<'_, SipHost>, outcome: Outcome, first: usize) -> Step<SipHost> {
+    match outcome {
+        Outcome::Op(ops::Outcome::Http(r)) => {
+            call.assign(first, Value::text(r.body));
+            if let Some(t) = r.content_type {
+                call.assign(first + 1, Value::Str(t));
+            }
+            call.assign(first + 2, Value::Int(i64::from(r.status)));
+            Step::Done(1)
+        }
+        Outcome::Op(ops::Outcome::Failed(f)) => {
+            call.assign(first + 2, Value::Int(0));
+            let connecting = matches!(f.phase, Phase::Queue | Phase::Resolve | Phase::Connect | Phase::Tls);
+            Step::Done(match f.why {
+                Why::Timeout if connecting => -2,
+                Why::Timeout => -3,
+                Why::Refused => -1,
+                _ => -10,
+            })
+        }
+        _ => Step::Done(-10),
+    }
+}

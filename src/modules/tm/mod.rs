@@ -1,0 +1,66 @@
+//! `tm`: transactions (opensips.md section 4.3). Whatever touches a transaction is a
+//! [`Request`](super::request::Request) to its owner.
+
+mod arm;
+mod ask;
+mod send;
+
+use super::host::SipHost;
+use crate::script::ast::Dialect;
+use crate::script::registry::{ModParamKind, ModParamSpec, ModuleSpec};
+
+const fn int(name: &'static str, doc: &'static str) -> ModParamSpec {
+    ModParamSpec { name, kind: ModParamKind::Int, ignored: false, doc }
+}
+
+const fn ignored(name: &'static str, kind: ModParamKind, doc: &'static str) -> ModParamSpec {
+    ModParamSpec { name, kind, ignored: true, doc }
+}
+
+/// The module.
+pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
+    name: "tm",
+    dialects: &[Dialect::OpenSips, Dialect::Kamailio],
+    functions: &[
+        send::T_NEWTRAN,
+        send::T_CHECK_TRANS,
+        send::T_RELAY,
+        send::T_REPLY,
+        send::T_REPLY_WITH_BODY,
+        send::T_REPLICATE,
+        send::T_CANCEL_BRANCH,
+        send::T_NEW_REQUEST,
+        arm::T_ON_FAILURE,
+        arm::T_ON_REPLY,
+        arm::T_ON_BRANCH,
+        ask::T_WAS_CANCELLED,
+        ask::T_CHECK_STATUS,
+        ask::T_LOCAL_REPLIED,
+        ask::T_FLUSH_FLAGS,
+    ],
+    params: &[
+        int("fr_timeout", "seconds without any reply (non-INVITE: without a final one) per branch; default 30"),
+        int("fr_timer", "2.2's older name of fr_timeout"),
+        int("fr_inv_timeout", "seconds an INVITE may ring after a provisional reply; default 120"),
+        int("fr_inv_timer", "2.2's older name of fr_inv_timeout"),
+        int("restart_fr_on_each_reply", "each provisional reply restarts fr_inv_timeout; default 1"),
+        int("wt_timer", "seconds a completed transaction lingers; default 5"),
+        int("T1_timer", "first retransmission, milliseconds; default 500"),
+        int("T2_timer", "longest retransmission interval, milliseconds; default 4000"),
+        int("auto_100trying", "send 100 when an INVITE transaction is made; default 1"),
+        int("onreply_avp_mode", "1: reply routes see the transaction's AVPs; default 0"),
+        int("disable_6xx_block", "1: a 6xx does not stop serial forking; default 0"),
+        ignored("delete_timer", ModParamKind::Int, "memory is freed when nobody can ask for it"),
+        ignored("ruri_matching", ModParamKind::Int, "RFC 2543 requests are always matched by R-URI"),
+        ignored("via1_matching", ModParamKind::Int, "RFC 2543 requests are always matched by Via"),
+        ignored("pass_provisional_replies", ModParamKind::Int, "no callbacks to run"),
+        ignored("syn_branch", ModParamKind::Int, "branches are always computed the same way"),
+        ignored("enable_stats", ModParamKind::Int, "statistics are always counted"),
+        ignored("timer_partitions", ModParamKind::Int, "one timer wheel per worker"),
+        ignored("unix_tx_timeout", ModParamKind::Int, "t_write_* is not offered"),
+        ignored("tw_append", ModParamKind::Str, "t_write_* is not offered"),
+        ignored("minor_branch_flag", ModParamKind::Any, "not offered"),
+    ],
+    any_param: false,
+    needs: &[],
+};

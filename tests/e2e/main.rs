@@ -1,0 +1,13 @@
+//! End-to-end tests: the real binary with real parts. One program, so that the parts that tests
+//! share (database, web server, certificates) are started once.
+//!
+//! A new topic is a file here and a `mod` line below. Tests run in parallel; one that measures
+//! time takes `support::exclusive()` first.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod harness;
+mod parts;

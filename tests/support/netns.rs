@@ -1,0 +1,95 @@
+//! A network of the test's own: a namespace behind a pair of virtual Ethernet devices. Its address
+//! can be made to swallow packets and to answer again, while connections stay open.
+//!
+//! Needs root (CAP_NET_ADMIN); a test that asks for it without fails.
+
+use std::net::Ipv4Addr;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::process;
+
+/// The namespace; deleted when dropped.
+pub struct NetNs {
+    /// Name as `ip netns` knows it.
+    pub name: String,
+    /// Our end of the wire.
+    pub local: Ipv4Addr,
+    /// The far end: the address that swallows or answers.
+    pub peer: Ipv4Addr,
+    device: String,
+}
+
+impl NetNs {
+    /// A namespace whose address swallows every packet: no answer, no reset, no ICMP error.
+    pub fn swallowing() -> NetNs {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        // Also removes namespaces when this program is killed.
+        process::base();
+        let pid = std::process::id();
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("reprise-{pid}-{number}");
+        // Device names have at most 15 characters.
+        let device = format!("rp{:x}{number:x}", pid & 0xff_ffff);
+        // 198.18.0.0/15 is for tests of network equipment (RFC 2544); a /30 of it for each.
+        let block = (pid.wrapping_mul(37).wrapping_add(number) % 0x7fff) * 4;
+        let base = 0xc612_0000 + block;
+        let (local, peer) = (Ipv4Addr::from(base + 1), Ipv4Addr::from(base + 2));
+        let ns = NetNs { name, local, peer, device };
+        ip(&["netns", "add", &ns.name]);
+        let far = format!("{}p", ns.device);
+        ip(&["link", "add", &ns.device, "type", "veth", "peer", "name", &far]);
+        ip(&["link", "set", &far, "netns", &ns.name]);
+        ip(&["addr", "add", &format!("{local}/30"), "dev", &ns.device]);
+        ip(&["link", "set", &ns.device, "up"]);
+        ns.inside(&["link", "set", "lo", "up"]);
+        ns.inside(&["link", "set", &far, "name", "eth0"]);
+        ns.inside(&["link", "set", "eth0", "up"]);
+        // Without the address nobody would answer ARP, and the sender would get "no route to host".
+        let mac = ns.output(&["cat", "/sys/class/net/eth0/address"]);
+        ip(&["neigh", "replace", &peer.to_string(), "lladdr", mac.trim(), "nud", "permanent", "dev", &ns.device]);
+        ns
+    }
+
+    /// The address begins to answer: with what listens inside, else with resets.
+    pub fn answer(&self) {
+        self.inside(&["addr", "replace", &format!("{}/30", self.peer), "dev", "eth0"]);
+    }
+
+    /// The address swallows again. A namespace without the address drops what is sent to it.
+    pub fn swallow(&self) {
+        self.inside(&["addr", "del", &format!("{}/30", self.peer), "dev", "eth0"]);
+    }
+
+    /// A command that runs inside (start it with [`process::spawn`]).
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = process::command("ip");
+        command.args(["netns", "exec", &self.name]).arg(process::find(program).expect("program installed"));
+        command
+    }
+
+    /// Runs `ip ARGS` inside.
+    fn inside(&self, args: &[&str]) {
+        let mut all = vec!["-n", self.name.as_str()];
+        all.extend_from_slice(args);
+        ip(&all);
+    }
+
+    fn output(&self, args: &[&str]) -> String {
+        let mut all = vec!["netns", "exec", self.name.as_str()];
+        all.extend_from_slice(args);
+        process::run("ip", &all)
+    }
+}
+
+impl Drop for NetNs {
+    fn drop(&mut self) {
+        // Takes the devices with it.
+        let _ = process::command("ip").args(["link", "del", &self.device]).output();
+        let _ = process::command("ip").args(["netns", "del", &self.name]).output();
+    }
+}
+
+fn ip(args: &[&str]) {
+    process::run("ip", args);
+}

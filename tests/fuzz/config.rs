@@ -90,6 +90,6 @@ fn repetition() {
         fuzz(&data);
         let inside = [b"route { ", data.as_slice()].concat();
         fuzz(&inside);
-        assert!(started.elapsed() < Duration::from_secs(20), "{} takes {:?}", word.escape_ascii(), started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(60), "{} takes {:?}", word.escape_ascii(), started.elapsed());
     }
 }

@@ -72,7 +72,7 @@ pub fn fuzz(data: &[u8]) {
     let main = map.add("fuzz", text);
     let _ = parse_main(main, Some(Dialect::OpenSips), &mut NoFiles, &mut map, &mut diags);
     // Rendering takes longer than all the rest.
-    if data.len() % 8 == 0 {
-        let _ = super::render::render(&map, &diags, data.len() % 16 == 0);
+    if data.len().is_multiple_of(8) {
+        let _ = super::render::render(&map, &diags, data.len().is_multiple_of(16));
     }
 }

@@ -1,13 +1,14 @@
 //! The OpenSIPS dialect, 2.2 to 4.1 in one grammar, with reprise's additions (`await`, the block
 //! form of `async`, its own core parameters).
 //!
-//! `file` holds the top level, `globals` core and module parameters, `routes` the route heads, `statements`
-//! their bodies, `conditions` and `arithmetic` the two expression grammars, `calls` functions, sub-routes,
+//! `file` holds the top level, `globals` the core parameters, `routes` the route heads, `statements` and
+//! `control` their bodies, `conditions` and `arithmetic` the two expression grammars, `calls` functions, sub-routes,
 //! `async` and `launch`.
 
 mod arithmetic;
 mod calls;
 mod conditions;
+mod control;
 mod file;
 mod globals;
 pub mod params;

@@ -33,14 +33,7 @@ impl From<Option<Value>> for Operand {
 
 /// `left op right`; `None` if it has no result. `literal`: the right side is a number written in
 /// the script, which has no text form. Texts are at most `max` bytes.
-pub fn binary(
-    op: BinaryOp,
-    left: &Value,
-    right: &Value,
-    literal: bool,
-    dialect: Dialect,
-    max: usize,
-) -> Option<Value> {
+pub fn binary(op: BinaryOp, left: &Value, right: &Value, literal: bool, dialect: Dialect, max: usize) -> Option<Value> {
     match dialect {
         Dialect::OpenSips => opensips(op, left, right, literal, max),
         Dialect::Kamailio => kamailio(op, left, right, max),
@@ -89,8 +82,20 @@ fn narrow(op: BinaryOp, l: i32, r: i32) -> i32 {
         BinaryOp::Add => l.wrapping_add(r),
         BinaryOp::Sub => l.wrapping_sub(r),
         BinaryOp::Mul => l.wrapping_mul(r),
-        BinaryOp::Div => if r == 0 { 0 } else { l.wrapping_div(r) },
-        BinaryOp::Mod => if r == 0 { 0 } else { l.wrapping_rem(r) },
+        BinaryOp::Div => {
+            if r == 0 {
+                0
+            } else {
+                l.wrapping_div(r)
+            }
+        }
+        BinaryOp::Mod => {
+            if r == 0 {
+                0
+            } else {
+                l.wrapping_rem(r)
+            }
+        }
         BinaryOp::BitAnd => l & r,
         BinaryOp::BitOr => l | r,
         BinaryOp::BitXor => l ^ r,

@@ -65,6 +65,9 @@ pub struct ModParam {
     pub span: Span,
 }
 
+/// Format strings computed at run time; `None`: the text is none.
+type Formats<P> = HashMap<Str, Option<Rc<Format<P>>>>;
+
 /// A compiled script.
 pub struct Program<H: Host> {
     /// Its language.
@@ -113,8 +116,9 @@ pub struct Program<H: Host> {
     pub(super) route_by_name: HashMap<(RouteKind, Option<Box<str>>), u32>,
     pub(super) initial: RefCell<Rc<[Value]>>,
     pub(super) patterns: RefCell<HashMap<Str, Rc<Regex>>>,
-    pub(super) computed: RefCell<HashMap<Str, Option<Rc<Format<H::Pv>>>>>,
-    pub(super) never: Regex,
+    pub(super) computed: RefCell<Formats<H::Pv>>,
+    /// Matches nothing.
+    nothing: Regex,
 }
 
 /// Entries a run-time cache may hold before it is emptied.
@@ -134,6 +138,39 @@ fn remember<T>(cache: &mut HashMap<Str, T>, key: &[u8], value: T) {
 }
 
 impl<H: Host> Program<H> {
+    /// A program without anything in it.
+    pub(super) fn empty(dialect: Dialect) -> Program<H> {
+        Program {
+            dialect,
+            modules: Vec::new(),
+            modparams: Vec::new(),
+            limits: Limits::default(),
+            code: Vec::new(),
+            lines: Vec::new(),
+            files: Vec::new(),
+            routes: Vec::new(),
+            consts: Vec::new(),
+            vars: Vec::new(),
+            formats: Vec::new(),
+            regexes: Vec::new(),
+            substs: Vec::new(),
+            sites: Vec::new(),
+            asyncs: Vec::new(),
+            launches: Vec::new(),
+            calls: Vec::new(),
+            switches: Vec::new(),
+            nets: Vec::new(),
+            slots: Vec::new(),
+            fingerprint: 0,
+            slot_by_name: HashMap::new(),
+            route_by_name: HashMap::new(),
+            initial: RefCell::new(Rc::from([])),
+            patterns: RefCell::default(),
+            computed: RefCell::default(),
+            nothing: Regex::new(r"[^\s\S]").expect("a constant pattern"),
+        }
+    }
+
     /// The route block of this kind and name; `None` = the main one (also named `0`).
     pub fn find_route(&self, kind: RouteKind, name: Option<&str>) -> Option<u32> {
         let name = name.filter(|n| *n != "0");
@@ -234,8 +271,8 @@ impl<H: Host> Program<H> {
         format
     }
 
-    /// A pattern compiled at load time; one that never matches for a number out of range.
+    /// A pattern compiled at load time; one that matches nothing for a number out of range.
     pub fn regex(&self, number: u32) -> &Regex {
-        self.regexes.get(number as usize).unwrap_or(&self.never)
+        self.regexes.get(number as usize).unwrap_or(&self.nothing)
     }
 }

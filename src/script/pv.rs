@@ -300,7 +300,9 @@ mod tests {
 
     #[test]
     fn refuses_broken_ones() {
-        for text in ["$", "$(ru", "$(ru{s.len)", "$hdr(x", "$(avp(x)[y])", "ru", "$ru x", "$(<a ru)", "$(avp(x)[$var(i)2])"] {
+        for text in
+            ["$", "$(ru", "$(ru{s.len)", "$hdr(x", "$(avp(x)[y])", "ru", "$ru x", "$(<a ru)", "$(avp(x)[$var(i)2])"]
+        {
             assert!(parse(text.as_bytes()).is_err(), "{text}");
         }
         let deep = format!("{}x{}", "$avp(".repeat(40), ")".repeat(40));

@@ -7,8 +7,8 @@ use super::host::{Host, Index};
 use super::value::Value;
 use crate::base::{Str, Time};
 use regex::bytes::Regex;
-use std::rc::Rc;
 use serde::{Deserialize, Serialize};
+use std::rc::Rc;
 
 /// A set of route kinds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -137,8 +137,11 @@ pub struct FnSpec<H: Host> {
     /// Starts it.
     pub run: fn(&mut Call<'_, H>) -> Step<H>,
     /// Goes on with the outcome of the operation it waited for; may wait again.
-    pub finish: Option<fn(&mut Call<'_, H>, H::Outcome) -> Step<H>>,
+    pub finish: Option<Finish<H>>,
 }
+
+/// How a function goes on after a wait.
+pub type Finish<H> = fn(&mut Call<'_, H>, <H as Host>::Outcome) -> Step<H>;
 
 /// What one instruction of a function ended in.
 pub enum Step<H: Host> {

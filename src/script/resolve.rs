@@ -62,8 +62,20 @@ pub struct Resolver<'a> {
 
 /// The machine's own variables, for "did you mean".
 const OWN: [&str; 14] = [
-    "var", "avp", "param", "rc", "retcode", "return", "async_err", "async_phase", "cfg_file", "cfg_line", "route",
-    "route.name", "route.type", "null",
+    "var",
+    "avp",
+    "param",
+    "rc",
+    "retcode",
+    "return",
+    "async_err",
+    "async_phase",
+    "cfg_file",
+    "cfg_line",
+    "route",
+    "route.name",
+    "route.type",
+    "null",
 ];
 
 impl Resolver<'_> {
@@ -99,8 +111,7 @@ impl Resolver<'_> {
             IndexText::Append => IndexRef::Append,
             IndexText::Var(i) => IndexRef::Computed(Box::new(self.var::<H>(i)?)),
         };
-        let transforms =
-            v.transforms.iter().map(|t| self.transform::<H>(t, &v.text)).collect::<Result<Vec<_>, _>>()?;
+        let transforms = v.transforms.iter().map(|t| self.transform::<H>(t, &v.text)).collect::<Result<Vec<_>, _>>()?;
         let writable = writable && transforms.is_empty();
         Ok(VarRef { base, sub, index, transforms, text: v.text.as_str().into(), writable })
     }
@@ -139,7 +150,10 @@ impl Resolver<'_> {
                     Problem::new("E0305", format!("`{}`: `$var` needs a fixed name in parentheses", v.text))
                 })?;
                 if !matches!(v.index, IndexText::None) {
-                    return Err(Problem::new("E0305", format!("`{}`: `$var` holds one value, without an index", v.text)));
+                    return Err(Problem::new(
+                        "E0305",
+                        format!("`{}`: `$var` holds one value, without an index", v.text),
+                    ));
                 }
                 Ok(Some((self.slot(name), SubName::Required, true)))
             }
@@ -232,9 +246,7 @@ impl Resolver<'_> {
         let mut problem = Problem::new("E0204", format!("unknown variable `{}`", shown(v)));
         // A sentence's dot that became part of the name.
         let stem = v.name.trim_end_matches('.');
-        let known = |name: &str| {
-            OWN.contains(&name) || H::find_pv(self.dialect, name, None).is_some() || name == "hdr"
-        };
+        let known = |name: &str| OWN.contains(&name) || H::find_pv(self.dialect, name, None).is_some() || name == "hdr";
         problem.help = if stem != v.name && known(stem) {
             Some(format!("a dot directly behind a variable belongs to its name; write `$({stem}).`"))
         } else if let Some(context) = &v.context {
@@ -261,7 +273,9 @@ fn refused(r: Refused, var: &str) -> Problem {
             ..Problem::new("E0207", format!("unknown transformation `{{{name}}}` in `{var}`"))
         },
         Refused::Waits(name) => Problem {
-            help: Some("variables never wait; compare with a network, or let the next hop be resolved when sending".into()),
+            help: Some(
+                "variables never wait; compare with a network, or let the next hop be resolved when sending".into(),
+            ),
             ..Problem::new("E0402", format!("`{{{name}}}` in `{var}` would have to wait for a DNS answer"))
         },
         Refused::Args { name, reason } => Problem::new("E0306", format!("`{{{name}}}` in `{var}` {reason}")),

@@ -26,7 +26,7 @@ pub(super) fn hex_encode(text: &[u8], max: usize) -> Outcome {
 
 /// NULL if it is not hexadecimal.
 pub(super) fn hex_decode(text: &[u8]) -> Value {
-    if text.len() % 2 != 0 {
+    if !text.len().is_multiple_of(2) {
         return Value::Null;
     }
     let bytes: Option<Vec<u8>> = text.chunks(2).map(|p| Some(digit(p[0])? << 4 | digit(p[1])?)).collect();

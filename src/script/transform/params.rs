@@ -4,9 +4,12 @@ use super::position;
 use crate::script::value::Value;
 use crate::sip::params::Params;
 
+/// Name and value.
+type Entry<'a> = (&'a [u8], Option<&'a [u8]>);
+
 /// The entries, or `None` for a list in which a value is missing behind its `=`: then every
 /// look-up on the list is NULL, as in the peers.
-fn entries(text: &[u8]) -> Option<Vec<(&[u8], Option<&[u8]>)>> {
+fn entries(text: &[u8]) -> Option<Vec<Entry<'_>>> {
     let all: Vec<_> = Params::new(text).iter().map(|p| (p.name, p.value.map(|_| p.text()))).collect();
     let broken = Params::new(text).iter().any(|p| p.value.is_some_and(<[u8]>::is_empty));
     (!broken && !all.is_empty()).then_some(all)
@@ -27,9 +30,7 @@ pub(super) fn exist(text: &[u8], name: &[u8]) -> Value {
 
 pub(super) fn value_at(text: &[u8], index: i64) -> Value {
     let Some(list) = entries(text) else { return Value::Null };
-    position(index, list.len())
-        .and_then(|n| list.get(n))
-        .map_or(Value::Null, |(_, v)| Value::text(v.unwrap_or(b"")))
+    position(index, list.len()).and_then(|n| list.get(n)).map_or(Value::Null, |(_, v)| Value::text(v.unwrap_or(b"")))
 }
 
 pub(super) fn name_at(text: &[u8], index: i64) -> Value {

@@ -214,8 +214,8 @@ impl<H: Host> Exec<'_, H> {
     /// Whether the function could wait where nothing may. Load-time checks cover what can be
     /// known then; routes called by computed names are checked here.
     fn may_not_wait(&mut self, site: u32) -> bool {
-        let refused = self.m.kind == RouteKind::OnSend
-            && self.p.sites.get(site as usize).is_some_and(|s| s.function.waits);
+        let refused =
+            self.m.kind == RouteKind::OnSend && self.p.sites.get(site as usize).is_some_and(|s| s.function.waits);
         if refused {
             self.complain("nothing may wait in onsend_route; the function was not called");
         }

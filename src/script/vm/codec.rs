@@ -1,9 +1,9 @@
 //! A run as bytes: everything but the program, which the other process has too.
 
-use super::machine::{Machine, Mode};
-use super::{Run, State, Suspended};
 use super::host::Host;
+use super::machine::{Machine, Mode};
 use super::program::Program;
+use super::{Run, State, Suspended};
 use std::fmt;
 use std::rc::Rc;
 
@@ -87,11 +87,7 @@ impl<H: Host> Suspended<H> {
 
     /// The suspended run that [`Suspended::encode`] wrote, on the same program; `fix` restores
     /// what of the host cannot travel.
-    pub fn decode(
-        bytes: &[u8],
-        program: Rc<Program<H>>,
-        fix: impl FnOnce(&mut H),
-    ) -> Result<Suspended<H>, CodecError> {
+    pub fn decode(bytes: &[u8], program: Rc<Program<H>>, fix: impl FnOnce(&mut H)) -> Result<Suspended<H>, CodecError> {
         let mut state = State::decode(bytes, program)?;
         if state.machine.pending.is_none() {
             return Err(CodecError::Damaged);

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod ctl;
+pub mod db;
 pub mod load;
 pub mod server;
 pub mod settings;
@@ -79,6 +80,8 @@ enum Command {
     },
     /// Ask a running server.
     Ctl(ctl::CtlArgs),
+    /// Make, check and fill a database.
+    Db(db::DbArgs),
     /// Explain a number that a finding shows.
     Explain {
         /// Such as E0203.
@@ -105,6 +108,7 @@ pub fn main() -> ExitCode {
     match args.command {
         Some(Command::Check { files, emit }) => check::main(&files, emit.as_deref() == Some("ir")),
         Some(Command::Ctl(ctl)) => ctl::main(&ctl),
+        Some(Command::Db(db)) => db::run(db),
         Some(Command::Explain { code }) => explain(&code),
         None if args.check => check::main(&[args.file], false),
         None => {

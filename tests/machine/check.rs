@@ -159,5 +159,8 @@ fn deep_trees_are_lowered() {
     let nots = "!".repeat(400);
     let open = "if (1) { ".repeat(150);
     let close = "} ".repeat(150);
-    assert_eq!(findings(&format!("route {{ {open} if ({chain}) {{ $var(x) = {sum}; }} if ({nots}$rm) {{ exit; }} {close} }}")), "");
+    assert_eq!(
+        findings(&format!("route {{ {open} if ({chain}) {{ $var(x) = {sum}; }} if ({nots}$rm) {{ exit; }} {close} }}")),
+        ""
+    );
 }

@@ -3,7 +3,7 @@
 
 use super::registry::Subst;
 use crate::base::Str;
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::{Captures, Regex, RegexBuilder};
 
 /// Bytes a compiled pattern may take.
 const SIZE_LIMIT: usize = 1 << 20;
@@ -16,7 +16,9 @@ pub fn compile_regex(pattern: &str) -> Result<Regex, String> {
 
 /// Compiles a pattern; `newline` lets `^` and `$` match at line ends and keeps `.` off them.
 pub fn compile_with(pattern: &str, ignore_case: bool, newline: bool) -> Result<Regex, String> {
-    RegexBuilder::new(&translate(pattern))
+    let pattern = translate(pattern);
+    let pattern = if newline { by_line(&pattern) } else { pattern };
+    RegexBuilder::new(&pattern)
         .case_insensitive(ignore_case)
         .multi_line(newline)
         .dot_matches_new_line(!newline)
@@ -89,6 +91,39 @@ fn translate(pattern: &str) -> String {
                 out.push(c);
                 atom = true;
             }
+        }
+    }
+    out
+}
+
+/// The pattern with every negated bracket expression (`[^,]`) kept off line ends, as POSIX has it
+/// for patterns that see lines.
+pub fn by_line(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len() + 8);
+    let mut chars = pattern.chars().peekable();
+    while let Some(c) = chars.next() {
+        out.push(c);
+        match c {
+            '\\' => out.extend(chars.next()),
+            '[' => {
+                let negated = chars.next_if_eq(&'^').is_some();
+                out.push_str(if negated { "^" } else { "" });
+                // A `]` that comes first is a member.
+                out.extend(chars.next_if_eq(&']'));
+                out.push_str(if negated { "\n" } else { "" });
+                let mut class = false;
+                while let Some(c) = chars.next() {
+                    out.push(c);
+                    match c {
+                        '\\' => out.extend(chars.next()),
+                        '[' => class = chars.peek() == Some(&':'),
+                        ']' if class => class = false,
+                        ']' => break,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
         }
     }
     out
@@ -187,6 +222,26 @@ fn until(text: &[u8], sep: u8) -> Option<(Vec<u8>, &[u8])> {
     None
 }
 
+/// Appends a replacement text: `\0`..`\9` are what the groups matched, `\n`, `\r`, `\t` and `\\`
+/// the characters; any other backslash stays.
+pub fn fill(groups: &Captures<'_>, replacement: &[u8], out: &mut Vec<u8>) {
+    let mut bytes = replacement.iter().copied();
+    while let Some(c) = bytes.next() {
+        let escaped = if c == b'\\' { bytes.next() } else { None };
+        match escaped {
+            None => out.push(c),
+            Some(d @ b'0'..=b'9') => {
+                out.extend_from_slice(groups.get(usize::from(d - b'0')).map_or(b"", |g| g.as_bytes()));
+            }
+            Some(b'n') => out.push(b'\n'),
+            Some(b'r') => out.push(b'\r'),
+            Some(b't') => out.push(b'\t'),
+            Some(b'\\') => out.push(b'\\'),
+            Some(other) => out.extend_from_slice(&[c, other]),
+        }
+    }
+}
+
 impl Subst {
     /// `text` with the matches replaced; `replacement` is [`Subst::replacement`] with its
     /// variables expanded. `None` if nothing matched. The result is at most `max` bytes.
@@ -198,25 +253,7 @@ impl Subst {
             let Some(all) = groups.get(0) else { break };
             any = true;
             out.extend_from_slice(text.get(last..all.start()).unwrap_or_default());
-            let mut i = 0;
-            while let Some(&c) = replacement.get(i) {
-                match (c, replacement.get(i + 1)) {
-                    (b'\\', Some(d)) if d.is_ascii_digit() => {
-                        if let Some(g) = groups.get(usize::from(d - b'0')) {
-                            out.extend_from_slice(g.as_bytes());
-                        }
-                        i += 2;
-                    }
-                    (b'\\', Some(b'\\')) => {
-                        out.push(b'\\');
-                        i += 2;
-                    }
-                    _ => {
-                        out.push(c);
-                        i += 1;
-                    }
-                }
-            }
+            fill(&groups, replacement, &mut out);
             last = all.end();
             if !self.global || out.len() > max {
                 break;
@@ -255,6 +292,23 @@ mod tests {
         }
         assert!(compile_regex("(").is_err());
         assert!(compile_regex("(a)\\1").unwrap_err().contains("backreference"));
+    }
+
+    #[test]
+    fn lines_end_negated_brackets() {
+        for (pattern, want) in [
+            ("a[^ ]*b", "a[^\n ]*b"),
+            ("[^]x]", "[^]\nx]"),
+            ("[^[:digit:]a][^b]", "[^\n[:digit:]a][^\nb]"),
+            ("\\[^a]", "\\[^a]"),
+            ("[a^]", "[a^]"),
+            ("[^\\]]", "[^\n\\]]"),
+            ("[^", "[^\n"),
+        ] {
+            assert_eq!(by_line(pattern), want, "{pattern}");
+        }
+        let r = compile_with("c=[^x]*", true, true).unwrap();
+        assert_eq!(r.find(b"c=IN IP4\r\nt=0").unwrap().as_bytes(), b"c=IN IP4\r");
     }
 
     #[test]

@@ -18,6 +18,8 @@ use crate::net::bus::Bus;
 use crate::net::reactor::{Event, Interest, Reactor, Source, clock};
 use crate::net::udp::UdpSocket;
 use crate::ops::driver::Driver;
+use crate::ops::sql::Limits;
+use crate::ops::sql::sqlite::{Sqlite, SqliteEndpoint};
 use crate::script::ast::RouteKind;
 use crate::transaction::Transactions;
 use std::collections::{HashMap, VecDeque};
@@ -64,7 +66,17 @@ impl Worker {
         if let Some(fd) = seat.log.raw_fd() {
             io.register(&fd, Source::Log, ONLY, Interest::WRITABLE)?;
         }
-        let driver = Driver::new();
+        let mut driver = Driver::new();
+        if let Some(path) = &blueprint.sqlite {
+            *driver.sqlite() = Sqlite::new(Some(SqliteEndpoint { path: path.clone() }), Limits::default());
+        }
+        for (_, url) in &blueprint.env.settings.db_urls {
+            if !url.starts_with(b"sqlite")
+                && let Err(why) = driver.mysql().prepare(url)
+            {
+                emit(-1, "ops", &format!("the database cannot be prepared: {why}"));
+            }
+        }
         let mut config = blueprint.tm.clone();
         config.worker = seat.index as u16;
         config.incarnation = seat.incarnation;
@@ -83,7 +95,6 @@ impl Worker {
             routes,
             me: seat.index,
             count: seat.count,
-            incarnation: seat.incarnation,
             hash_key: seat.hash_key,
             reactor,
             driver,

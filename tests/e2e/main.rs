@@ -13,3 +13,4 @@ mod harness;
 mod parts;
 mod seeds;
 mod waits_common;
+mod waits_forms;

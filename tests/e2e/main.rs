@@ -14,3 +14,4 @@ mod parts;
 mod seeds;
 mod waits_common;
 mod waits_forms;
+mod waits_routes;

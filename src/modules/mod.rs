@@ -33,6 +33,8 @@ pub mod pv_set;
 #[cfg(test)]
 pub mod testing;
 
+use crate::net::logpipe;
+
 /// Writes a line for a run: levels on the OpenSIPS scale (-3 alert .. 4 debug), filtered by the
 /// server's `log_level` or the script's `$log_level`.
 pub fn log_line(host: &host::SipHost, level: i32, text: &str) {
@@ -45,11 +47,15 @@ pub fn log_line(host: &host::SipHost, level: i32, text: &str) {
 /// Writes a line at a level of the OpenSIPS scale, unfiltered.
 pub fn emit(level: i32, target: &str, text: &str) {
     let text = text.trim_end_matches(['\n', '\r']);
-    let at = match level {
-        i32::MIN..=-1 => log::Level::Error,
-        0..=1 => log::Level::Warn,
-        2..=3 => log::Level::Info,
-        _ => log::Level::Debug,
+    // The three levels that the log crate lacks are chosen by target (`net/logpipe.rs`).
+    let (at, target) = match level {
+        i32::MIN..=-3 => (log::Level::Error, logpipe::ALERT),
+        -2 => (log::Level::Error, logpipe::CRIT),
+        -1 => (log::Level::Error, target),
+        0..=1 => (log::Level::Warn, target),
+        2 => (log::Level::Info, logpipe::NOTICE),
+        3 => (log::Level::Info, target),
+        _ => (log::Level::Debug, target),
     };
     log::log!(target: target, at, "{text}");
 }

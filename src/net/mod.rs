@@ -1,3 +1,13 @@
 //! Sockets and what carries bytes: the reactor, UDP batches, the bus, name resolution.
 
+pub mod batch;
+pub mod bus;
+pub mod channel;
+pub mod listen;
+pub mod logpipe;
 pub mod reactor;
+pub mod sys;
+pub mod udp;
+pub mod resolver;
+pub mod stream;
+pub mod tls;

@@ -8,8 +8,11 @@
 //! or when somebody cancels, [`Engine::cancel`] ends it in whatever phase it is.
 
 pub mod driver;
+pub mod exec;
+pub mod http;
 pub mod request;
 pub mod sleep;
+pub mod sql;
 
 use crate::base::{Key, Time, TimerKey};
 use crate::net::reactor::{Interest, Io, Readiness, Source};

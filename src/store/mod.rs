@@ -1,1 +1,8 @@
-//! (see docs/architecture.md)
+//! What the processes of one server share: counters and plain memory made before the fork.
+
+pub mod counters;
+pub mod inwork;
+pub mod shm;
+
+pub use counters::{Counter, CounterTable, Counters};
+pub use inwork::InWork;

@@ -1,1 +1,23 @@
-//! (see docs/architecture.md)
+//! The supervisor: main's part of the server. Opens the sockets, forks the children, replaces those
+//! that die, answers the control socket, and ends the whole in order. It never runs a script and
+//! never parses a packet: what could crash is in its children.
+//!
+//! Start reading at [`run::run`], then `main_loop.rs`.
+
+pub mod plan;
+pub mod run;
+
+mod backoff;
+mod calls;
+mod children;
+mod fork;
+mod main_loop;
+mod methods;
+mod orphans;
+mod pidfile;
+mod privileges;
+mod sys;
+mod systemd;
+
+pub use plan::{ControlPlan, HelperPlan, Plan};
+pub use run::{run, run_to_code};

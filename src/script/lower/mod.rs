@@ -11,9 +11,6 @@ mod routes;
 mod stmt;
 mod vars;
 
-#[cfg(test)]
-mod tests;
-
 use super::ast::{Config, Dialect, Item, RouteBlock, RouteKind};
 use super::diagnostics::Diagnostics;
 use super::host::Host;

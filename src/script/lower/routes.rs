@@ -28,6 +28,14 @@ impl<H: Host> Lowerer<'_, H> {
             };
             if let Some(first) = self.p.route_by_name.get(&key) {
                 let earlier = self.p.routes.get(*first as usize).map_or(block.span, |r| r.span);
+                // A head the parser complained about may have lost its name.
+                let s = block.span;
+                let broken = |d: &Diagnostic| d.span.file == s.file && (s.start..s.end).contains(&d.span.start);
+                if self.diags.list().iter().any(broken) {
+                    self.p.routes.push(route);
+                    out.push((number, *block));
+                    continue;
+                }
                 let d = Diagnostic::error("E0206", block.span, format!("`{}` exists twice", route.label()))
                     .related(earlier, "the first one");
                 self.diags.push(d);

@@ -19,9 +19,6 @@ mod machine;
 mod read;
 mod scope;
 
-#[cfg(test)]
-mod tests;
-
 // The stages this one builds on.
 use super::{arith, ast, avp, compare, host, ir, pattern, program, registry, transform, value};
 

@@ -55,25 +55,39 @@ impl Parser<'_> {
         Ok(left)
     }
 
+    /// Only picks the function: frames of what nests must stay small.
     fn term(&mut self) -> Parsed<Expr> {
         let start = self.c.peek();
-        let kind = match start.kind {
-            Kind::LParen => {
-                self.c.bump();
-                let inner = self.value()?;
-                self.c.close(start);
-                ExprKind::Group(Box::new(inner))
-            }
-            Kind::Tilde => {
-                self.c.bump();
-                let operand = self.deeper_term()?;
-                ExprKind::Unary { op: UnaryOp::BitNot, operand: Box::new(operand) }
-            }
+        match start.kind {
+            Kind::LParen => self.group_term(start),
+            Kind::Tilde => self.signed_term(start, UnaryOp::BitNot),
             Kind::Op(BinaryOp::Sub) if !matches!(self.c.peek_at(1).kind, Kind::Int(_)) => {
-                self.c.bump();
-                let operand = self.deeper_term()?;
-                ExprKind::Unary { op: UnaryOp::Neg, operand: Box::new(operand) }
+                self.signed_term(start, UnaryOp::Neg)
             }
+            Kind::Ident => self.word_term(start),
+            _ => self.plain_term(start),
+        }
+    }
+
+    fn group_term(&mut self, open: Token) -> Parsed<Expr> {
+        self.c.bump();
+        let inner = self.value()?;
+        self.c.close(open);
+        Ok(Expr { kind: ExprKind::Group(Box::new(inner)), span: self.c.since(open.span) })
+    }
+
+    fn signed_term(&mut self, sign: Token, op: UnaryOp) -> Parsed<Expr> {
+        self.c.bump();
+        self.c.enter()?;
+        let operand = self.term();
+        self.c.leave();
+        let operand = Box::new(operand?);
+        Ok(Expr { kind: ExprKind::Unary { op, operand }, span: self.c.since(sign.span) })
+    }
+
+    /// A variable, string or number.
+    fn plain_term(&mut self, start: Token) -> Parsed<Expr> {
+        let kind = match start.kind {
             Kind::Var => {
                 self.c.bump();
                 if matches!(self.c.kind(), Kind::LBracket | Kind::LBrace) && self.c.touches() {
@@ -92,7 +106,6 @@ impl Parser<'_> {
                     .help(format!("write \"{text}\""));
                 return self.c.error(d);
             }
-            Kind::Ident => self.word_term(start)?,
             _ => match self.number()? {
                 Some(n) => ExprKind::Int(n),
                 None => return self.c.unexpected("a value"),
@@ -101,22 +114,20 @@ impl Parser<'_> {
         Ok(Expr { kind, span: self.c.since(start.span) })
     }
 
-    fn deeper_term(&mut self) -> Parsed<Expr> {
-        self.c.enter()?;
-        let term = self.term();
-        self.c.leave();
-        term
+    fn word_term(&mut self, start: Token) -> Parsed<Expr> {
+        let kind = self.word_value_kind(start)?;
+        Ok(Expr { kind, span: self.c.since(start.span) })
     }
 
-    fn word_term(&mut self, start: Token) -> Parsed<ExprKind> {
+    fn word_value_kind(&mut self, start: Token) -> Parsed<ExprKind> {
         let word = self.c.word();
         match (word, self.c.peek_at(1).kind) {
-            ("route", Kind::LParen) => return Ok(ExprKind::Route(self.route_call()?)),
+            ("route", Kind::LParen) => return self.route_call().map(ExprKind::Route),
             ("await", Kind::Ident) => {
                 self.c.bump();
-                return Ok(ExprKind::Await(self.call()?));
+                return self.call().map(ExprKind::Await);
             }
-            (_, Kind::LParen) => return Ok(ExprKind::Call(self.call()?)),
+            (_, Kind::LParen) => return self.call().map(ExprKind::Call),
             _ => {}
         }
         if matches!(word, "null" | "NULL") {

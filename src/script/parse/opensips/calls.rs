@@ -1,7 +1,7 @@
 //! Calls: functions, sub-routes, `async` and `launch`.
 
 use super::Parser;
-use crate::script::ast::{Call, Expr, ExprKind, Ident, RouteCall, StmtKind, StrLit};
+use crate::script::ast::{Call, Expr, ExprKind, Ident, RouteCall, Stmt, StmtKind, StrLit};
 use crate::script::diagnostics::Diagnostic;
 use crate::script::lex::{Kind, Token};
 use crate::script::parse::cursor::Parsed;
@@ -168,18 +168,7 @@ impl Parser<'_> {
         let start = self.c.bump();
         let open = self.c.bump();
         if self.c.peek_at(1).kind == Kind::LParen && self.c.kind() == Kind::Ident {
-            let call = self.started_call("async")?;
-            if self.c.eat(Kind::Comma).is_none() {
-                let d = Diagnostic::error("E0120", self.c.gap(), "`async` without a resume route")
-                    .label("`, ROUTE` expected here")
-                    .help("write `async(f(...), ROUTE);`, or `await f(...);` to go on right here");
-                return self.c.error(d);
-            }
-            let route = self.resume_route()?;
-            let timeout = self.timeout()?;
-            self.c.close(open);
-            self.semicolon();
-            return Ok(StmtKind::Async { call, route, timeout });
+            return self.async_with_call(open);
         }
         let named = matches!(self.c.kind(), Kind::Ident | Kind::Int(_) | Kind::Str | Kind::RawStr);
         let next = self.c.peek_at(1).kind;
@@ -190,36 +179,53 @@ impl Parser<'_> {
         let timeout = self.timeout()?;
         self.c.close(open);
         if self.c.kind() != Kind::LBrace {
-            let d = Diagnostic::error("E0120", self.c.since(start.span), "`async` starts nothing")
-                .help("write `async(f(...), ROUTE);` or `async(ROUTE) { f(...); }`");
-            return self.c.error(d);
+            return self.async_of_nothing(start);
         }
         let call = self.async_block(start)?;
         Ok(StmtKind::Async { call, route, timeout })
+    }
+
+    fn async_with_call(&mut self, open: Token) -> Parsed<StmtKind> {
+        let call = self.started_call("async")?;
+        if self.c.eat(Kind::Comma).is_none() {
+            let d = Diagnostic::error("E0120", self.c.gap(), "`async` without a resume route")
+                .label("`, ROUTE` expected here")
+                .help("write `async(f(...), ROUTE);`, or `await f(...);` to go on right here");
+            return self.c.error(d);
+        }
+        let route = self.resume_route()?;
+        let timeout = self.timeout()?;
+        self.c.close(open);
+        self.semicolon();
+        Ok(StmtKind::Async { call, route, timeout })
+    }
+
+    fn async_of_nothing(&mut self, start: Token) -> Parsed<StmtKind> {
+        let d = Diagnostic::error("E0120", self.c.since(start.span), "`async` starts nothing")
+            .help("write `async(f(...), ROUTE);` or `async(ROUTE) { f(...); }`");
+        self.c.error(d)
     }
 
     /// `{ f(...); }`: exactly one call.
     fn async_block(&mut self, start: Token) -> Parsed<Call> {
         let head = self.c.since(start.span);
         let body = self.block()?;
+        self.only_call(body, head)
+    }
+
+    fn only_call(&mut self, body: Vec<Stmt>, head: Span) -> Parsed<Call> {
         let span = self.c.last_span();
         let mut body = body.into_iter();
-        match (body.next().map(|s| (s.kind, s.span)), body.next()) {
-            (Some((StmtKind::Call(call), _)), None) => Ok(call),
-            (first, second) => {
-                let (at, what) = match (first, second) {
-                    (_, Some(second)) => (second.span, "a second statement in the block of `async`"),
-                    (Some((_, span)), None) => (span, "no call in the block of `async`"),
-                    (None, None) => (span, "the block of `async` is empty"),
-                };
-                let d = Diagnostic::error("E0119", at, what)
-                    .related(head, "this starts one function and goes on in its resume route")
-                    .help(
-                        "exactly one call stands in the block; what is to run afterwards belongs into the resume route",
-                    );
-                self.c.error(d)
-            }
-        }
+        let (at, what) = match (body.next(), body.next()) {
+            (Some(Stmt { kind: StmtKind::Call(call), .. }), None) => return Ok(call),
+            (_, Some(second)) => (second.span, "a second statement in the block of `async`"),
+            (Some(first), None) => (first.span, "no call in the block of `async`"),
+            (None, None) => (span, "the block of `async` is empty"),
+        };
+        let d = Diagnostic::error("E0119", at, what)
+            .related(head, "this starts one function and goes on in its resume route")
+            .help("exactly one call stands in the block; what is to run afterwards belongs into the resume route");
+        self.c.error(d)
     }
 
     /// `launch(f(...)[, route[, param]]);`

@@ -4,7 +4,7 @@
 //! comparison tighter still: `!$a == 1 || f() && g()` is `((!($a == 1)) || f()) && g()`.
 
 use super::{Parser, boolean};
-use crate::script::ast::{AssignOp, CompareOp, Expr, ExprKind};
+use crate::script::ast::{AssignOp, Call, CompareOp, Expr, ExprKind};
 use crate::script::diagnostics::Diagnostic;
 use crate::script::lex::{Kind, Token};
 use crate::script::parse::cursor::Parsed;
@@ -39,30 +39,26 @@ impl Parser<'_> {
     fn chain(&mut self) -> Parsed<Expr> {
         let mut left = self.negation()?;
         let mut or: Option<Span> = None;
-        let mut warned = false;
-        loop {
-            let op = self.c.peek();
-            if !matches!(op.kind, Kind::And | Kind::Or) {
-                return Ok(left);
-            }
-            self.c.bump();
+        while matches!(self.c.kind(), Kind::And | Kind::Or) {
+            let op = self.c.bump();
             if op.kind == Kind::Or {
                 or = Some(op.span);
-            } else if let (Some(or), false) = (or, warned) {
-                warned = true;
-                let d = Diagnostic::warning("W0102", op.span, "`&&` behind `||` without parentheses")
-                    .label("this takes everything to the left of it as its left side")
-                    .related(or, "both have the same precedence, unlike in most languages")
-                    .help("say with parentheses what is meant");
-                self.c.warn(d);
+            } else if let Some(or) = or.take() {
+                self.surprising_and(op.span, or);
             }
             self.c.link("operators")?;
             let right = self.negation()?;
-            let span = left.span.to(right.span);
-            let (l, r) = (Box::new(left), Box::new(right));
-            let kind = if op.kind == Kind::And { ExprKind::And(l, r) } else { ExprKind::Or(l, r) };
-            left = Expr { kind, span };
+            left = joined(op.kind, left, right);
         }
+        Ok(left)
+    }
+
+    fn surprising_and(&mut self, and: Span, or: Span) {
+        let d = Diagnostic::warning("W0102", and, "`&&` behind `||` without parentheses")
+            .label("this takes everything to the left of it as its left side")
+            .related(or, "both have the same precedence, unlike in most languages")
+            .help("say with parentheses what is meant");
+        self.c.warn(d);
     }
 
     fn negation(&mut self) -> Parsed<Expr> {
@@ -71,62 +67,74 @@ impl Parser<'_> {
             self.c.link("operators")?;
             nots.push(not.span);
         }
-        let mut expr = self.operand()?;
-        while let Some(span) = nots.pop() {
-            let span = span.to(expr.span);
-            expr = Expr { kind: ExprKind::Not(Box::new(expr)), span };
-        }
-        Ok(expr)
+        self.operand().map(|expr| negated(nots, expr))
     }
 
+    /// Only picks the function: frames of what nests must stay small.
     fn operand(&mut self) -> Parsed<Expr> {
         let start = self.c.peek();
-        let kind = match start.kind {
-            Kind::LParen => {
-                self.c.bump();
-                let inner = self.condition()?;
-                self.close_group(start, &inner)?;
-                ExprKind::Group(Box::new(inner))
-            }
-            Kind::LBracket => {
-                self.c.bump();
-                let inner = self.value()?;
-                self.c.close(start);
-                ExprKind::Test(Box::new(inner))
-            }
-            Kind::LBrace => ExprKind::Block(self.block()?),
+        match start.kind {
+            Kind::LParen => self.group(start),
+            Kind::LBracket => self.test(start),
+            Kind::LBrace => self.block_operand(start),
             Kind::Var => {
                 self.c.bump();
-                return self.after_variable(start);
+                self.after_variable(start)
             }
-            Kind::Ident => return self.word_operand(start),
-            Kind::Str | Kind::RawStr | Kind::Net => {
-                self.c.bump();
-                self.literal_left(start.span)?;
-                let d = Diagnostic::error("E0109", start.span, "a text is no condition")
-                    .label("always true")
-                    .help("compare a variable with it: `$var(x) == \"...\"`");
-                return self.c.error(d);
-            }
-            _ => match self.number()? {
-                Some(n) => {
-                    let span = self.c.since(start.span);
-                    self.literal_left(span)?;
-                    self.no_arithmetic(span)?;
-                    ExprKind::Int(n)
-                }
-                None => return self.c.unexpected("a condition"),
-            },
-        };
-        let span = self.c.since(start.span);
-        if matches!(kind, ExprKind::Group(_) | ExprKind::Test(_)) && matches!(self.c.kind(), Kind::Compare(_)) {
-            let d = Diagnostic::error("E0307", self.c.peek().span, "an expression on the left of a comparison")
-                .related(span, "only a variable can stand here")
-                .help("assign the value to a variable first");
+            Kind::Ident => self.word_operand(start),
+            _ => self.literal(start),
+        }
+    }
+
+    fn group(&mut self, open: Token) -> Parsed<Expr> {
+        self.c.bump();
+        let inner = self.condition()?;
+        self.close_group(open, &inner)?;
+        let span = self.c.since(open.span);
+        self.not_compared(span)?;
+        Ok(Expr { kind: ExprKind::Group(Box::new(inner)), span })
+    }
+
+    fn test(&mut self, open: Token) -> Parsed<Expr> {
+        self.c.bump();
+        let inner = self.value()?;
+        self.c.close(open);
+        let span = self.c.since(open.span);
+        self.not_compared(span)?;
+        Ok(Expr { kind: ExprKind::Test(Box::new(inner)), span })
+    }
+
+    fn block_operand(&mut self, open: Token) -> Parsed<Expr> {
+        let block = self.block()?;
+        Ok(Expr { kind: ExprKind::Block(block), span: self.c.since(open.span) })
+    }
+
+    /// A literal alone: a number decides by being zero or not, a text cannot.
+    fn literal(&mut self, start: Token) -> Parsed<Expr> {
+        if matches!(start.kind, Kind::Str | Kind::RawStr | Kind::Net) {
+            self.c.bump();
+            self.literal_left(start.span)?;
+            let d = Diagnostic::error("E0109", start.span, "a text is no condition")
+                .label("always true")
+                .help("compare a variable with it: `$var(x) == \"...\"`");
             return self.c.error(d);
         }
+        let Some(n) = self.number()? else { return self.c.unexpected("a condition") };
+        let span = self.c.since(start.span);
+        self.literal_left(span)?;
         self.no_arithmetic(span)?;
-        Ok(Expr { kind, span })
+        Ok(Expr { kind: ExprKind::Int(n), span })
+    }
+
+    /// Reports a comparison or arithmetic with a group at `left`.
+    fn not_compared(&mut self, left: Span) -> Parsed<()> {
+        if !matches!(self.c.kind(), Kind::Compare(_)) {
+            return self.no_arithmetic(left);
+        }
+        let d = Diagnostic::error("E0307", self.c.peek().span, "an expression on the left of a comparison")
+            .related(left, "only a variable can stand here")
+            .help("assign the value to a variable first");
+        self.c.error(d)
     }
 
     /// The `)` behind a group. Something else may be there because the condition inside is not one.
@@ -227,37 +235,40 @@ impl Parser<'_> {
 
     /// An operand that begins with a word.
     fn word_operand(&mut self, start: Token) -> Parsed<Expr> {
-        let word = self.c.word();
         let next = self.c.peek_at(1).kind;
-        let wrap = |p: &Self, kind| Expr { kind, span: p.c.since(start.span) };
-        match (word, next) {
-            ("route", Kind::LParen) => {
-                let call = self.route_call()?;
-                return Ok(wrap(self, ExprKind::Route(call)));
-            }
+        match (self.c.word(), next) {
+            ("route", Kind::LParen) => self.route_operand(start),
             ("await", Kind::Ident) => {
                 self.c.bump();
-                let call = self.call()?;
-                return self.call_operand(start, ExprKind::Await(call));
+                self.call_operand(start, ExprKind::Await)
             }
-            (_, Kind::LParen) => {
-                let call = self.call()?;
-                return self.call_operand(start, ExprKind::Call(call));
-            }
-            _ => {}
+            (_, Kind::LParen) => self.call_operand(start, ExprKind::Call),
+            _ => self.bare_operand(start),
         }
+    }
+
+    fn route_operand(&mut self, start: Token) -> Parsed<Expr> {
+        let call = self.route_call()?;
+        Ok(Expr { kind: ExprKind::Route(call), span: self.c.since(start.span) })
+    }
+
+    /// A word that is neither called nor a keyword: a boolean, or one of 2.2's operands.
+    fn bare_operand(&mut self, start: Token) -> Parsed<Expr> {
+        let word = self.c.word();
+        let next = self.c.peek_at(1).kind;
         self.c.bump();
         if let Some(n) = boolean(word) {
             self.literal_left(start.span)?;
-            return Ok(wrap(self, ExprKind::Int(n)));
+            return Ok(Expr { kind: ExprKind::Int(n), span: start.span });
         }
         if LEGACY.contains(&word) {
-            return self.comparison(wrap(self, ExprKind::Legacy(word.to_owned())));
+            let kind = ExprKind::Legacy(word.to_owned());
+            return self.comparison(Expr { kind, span: start.span });
         }
         if word == "msg" && self.c.kind() == Kind::Colon && self.c.word_at(1) == "len" {
             self.c.bump();
             self.c.bump();
-            return self.comparison(wrap(self, ExprKind::Legacy("msg:len".into())));
+            return self.comparison(Expr { kind: ExprKind::Legacy("msg:len".into()), span: self.c.since(start.span) });
         }
         if matches!(word, "null" | "NULL" | "myself" | "max_len") {
             self.literal_left(start.span)?;
@@ -275,7 +286,8 @@ impl Parser<'_> {
     }
 
     /// A call whose result decides; it cannot be compared.
-    fn call_operand(&mut self, start: Token, kind: ExprKind) -> Parsed<Expr> {
+    fn call_operand(&mut self, start: Token, kind: fn(Call) -> ExprKind) -> Parsed<Expr> {
+        let call = self.call()?;
         let span = self.c.since(start.span);
         if matches!(self.c.kind(), Kind::Compare(_) | Kind::Op(_)) {
             let d = Diagnostic::error("E0307", self.c.peek().span, "the result of a call cannot be compared directly")
@@ -283,7 +295,7 @@ impl Parser<'_> {
                 .help("assign it to a variable first: `$var(rc) = f(); if ($var(rc) == 1) ...`");
             return self.c.error(d);
         }
-        Ok(Expr { kind, span })
+        Ok(Expr { kind: kind(call), span })
     }
 
     /// Reports a comparison whose left side, at `left`, is a literal.
@@ -328,4 +340,20 @@ impl Parser<'_> {
             .help("`[ ... ]` around the arithmetic tests whether it is not zero; or assign the result to a variable first");
         self.c.error(d)
     }
+}
+
+/// `left && right` or `left || right`.
+fn joined(op: Kind, left: Expr, right: Expr) -> Expr {
+    let span = left.span.to(right.span);
+    let (l, r) = (Box::new(left), Box::new(right));
+    Expr { kind: if op == Kind::And { ExprKind::And(l, r) } else { ExprKind::Or(l, r) }, span }
+}
+
+/// An operand behind its `!`s, which stand at `nots`.
+fn negated(mut nots: Vec<Span>, mut expr: Expr) -> Expr {
+    while let Some(span) = nots.pop() {
+        let span = span.to(expr.span);
+        expr = Expr { kind: ExprKind::Not(Box::new(expr)), span };
+    }
+    expr
 }

@@ -88,76 +88,97 @@ impl Parser<'_> {
     /// One statement. On `Err` something was taken, unless the next token ends the block.
     fn statement(&mut self) -> Parsed<Stmt> {
         let start = self.c.peek();
-        let kind = match start.kind {
-            Kind::Semi => {
-                self.c.bump();
-                StmtKind::Empty
-            }
-            Kind::LBrace => StmtKind::Block(self.block()?),
-            Kind::Var => self.assignment_statement()?,
-            Kind::Ident => self.word_statement(start)?,
-            _ => {
-                let result = self.c.unexpected("a statement");
-                self.c.bump();
-                return result;
-            }
-        };
+        let kind = self.statement_kind(start)?;
         Ok(Stmt { kind, span: self.c.since(start.span) })
     }
 
-    fn word_statement(&mut self, start: Token) -> Parsed<StmtKind> {
-        let word = self.c.word();
-        match word {
+    /// Only picks the function: frames of what nests must stay small.
+    fn statement_kind(&mut self, start: Token) -> Parsed<StmtKind> {
+        match start.kind {
+            Kind::Semi => {
+                self.c.bump();
+                return Ok(StmtKind::Empty);
+            }
+            Kind::LBrace => return self.block_statement(),
+            Kind::Var => return self.assignment_statement(),
+            Kind::Ident => {}
+            _ => return self.no_statement(),
+        }
+        let next = self.c.peek_at(1).kind;
+        match self.c.word() {
             "if" => self.if_statement(),
             "while" => self.while_statement(),
             "for" => self.for_statement(),
             "switch" => self.switch_statement(),
-            "exit" | "drop" => {
-                self.c.bump();
-                if let Some(open) = self.c.eat(Kind::LParen) {
-                    self.c.close(open);
-                }
-                self.semicolon();
-                Ok(if word == "exit" { StmtKind::Exit } else { StmtKind::Drop })
-            }
+            "exit" => self.end_statement(StmtKind::Exit),
+            "drop" => self.end_statement(StmtKind::Drop),
             "return" => self.return_statement(),
-            "break" | "esac" => {
-                self.c.bump();
-                if self.breakable == 0 {
-                    let d = Diagnostic::error("E0113", start.span, "`break` outside of a loop or switch")
-                        .help("`return` leaves the route, `exit` the script");
-                    let _: Parsed<()> = self.c.error(d);
-                }
-                self.semicolon();
-                Ok(StmtKind::Break)
-            }
-            "async" if self.c.peek_at(1).kind == Kind::LParen => self.async_statement(),
-            "launch" if self.c.peek_at(1).kind == Kind::LParen => self.launch_statement(),
-            "await" if self.c.peek_at(1).kind == Kind::Ident => {
-                self.c.bump();
-                let call = self.call()?;
-                self.semicolon();
-                Ok(StmtKind::Await(call))
-            }
-            "route" if self.c.peek_at(1).kind == Kind::LParen => {
-                let call = self.route_call()?;
-                self.semicolon();
-                Ok(StmtKind::Route(call))
-            }
-            "case" | "default" if self.c.peek_at(1).kind != Kind::LParen => {
-                self.c.bump();
-                let d = Diagnostic::error("E0117", start.span, format!("`{word}` outside of a switch"));
-                self.c.error(d)
-            }
-            "else" => {
-                self.c.bump();
-                let d = Diagnostic::error("E0125", start.span, "`else` without an `if`")
-                    .help("one statement, or several in braces, stands between `if (...)` and `else`");
-                let _: Parsed<()> = self.c.error(d);
-                Ok(StmtKind::Block(self.body()?))
-            }
+            "break" | "esac" => self.break_statement(),
+            "async" if next == Kind::LParen => self.async_statement(),
+            "launch" if next == Kind::LParen => self.launch_statement(),
+            "await" if next == Kind::Ident => self.await_statement(),
+            "route" if next == Kind::LParen => self.route_statement(),
+            "case" | "default" if next != Kind::LParen => self.stray_case(),
+            "else" => self.stray_else(),
             _ => self.call_statement(start),
         }
+    }
+
+    fn no_statement(&mut self) -> Parsed<StmtKind> {
+        let result = self.c.unexpected("a statement");
+        self.c.bump();
+        result
+    }
+
+    fn block_statement(&mut self) -> Parsed<StmtKind> {
+        self.block().map(StmtKind::Block)
+    }
+
+    fn end_statement(&mut self, kind: StmtKind) -> Parsed<StmtKind> {
+        self.c.bump();
+        if let Some(open) = self.c.eat(Kind::LParen) {
+            self.c.close(open);
+        }
+        self.semicolon();
+        Ok(kind)
+    }
+
+    fn break_statement(&mut self) -> Parsed<StmtKind> {
+        let word = self.c.bump();
+        if self.breakable == 0 {
+            let d = Diagnostic::error("E0113", word.span, "`break` outside of a loop or switch")
+                .help("`return` leaves the route, `exit` the script");
+            let _: Parsed<()> = self.c.error(d);
+        }
+        self.semicolon();
+        Ok(StmtKind::Break)
+    }
+
+    fn await_statement(&mut self) -> Parsed<StmtKind> {
+        self.c.bump();
+        let call = self.call()?;
+        self.semicolon();
+        Ok(StmtKind::Await(call))
+    }
+
+    fn route_statement(&mut self) -> Parsed<StmtKind> {
+        let call = self.route_call()?;
+        self.semicolon();
+        Ok(StmtKind::Route(call))
+    }
+
+    fn stray_case(&mut self) -> Parsed<StmtKind> {
+        let word = self.c.bump();
+        let text = self.c.text(word.span);
+        self.c.error(Diagnostic::error("E0117", word.span, format!("`{text}` outside of a switch")))
+    }
+
+    fn stray_else(&mut self) -> Parsed<StmtKind> {
+        let word = self.c.bump();
+        let d = Diagnostic::error("E0125", word.span, "`else` without an `if`")
+            .help("one statement, or several in braces, stands between `if (...)` and `else`");
+        let _: Parsed<()> = self.c.error(d);
+        self.body().map(StmtKind::Block)
     }
 
     fn call_statement(&mut self, start: Token) -> Parsed<StmtKind> {
@@ -268,15 +289,12 @@ impl Parser<'_> {
         self.c.enter()?;
         let stmt = self.statement();
         self.c.leave();
-        Ok(match stmt? {
-            Stmt { kind: StmtKind::Empty, .. } => Vec::new(),
-            stmt => vec![stmt],
-        })
+        stmt.map(|stmt| if matches!(stmt.kind, StmtKind::Empty) { Vec::new() } else { vec![stmt] })
     }
 
     /// `if` with all its `else if`s, which are a chain here and nested in the tree.
     fn if_statement(&mut self) -> Parsed<StmtKind> {
-        let mut arms: Vec<(Expr, Vec<Stmt>, Span)> = Vec::new();
+        let mut arms = Vec::new();
         let mut last = None;
         let links = self.c.links();
         loop {
@@ -294,33 +312,17 @@ impl Parser<'_> {
             }
         }
         self.c.unlink(links);
-        let end = self.c.last_span();
-        while let Some((cond, then, start)) = arms.pop() {
-            let kind = StmtKind::If { cond, then, otherwise: last.take() };
-            if arms.is_empty() {
-                return Ok(kind);
-            }
-            last = Some(vec![Stmt { kind, span: start.to(end) }]);
-        }
-        Ok(StmtKind::Empty)
+        Ok(nest(arms, last, self.c.last_span()))
     }
 
     /// The condition of `if` and `while`. If it is bad, the body is parsed nevertheless.
     fn head_condition(&mut self) -> Parsed<Expr> {
         let start = self.c.peek().span;
-        let result = self.condition();
-        match result {
-            Ok(Expr { kind: ExprKind::Group(inner), .. }) => Ok(*inner),
-            Ok(cond) => Ok(cond),
-            Err(e) => {
-                self.skip_to_body();
-                if self.c.kind() == Kind::LBrace {
-                    Ok(Expr { kind: ExprKind::Int(0), span: self.c.since(start) })
-                } else {
-                    Err(e)
-                }
-            }
-        }
+        let cond = self.condition().map(|cond| match cond {
+            Expr { kind: ExprKind::Group(inner), .. } => *inner,
+            cond => cond,
+        });
+        self.or_at_body(cond, || Expr { kind: ExprKind::Int(0), span: start })
     }
 
     fn skip_to_body(&mut self) {
@@ -341,21 +343,23 @@ impl Parser<'_> {
     /// `for ($it in $(src[*])) ...`
     fn for_statement(&mut self) -> Parsed<StmtKind> {
         let word = self.c.bump();
-        let (iterator, source) = match self.for_head(word) {
-            Ok(head) => head,
-            Err(e) => {
-                self.skip_to_body();
-                if self.c.kind() != Kind::LBrace {
-                    return Err(e);
-                }
-                let nothing = VarTok { text: String::new(), span: word.span };
-                (nothing.clone(), nothing)
-            }
-        };
+        let head = self.for_head(word);
+        let (iterator, source) = self.or_at_body(head, || {
+            let nothing = VarTok { text: String::new(), span: word.span };
+            (nothing.clone(), nothing)
+        })?;
         self.breakable += 1;
         let body = self.body();
         self.breakable = self.breakable.saturating_sub(1);
         Ok(StmtKind::ForEach { iterator, source, body: body? })
+    }
+
+    /// A bad head is replaced if a body follows, which is parsed to find the mistakes in it too.
+    fn or_at_body<T>(&mut self, head: Parsed<T>, replacement: impl FnOnce() -> T) -> Parsed<T> {
+        head.or_else(|e| {
+            self.skip_to_body();
+            if self.c.kind() == Kind::LBrace { Ok(replacement()) } else { Err(e) }
+        })
     }
 
     fn for_head(&mut self, word: Token) -> Parsed<(VarTok, VarTok)> {
@@ -390,16 +394,8 @@ impl Parser<'_> {
 
     fn switch_statement(&mut self) -> Parsed<StmtKind> {
         let word = self.c.bump();
-        let subject = match self.switch_subject() {
-            Ok(subject) => subject,
-            Err(e) => {
-                self.skip_to_body();
-                if self.c.kind() != Kind::LBrace {
-                    return Err(e);
-                }
-                Expr { kind: ExprKind::Int(0), span: word.span }
-            }
-        };
+        let subject = self.switch_subject();
+        let subject = self.or_at_body(subject, || Expr { kind: ExprKind::Int(0), span: word.span })?;
         let open = self.c.expect(Kind::LBrace, "`{` with the cases")?;
         self.c.enter()?;
         self.breakable += 1;
@@ -551,4 +547,16 @@ impl Parser<'_> {
             None => self.c.unexpected("a number or a variable"),
         }
     }
+}
+
+/// A chain of `if (...) ... else if (...) ... else ...`, as the tree has it.
+fn nest(mut arms: Vec<(Expr, Vec<Stmt>, Span)>, mut last: Option<Vec<Stmt>>, end: Span) -> StmtKind {
+    while let Some((cond, then, start)) = arms.pop() {
+        let kind = StmtKind::If { cond, then, otherwise: last.take() };
+        if arms.is_empty() {
+            return kind;
+        }
+        last = Some(vec![Stmt { kind, span: start.to(end) }]);
+    }
+    StmtKind::Empty
 }

@@ -153,7 +153,6 @@ fn calls_and_arguments() {
 
 #[test]
 fn conditions() {
-    assert_eq!(cond("a() || b() && c()").find("W0102"), None);
     assert_eq!(cond("a() && b() || c()"), "((a() and b()) or c())");
     assert_eq!(cond("a() || (b() && c())"), "(a() or (b() and c()))");
     assert_eq!(cond("!$x == 1 and not f()"), "(!($x Eq 1) and !f())");
@@ -394,7 +393,7 @@ fn modules() {
 #[test]
 fn many_errors_in_one_run() {
     let found = bad("t_relay()\n  f(;\n  if ($x = = 1) { g(; }\n  h());\n  ok();\n}\nroute[x] { i(");
-    assert_eq!(found, ["1:10 E0102", "2:5 E0101", "3:12 E0101", "3:21 E0101", "4:6 E0102", "7:14 E0105"]);
+    assert_eq!(found, ["1:10 E0102", "2:5 E0105", "3:12 E0101", "3:21 E0105", "4:6 E0102", "7:14 E0105"]);
 }
 
 #[test]
@@ -416,6 +415,8 @@ fn depth_and_length_are_bounded() {
     assert!(codes(&format!("route {{ $x = {}1; }}", "1+".repeat(5000))).contains("E0106"));
     assert!(codes(&format!("route {{ if (f(){}) g(); }}", " && f()".repeat(5000))).contains("E0106"));
     assert!(codes(&format!("route {{ {} g(); }}", "if (f()) g(); else ".repeat(5000))).contains("E0106"));
+    assert!(codes(&format!("route {{ {} }}", "if ({ while (!($x = (f() ".repeat(5000))).contains("E0106"));
+    assert!(codes(&format!("route {{ {} }}", "switch ($x) { case 1: async(r) { ".repeat(5000))).contains("E0106"));
     assert!(codes(&"{".repeat(100_000)).len() < 20_000);
     // What people write is far below.
     assert_eq!(codes(&format!("route {{ {} g(); }}", "if (f()) g(); else ".repeat(400))), "");
@@ -425,6 +426,6 @@ fn depth_and_length_are_bounded() {
 #[test]
 fn errors_are_bounded() {
     let (_, brief) = parse(&format!("route {{ {} }}", "f(;".repeat(5000)));
-    assert_eq!(brief.matches("error").count(), 101);
+    assert_eq!(brief.matches("error[").count(), 101);
     assert!(brief.contains("E0199"));
 }

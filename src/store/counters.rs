@@ -1,0 +1,361 @@
+//! Statistics: relaxed atomics in shared memory, one row per process, summed when read.
+//!
+//! A process only ever writes its own row, so counting costs no contention; a process that is
+//! replaced goes on in the row of the one before it.
+
+use crate::store::shm::Region;
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+macro_rules! counters {
+    ($($(#[doc = $doc:expr])* $id:ident = $group:literal $name:literal $kind:ident,)*) => {
+        /// The counters every server has, named after the OpenSIPS statistics where one means the same.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[repr(usize)]
+        pub enum Counter { $($(#[doc = $doc])* $id,)* }
+
+        /// Every counter, in the order of the rows.
+        pub const ALL: &[Counter] = &[$(Counter::$id,)*];
+
+        impl Counter {
+            /// Group, the part before the colon in `group:name`.
+            pub const fn group(self) -> &'static str {
+                match self { $(Counter::$id => $group,)* }
+            }
+            /// Name within its group.
+            pub const fn name(self) -> &'static str {
+                match self { $(Counter::$id => $name,)* }
+            }
+            /// Whether it counts events or shows a present amount.
+            pub const fn kind(self) -> Kind {
+                match self { $(Counter::$id => Kind::$kind,)* }
+            }
+        }
+    };
+}
+
+/// How the numbers of a counter are to be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Grows only.
+    Count,
+    /// Goes up and down; starts from zero again when its process is replaced.
+    Gauge,
+}
+
+counters! {
+    /// Requests received.
+    RcvRequests = "core" "rcv_requests" Count,
+    /// Replies received.
+    RcvReplies = "core" "rcv_replies" Count,
+    /// Requests sent on.
+    FwdRequests = "core" "fwd_requests" Count,
+    /// Replies sent on.
+    FwdReplies = "core" "fwd_replies" Count,
+    /// Requests dropped on purpose.
+    DropRequests = "core" "drop_requests" Count,
+    /// Replies dropped on purpose.
+    DropReplies = "core" "drop_replies" Count,
+    /// Requests that could not be understood.
+    ErrRequests = "core" "err_requests" Count,
+    /// Replies that could not be understood.
+    ErrReplies = "core" "err_replies" Count,
+    /// URIs that could not be parsed.
+    BadUris = "core" "bad_URIs_rcvd" Count,
+    /// Requests of a method nobody knows.
+    UnsupportedMethods = "core" "unsupported_methods" Count,
+    /// Headers that could not be parsed.
+    BadHeaders = "core" "bad_msg_hdr" Count,
+    /// Script runs stopped by the instruction budget and continued in the next turn.
+    ScriptYields = "core" "script_yields" Count,
+    /// Children that were replaced.
+    ProcessRestarts = "core" "process_restarts" Count,
+    /// Lines the log could not take.
+    LogLinesLost = "core" "log_lines_lost" Count,
+
+    /// Datagrams received.
+    UdpReceived = "net" "udp_rcv_datagrams" Count,
+    /// Datagrams sent.
+    UdpSent = "net" "udp_sent_datagrams" Count,
+    /// Datagrams the kernel refused to send.
+    UdpSendErrors = "net" "udp_send_errors" Count,
+    /// Datagrams dropped because the send queue was full.
+    UdpSendDropped = "net" "udp_send_dropped" Count,
+    /// Stream connections opened to others.
+    TcpConnects = "net" "tcp_connects" Count,
+    /// Stream connections accepted.
+    TcpAccepts = "net" "tcp_accepts" Count,
+    /// Stream connections open now.
+    TcpOpen = "net" "tcp_open" Gauge,
+    /// New requests answered 503 because of overload.
+    Overload503 = "net" "overload_rejected" Count,
+    /// Datagrams dropped because of overload.
+    OverloadDropped = "net" "overload_dropped" Count,
+
+    /// Values sent to other processes.
+    BusSent = "bus" "sent" Count,
+    /// Values received from other processes.
+    BusReceived = "bus" "received" Count,
+    /// Values dropped because a ring was full.
+    BusFull = "bus" "full" Count,
+    /// Values dropped because their receiver had died.
+    BusGone = "bus" "gone" Count,
+
+    /// Requests relayed statefully that a new transaction was made for.
+    TmUasTransactions = "tm" "UAS_transactions" Count,
+    /// Local requests that a new transaction was made for.
+    TmUacTransactions = "tm" "UAC_transactions" Count,
+    /// Transactions that live now.
+    TmInUse = "tm" "inuse_transactions" Gauge,
+    /// Replies received by transactions.
+    TmReceivedReplies = "tm" "received_replies" Count,
+    /// Replies relayed by transactions.
+    TmRelayedReplies = "tm" "relayed_replies" Count,
+    /// Replies made here by transactions.
+    TmLocalReplies = "tm" "local_replies" Count,
+    /// Transactions that ended with a 2xx.
+    Tm2xx = "tm" "2xx_transactions" Count,
+    /// Transactions that ended with a 3xx.
+    Tm3xx = "tm" "3xx_transactions" Count,
+    /// Transactions that ended with a 4xx.
+    Tm4xx = "tm" "4xx_transactions" Count,
+    /// Transactions that ended with a 5xx.
+    Tm5xx = "tm" "5xx_transactions" Count,
+    /// Transactions that ended with a 6xx.
+    Tm6xx = "tm" "6xx_transactions" Count,
+    /// Retransmissions absorbed by a transaction.
+    TmAbsorbed = "tm" "retransmissions_absorbed" Count,
+
+    /// Replies sent without a transaction, 1xx.
+    Sl1xx = "sl" "1xx_replies" Count,
+    /// Replies sent without a transaction, 2xx.
+    Sl2xx = "sl" "2xx_replies" Count,
+    /// Replies sent without a transaction, 3xx.
+    Sl3xx = "sl" "3xx_replies" Count,
+    /// Replies sent without a transaction, 4xx.
+    Sl4xx = "sl" "4xx_replies" Count,
+    /// Replies sent without a transaction, 5xx.
+    Sl5xx = "sl" "5xx_replies" Count,
+    /// Replies sent without a transaction, 6xx.
+    Sl6xx = "sl" "6xx_replies" Count,
+    /// ACKs that ended a reply sent without a transaction.
+    SlReceivedAcks = "sl" "received_ACKs" Count,
+
+    /// Script runs that wait now.
+    WaitsNow = "async" "waits" Gauge,
+    /// Waits begun.
+    WaitsStarted = "async" "started" Count,
+    /// Waits that ended with a result.
+    WaitsDone = "async" "done" Count,
+    /// Waits that ended at their deadline.
+    WaitsTimedOut = "async" "timeout" Count,
+    /// Waits that ended in an error of the backend or the system.
+    WaitsFailed = "async" "failed" Count,
+    /// Waits that were cancelled.
+    WaitsCancelled = "async" "cancelled" Count,
+    /// Waits refused because a cap was reached.
+    WaitsRefused = "async" "refused" Count,
+    /// Bytes held by waiting runs now.
+    WaitBytes = "async" "bytes" Gauge,
+}
+
+impl fmt::Display for Counter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.group(), self.name())
+    }
+}
+
+/// One entry of the table as shown to operators.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reading {
+    /// `group:name`.
+    pub name: String,
+    /// Whether it counts events or shows an amount.
+    pub kind: Kind,
+    /// Sum over all processes.
+    pub total: u64,
+    /// The figure of each process, by its index.
+    pub per_process: Vec<u64>,
+}
+
+/// The whole table; made by main before it forks.
+#[derive(Clone, Debug)]
+pub struct CounterTable {
+    region: Rc<Region>,
+    rows: usize,
+    stride: usize,
+    extra: Rc<[String]>,
+}
+
+impl CounterTable {
+    /// A table of `rows` processes. `extra` names counters that the configuration defines
+    /// (`group:name`), addressed by their position.
+    pub fn new(rows: usize, extra: Vec<String>) -> io::Result<CounterTable> {
+        let columns = ALL.len().checked_add(extra.len()).ok_or(io::ErrorKind::InvalidInput)?;
+        let stride = columns.next_multiple_of(8) * 8;
+        let rows = rows.max(1);
+        let region = Region::anonymous(stride.checked_mul(rows).ok_or(io::ErrorKind::InvalidInput)?)?;
+        Ok(CounterTable { region, rows, stride, extra: extra.into() })
+    }
+
+    /// The row of process `index`, for that process to write.
+    pub fn row(&self, index: usize) -> Counters {
+        Counters { table: self.clone(), base: index.min(self.rows - 1) * self.stride }
+    }
+
+    /// Sum of `counter` over all processes.
+    pub fn sum(&self, counter: Counter) -> u64 {
+        self.column(counter as usize).iter().fold(0, |a, b| a.wrapping_add(*b))
+    }
+
+    /// Clears the gauges of process `index`: what they showed died with it.
+    pub fn clear_gauges(&self, index: usize) {
+        let row = self.row(index);
+        for counter in ALL.iter().filter(|c| c.kind() == Kind::Gauge) {
+            row.set(*counter, 0);
+        }
+    }
+
+    /// Entries that `filter` selects: all with `None`, a group with `group:`, one with its name with
+    /// or without its group.
+    pub fn read(&self, filter: Option<&str>) -> Vec<Reading> {
+        let known = ALL.iter().map(|c| (c.to_string(), c.kind()));
+        let extra = self.extra.iter().map(|n| (n.clone(), Kind::Count));
+        known
+            .chain(extra)
+            .enumerate()
+            .filter(|(_, (name, _))| match filter {
+                None => true,
+                Some(group) if group.ends_with(':') => name.starts_with(group),
+                Some(wanted) => name == wanted || name.split_once(':').is_some_and(|(_, n)| n == wanted),
+            })
+            .map(|(column, (name, kind))| {
+                let per_process = self.column(column);
+                let total = per_process.iter().fold(0u64, |a, b| a.wrapping_add(*b));
+                Reading { name, kind, total, per_process }
+            })
+            .collect()
+    }
+
+    fn column(&self, column: usize) -> Vec<u64> {
+        (0..self.rows)
+            .map(|row| self.region.word(row * self.stride + column * 8).map_or(0, |w| w.load(Relaxed)))
+            .collect()
+    }
+}
+
+/// One process's row of the table.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    table: CounterTable,
+    base: usize,
+}
+
+impl Counters {
+    #[inline]
+    fn word(&self, column: usize) -> Option<&AtomicU64> {
+        self.table.region.word(self.base + column * 8)
+    }
+
+    #[inline]
+    fn change(&self, column: usize, by: u64) {
+        // Only this process writes the row: a load and a store are enough.
+        if let Some(word) = self.word(column) {
+            word.store(word.load(Relaxed).wrapping_add(by), Relaxed);
+        }
+    }
+
+    /// Adds one.
+    #[inline]
+    pub fn inc(&self, counter: Counter) {
+        self.change(counter as usize, 1);
+    }
+
+    /// Takes one off a gauge.
+    #[inline]
+    pub fn dec(&self, counter: Counter) {
+        self.change(counter as usize, u64::MAX);
+    }
+
+    /// Adds `n`.
+    #[inline]
+    pub fn add(&self, counter: Counter, n: u64) {
+        self.change(counter as usize, n);
+    }
+
+    /// Sets a gauge.
+    #[inline]
+    pub fn set(&self, counter: Counter, value: u64) {
+        if let Some(word) = self.word(counter as usize) {
+            word.store(value, Relaxed);
+        }
+    }
+
+    /// This process's own figure.
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.word(counter as usize).map_or(0, |w| w.load(Relaxed))
+    }
+
+    /// Adds `n` (modulo 2^64, so that it can also take off) to the counter the configuration defined
+    /// at position `extra`; false if there is none.
+    pub fn add_extra(&self, extra: usize, n: u64) -> bool {
+        let there = extra < self.table.extra.len();
+        if there {
+            self.change(ALL.len() + extra, n);
+        }
+        there
+    }
+
+    /// The table, to read sums over all processes.
+    pub fn table(&self) -> &CounterTable {
+        &self.table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_sum_up() {
+        let t = CounterTable::new(3, vec!["my:calls".into()]).unwrap();
+        t.row(0).inc(Counter::RcvRequests);
+        t.row(2).add(Counter::RcvRequests, 4);
+        assert_eq!(t.sum(Counter::RcvRequests), 5);
+        assert!(t.row(1).add_extra(0, 2));
+        assert!(!t.row(1).add_extra(1, 2));
+        let one = t.read(Some("rcv_requests"));
+        assert_eq!(one.len(), 1);
+        assert_eq!(
+            (one[0].name.as_str(), one[0].total, &one[0].per_process[..]),
+            ("core:rcv_requests", 5, &[1, 0, 4][..])
+        );
+        assert_eq!(t.read(Some("my:"))[0].per_process, [0, 2, 0]);
+        assert_eq!(t.read(None).len(), ALL.len() + 1);
+        assert!(t.read(Some("nonsense")).is_empty());
+    }
+
+    #[test]
+    fn gauges_go_down_and_clear() {
+        let t = CounterTable::new(2, vec![]).unwrap();
+        let row = t.row(1);
+        row.inc(Counter::WaitsNow);
+        row.inc(Counter::WaitsNow);
+        row.dec(Counter::WaitsNow);
+        row.inc(Counter::WaitsStarted);
+        assert_eq!((row.get(Counter::WaitsNow), t.sum(Counter::WaitsNow)), (1, 1));
+        t.clear_gauges(1);
+        assert_eq!((row.get(Counter::WaitsNow), row.get(Counter::WaitsStarted)), (0, 1));
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = ALL.iter().map(Counter::to_string).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), ALL.len());
+    }
+}

@@ -1,0 +1,155 @@
+//! The control methods that main answers itself.
+
+use super::main_loop::Supervisor;
+use crate::base::Time;
+use crate::control::jsonrpc::{Request, RpcError};
+use crate::control::server::Incoming;
+use crate::net::sys::realtime;
+use crate::worker::seat::ToChild;
+use serde_json::{Map, Value, json};
+use std::fs;
+
+use nix::unistd::{SysconfVar, sysconf};
+
+const OWN: [&str; 6] = ["log_level", "ps", "stats", "uptime", "version", "which"];
+
+impl Supervisor<'_> {
+    /// Answers a request, or passes it on to the workers.
+    pub(super) fn on_request(&mut self, incoming: Incoming, now: Time, more: &mut Vec<Incoming>) {
+        let Incoming { reply_to, request } = incoming;
+        if let Some(forwarded) = self.forwarded.iter().find(|f| f.method == request.method).cloned() {
+            let living: Vec<(usize, u32)> = self
+                .places
+                .iter()
+                .enumerate()
+                .filter(|(_, p)| p.is_worker() && p.tenant.as_ref().is_some_and(|t| t.ready))
+                .map(|(i, p)| (i, p.incarnation))
+                .collect();
+            let id = self.calls.begin(reply_to, forwarded.merge, living.clone(), now);
+            let params = if request.params.is_null() { "[]".to_owned() } else { request.params.to_string() };
+            let call = ToChild::Call { id, method: forwarded.method, params };
+            for (seat, life) in living {
+                self.tell(seat, &call);
+                if self.places.get(seat).is_none_or(|p| p.tenant.is_none()) {
+                    self.calls.died(seat, life);
+                }
+            }
+            return;
+        }
+        let result = self.own_method(&request, now);
+        if let Some(control) = &mut self.control {
+            control.reply(reply_to, result, self.poll.registry(), now, more);
+        }
+    }
+
+    fn own_method(&mut self, request: &Request, now: Time) -> Result<Value, RpcError> {
+        match request.method.as_str() {
+            "ps" => Ok(self.ps(now)),
+            "stats" => self.stats(request),
+            "uptime" => {
+                let started = self.started_wall.as_secs();
+                Ok(json!({
+                    "now": realtime().as_secs(),
+                    "up_since": started,
+                    "up_time": now.since(self.started).as_secs(),
+                }))
+            }
+            "version" => Ok(json!({ "server": self.version })),
+            "log_level" => self.log_level(request),
+            "which" => {
+                let own = OWN.iter().map(|m| (*m).to_owned());
+                let mut all: Vec<String> = own.chain(self.forwarded.iter().map(|f| f.method.clone())).collect();
+                all.sort();
+                Ok(json!(all))
+            }
+            other => Err(RpcError::no_method(other)),
+        }
+    }
+
+    fn ps(&self, now: Time) -> Value {
+        let main = std::process::id();
+        let mut all = vec![json!({
+            "index": null, "pid": main, "kind": "main", "incarnation": 1,
+            "uptime": now.since(self.started).as_secs(), "rss": rss(main as i32), "state": self.stage_name(),
+        })];
+        for (index, place) in self.places.iter().enumerate() {
+            let kind = if place.is_worker() { "worker" } else { place.name.as_str() };
+            let life = place.incarnation;
+            all.push(match &place.tenant {
+                Some(t) => {
+                    let state = if t.idle {
+                        "idle"
+                    } else if t.ready {
+                        "running"
+                    } else {
+                        "starting"
+                    };
+                    json!({
+                        "index": index, "pid": t.pid.as_raw(), "kind": kind, "incarnation": life,
+                        "uptime": now.since(t.born).as_secs(), "rss": rss(t.pid.as_raw()), "state": state,
+                    })
+                }
+                None => json!({
+                    "index": index, "pid": null, "kind": kind, "incarnation": life,
+                    "uptime": 0, "rss": 0, "state": "dead",
+                }),
+            });
+        }
+        Value::Array(all)
+    }
+
+    fn stats(&self, request: &Request) -> Result<Value, RpcError> {
+        let filter = match request.param(0, "filter") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(s)) if s == "all" || s.is_empty() => None,
+            Some(Value::String(s)) => Some(s.as_str()),
+            Some(_) => return Err(RpcError::bad_params("stats takes a name, or a group with a colon (core:)")),
+        };
+        let each = match request.param(1, "each") {
+            None | Some(Value::Null | Value::Bool(false)) => false,
+            Some(Value::Bool(true)) => true,
+            Some(Value::String(s)) if s == "each" => true,
+            Some(_) => return Err(RpcError::bad_params("the second parameter of stats is \"each\"")),
+        };
+        let found = self.counters.read(filter);
+        if found.is_empty() {
+            return Err(RpcError::bad_params(format!("no such statistic: {}", filter.unwrap_or("all"))));
+        }
+        let entry = |r: crate::store::counters::Reading| {
+            let value = if each {
+                let workers: Vec<u64> = r.per_process.iter().take(self.places.len()).copied().collect();
+                json!({ "total": r.total, "each": workers })
+            } else {
+                json!(r.total)
+            };
+            (r.name, value)
+        };
+        Ok(Value::Object(found.into_iter().map(entry).collect::<Map<_, _>>()))
+    }
+
+    fn log_level(&mut self, request: &Request) -> Result<Value, RpcError> {
+        let wanted = match request.param(0, "level") {
+            None | Some(Value::Null) => return Ok(json!({ "log_level": self.log.level() })),
+            Some(Value::Number(n)) => n.as_i64(),
+            Some(Value::String(s)) => s.parse().ok(),
+            Some(_) => None,
+        };
+        let level = wanted.and_then(|l| i8::try_from(l).ok()).filter(|l| (-3..=4).contains(l));
+        let Some(level) = level else { return Err(RpcError::bad_params("the level is a number from -3 to 4")) };
+        self.log.set_level(level);
+        for index in 0..self.places.len() {
+            self.tell(index, &ToChild::LogLevel(level));
+        }
+        Ok(json!({ "log_level": level }))
+    }
+}
+
+/// Resident memory of a process in bytes.
+fn rss(pid: i32) -> u64 {
+    let pages = fs::read_to_string(format!("/proc/{pid}/statm"))
+        .ok()
+        .and_then(|text| text.split_ascii_whitespace().nth(1)?.parse::<u64>().ok())
+        .unwrap_or(0);
+    let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|p| u64::try_from(p).ok()).unwrap_or(4096);
+    pages.saturating_mul(page)
+}

@@ -1,0 +1,106 @@
+//! What main is to run: everything the command line and the configuration decided.
+
+use crate::control::merge::{Forwarded, Merge};
+use crate::net::bus::BusConfig;
+use crate::net::listen::{Listener, SocketSizes};
+use crate::net::logpipe::LogHandle;
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The control socket.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ControlPlan {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its access rights, as for chmod.
+    pub mode: u32,
+}
+
+/// A process that works for the workers.
+#[derive(Debug)]
+pub struct HelperPlan {
+    /// What it is called in `ps` and in the log.
+    pub name: String,
+    /// Its listening unix socket: main keeps it, each tenant of the seat gets it.
+    pub listener: OwnedFd,
+}
+
+/// The server to run.
+pub struct Plan {
+    /// SIP workers.
+    pub workers: usize,
+    /// Seats on the bus for later task workers.
+    pub spare_peers: usize,
+    /// Where to listen.
+    pub listeners: Vec<Listener>,
+    /// Kernel buffer sizes of the listening sockets.
+    pub sizes: SocketSizes,
+    /// Bytes per bus ring.
+    pub bus_ring_bytes: usize,
+    /// Largest value on the bus.
+    pub bus_max_value: usize,
+    /// Counters that the configuration defines (`group:name`).
+    pub extra_counters: Vec<String>,
+    /// User to become (`-u`), by name or number.
+    pub user: Option<String>,
+    /// Group to become (`-g`), by name or number.
+    pub group: Option<String>,
+    /// File for main's process id (`-P`).
+    pub pidfile: Option<PathBuf>,
+    /// Working directory (`-w`).
+    pub workdir: Option<PathBuf>,
+    /// How long waits may go on after SIGTERM.
+    pub drain_timeout: Duration,
+    /// How long children may take to return when they are told to.
+    pub quit_grace: Duration,
+    /// The control socket, if there is to be one.
+    pub control: Option<ControlPlan>,
+    /// The log.
+    pub log: LogHandle,
+    /// Helper processes.
+    pub helpers: Vec<HelperPlan>,
+    /// Control methods that the workers answer.
+    pub forwarded: Vec<Forwarded>,
+    /// What the control method `version` says.
+    pub version: String,
+    /// What SIGHUP does, if anything.
+    pub on_reload: Option<Box<dyn FnMut()>>,
+}
+
+impl Plan {
+    /// `workers` workers that listen at `listeners`, everything else as by default.
+    pub fn new(workers: usize, listeners: Vec<Listener>, log: LogHandle) -> Plan {
+        Plan {
+            workers: workers.max(1),
+            spare_peers: 0,
+            listeners,
+            sizes: SocketSizes::default(),
+            bus_ring_bytes: BusConfig::default().ring_bytes,
+            bus_max_value: BusConfig::default().max_value,
+            extra_counters: Vec::new(),
+            user: None,
+            group: None,
+            pidfile: None,
+            workdir: None,
+            drain_timeout: Duration::from_secs(10),
+            quit_grace: Duration::from_secs(2),
+            control: None,
+            log,
+            helpers: Vec::new(),
+            forwarded: vec![Forwarded::new("waits", Merge::Concat), Forwarded::new("kill-wait", Merge::First)],
+            version: concat!("reprise ", env!("CARGO_PKG_VERSION")).to_owned(),
+            on_reload: None,
+        }
+    }
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan")
+            .field("workers", &self.workers)
+            .field("listeners", &self.listeners)
+            .finish_non_exhaustive()
+    }
+}

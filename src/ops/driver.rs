@@ -5,7 +5,7 @@ use super::http::Http;
 use super::sleep::Sleep;
 use super::sql::mysql::Mysql;
 use super::sql::sqlite::Sqlite;
-use super::{CancelReason, Cx, Engine, Failure, OpId, Outcome, Phase, Request, Why};
+use super::{CancelReason, Cx, Engine, OpId, Outcome, Phase, Request};
 use crate::base::{Key, Slab, Time, TimerKey};
 use crate::net::reactor::{Event, Io, Readiness, Source};
 use crate::net::resolver::{Answer, Resolver, ResolverConfig, Waiter};
@@ -64,7 +64,7 @@ pub struct OpInfo {
 /// All operations of one process.
 pub struct Driver {
     ops: Slab<InFlight>,
-    finished: Vec<(OpId, Outcome)>,
+    finished: VecDeque<(OpId, Outcome)>,
     lookups: Vec<(Source, Key, String)>,
     resolver: Resolver,
     /// Names that somebody outside the engines asked for.
@@ -93,7 +93,7 @@ impl Driver {
     pub fn with_resolver(config: ResolverConfig) -> Driver {
         Driver {
             ops: Slab::new(),
-            finished: Vec::new(),
+            finished: VecDeque::new(),
             lookups: Vec::new(),
             resolver: Resolver::new(config),
             resolved: VecDeque::new(),
@@ -247,7 +247,7 @@ impl Driver {
     /// The next finished operation. Each comes exactly once.
     pub fn poll_finished(&mut self, io: &mut Io<'_>) -> Option<(OpId, Outcome)> {
         loop {
-            let (id, outcome) = self.finished.pop()?;
+            let (id, outcome) = self.finished.pop_front()?;
             if let Some(op) = self.ops.remove(id) {
                 if let Some(timer) = op.timer {
                     io.disarm(timer);

@@ -41,9 +41,13 @@ fn group<'a>(map: &'a SourceMap, d: &'a Diagnostic) -> Group<'a> {
         Severity::Warning => Level::WARNING,
         Severity::Note => Level::NOTE,
     };
-    let mut group = level.primary_title(d.message.as_str()).id(d.code).element_at(map, d.span, &d.label, true);
-    for (span, text) in &d.related {
-        group = group.element_at(map, *span, text, false);
+    let group = Group::with_title(level.primary_title(d.message.as_str()).id(d.code));
+    // Places on the line of the finding share its excerpt, the others have one each.
+    let line = |span: Span| (span.file, map.position(span).1);
+    let (near, far): (Vec<_>, Vec<_>) = d.related.iter().partition(|(span, _)| line(*span) == line(d.span));
+    let mut group = excerpt(group, map, d.span, &d.label, AnnotationKind::Primary, &near);
+    for (span, text) in far {
+        group = excerpt(group, map, *span, text, AnnotationKind::Context, &[]);
     }
     if let Some(help) = &d.help {
         group = group.element(Level::HELP.message(help.as_str()));
@@ -51,37 +55,33 @@ fn group<'a>(map: &'a SourceMap, d: &'a Diagnostic) -> Group<'a> {
     group
 }
 
-/// Adds the excerpt of a place.
-trait ElementAt<'a> {
-    fn element_at(self, map: &'a SourceMap, span: Span, label: &'a str, primary: bool) -> Group<'a>;
-}
-
-impl<'a> ElementAt<'a> for annotate_snippets::Title<'a> {
-    fn element_at(self, map: &'a SourceMap, span: Span, label: &'a str, primary: bool) -> Group<'a> {
-        Group::with_title(self).element_at(map, span, label, primary)
-    }
-}
-
-impl<'a> ElementAt<'a> for Group<'a> {
-    fn element_at(self, map: &'a SourceMap, span: Span, label: &'a str, primary: bool) -> Group<'a> {
-        let Some(file) = map.files().get(usize::from(span.file)) else { return self };
-        let (_, number, column) = map.position(span);
-        match map.line(span) {
-            Some((line, _, range)) if !file.text.is_empty() && line.len() <= LONGEST_LINE => {
-                let kind = if primary { AnnotationKind::Primary } else { AnnotationKind::Context };
-                let mut mark = kind.span(range);
-                if !label.is_empty() {
-                    mark = mark.label(label);
+/// Adds the line of a place, with marks at the place and at others on the line.
+fn excerpt<'a>(
+    group: Group<'a>,
+    map: &'a SourceMap,
+    span: Span,
+    label: &'a str,
+    kind: AnnotationKind,
+    near: &[&'a (Span, String)],
+) -> Group<'a> {
+    let Some(file) = map.files().get(usize::from(span.file)) else { return group };
+    let (_, number, column) = map.position(span);
+    match map.line(span) {
+        Some((line, _, range)) if !file.text.is_empty() && line.len() <= LONGEST_LINE => {
+            let mut snippet = Snippet::source(line).line_start(number as usize).path(file.path.as_str());
+            let label = (!label.is_empty()).then_some(label);
+            snippet = snippet.annotation(kind.span(range).label(label));
+            for (span, text) in near {
+                if let Some((_, _, range)) = map.line(*span) {
+                    snippet = snippet.annotation(AnnotationKind::Context.span(range).label(text.as_str()));
                 }
-                let snippet = Snippet::source(line).line_start(number as usize).path(file.path.as_str());
-                self.element(snippet.annotation(mark))
             }
-            _ => {
-                let origin = Origin::path(file.path.as_str());
-                let origin = origin.line(number as usize).char_column(column as usize);
-                let group = self.element(origin);
-                if label.is_empty() { group } else { group.element(Level::NOTE.message(label)) }
-            }
+            group.element(snippet)
+        }
+        _ => {
+            let origin = Origin::path(file.path.as_str());
+            let group = group.element(origin.line(number as usize).char_column(column as usize));
+            if label.is_empty() { group } else { group.element(Level::NOTE.message(label)) }
         }
     }
 }

@@ -12,6 +12,7 @@
 use super::key::{Keys, MAGIC_COOKIE};
 use crate::base::{Key, Time};
 use crate::sip::Message;
+use crate::sip::Method;
 
 /// Number of a branch within its transaction, from 0.
 pub type BranchNo = u16;
@@ -104,7 +105,6 @@ impl BranchId {
 /// retransmission of the request, for its CANCEL and for the ACK to its negative reply. `None`
 /// for a request without a usable Via.
 pub fn stateless(keys: &Keys, request: &Message, routing: u64) -> Option<BranchText> {
-    use crate::sip::Method;
     let matcher = match request.method() {
         Method::Cancel => keys.cancelled(request),
         _ => keys.request(request),

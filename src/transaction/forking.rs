@@ -287,36 +287,25 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
             self.stats.absorbed_replies += 1;
             return ReplyMatch::Absorbed(key, no);
         }
-        // A late 2xx survives: it is forwarded statelessly.
-        if tx.is_invite()
-            && (200..300).contains(&reply.status())
-            && tx.branch_mut(no).is_none_or(|b| b.machine.is_terminated())
-        {
-            return ReplyMatch::NotOurs;
+        let status = reply.status();
+        let busy = Busy { status, to_tag: self.keys.tag(reply.to_tag().unwrap_or_default()) };
+        if tx.is_invite() && (200..300).contains(&status) {
+            if self.repeat_2xx(tx, no, busy) {
+                return ReplyMatch::Absorbed(key, no);
+            }
+            // A late 2xx survives: it is forwarded statelessly.
+            if tx.branch_mut(no).is_none_or(|b| b.machine.is_terminated()) {
+                return ReplyMatch::NotOurs;
+            }
         }
         if !self.client(tx, no, Input::Reply(reply)) {
             self.stats.absorbed_replies += 1;
             return ReplyMatch::Absorbed(key, no);
         }
-        let status = reply.status();
-        let busy = Busy { status, to_tag: self.keys.tag(reply.to_tag().unwrap_or_default()) };
         let answered = tx.is_answered();
         let max_queued = self.config.max_queued_replies;
         let Some(b) = tx.branches.get_mut(usize::from(no)) else { return ReplyMatch::NotOurs };
         b.last_status = status;
-        if let Some((_, bytes)) =
-            b.forwarded.iter().find(|(tag, _)| (200..300).contains(&status) && *tag == busy.to_tag)
-        {
-            // A 2xx that comes again goes upstream again, as it went the first time.
-            match (bytes.clone(), &tx.server) {
-                (Some(bytes), Some(server)) => {
-                    self.stats.relayed_replies += 1;
-                    self.send_reply(server, bytes);
-                }
-                _ => self.stats.absorbed_replies += 1,
-            }
-            return ReplyMatch::Absorbed(key, no);
-        }
         let keys = self.keys;
         let again = status >= 200
             && (b.busy == Some(busy)
@@ -335,6 +324,20 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
         }
         b.busy = Some(busy);
         ReplyMatch::Deliver(key, no)
+    }
+
+    /// A 2xx that comes again goes upstream again, as it went the first time (or not at all).
+    fn repeat_2xx(&mut self, tx: &Tx<U, D, P>, no: BranchNo, busy: Busy) -> bool {
+        let Some(b) = tx.branches.get(usize::from(no)) else { return false };
+        let Some((_, bytes)) = b.forwarded.iter().find(|(tag, _)| *tag == busy.to_tag) else { return false };
+        match (bytes.clone(), &tx.server) {
+            (Some(bytes), Some(server)) => {
+                self.stats.relayed_replies += 1;
+                self.send_reply(server, bytes);
+            }
+            _ => self.stats.absorbed_replies += 1,
+        }
+        true
     }
 
     /// A reply comes out of its onreply route (`result`: for the case that it is a failure).

@@ -234,7 +234,10 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
         Ok(key)
     }
 
-    /// Makes a transaction without a server side, for a request of the server's own.
+    /// Makes a transaction without a server side, for a request of the server's own: open and
+    /// send one branch. 2xx are delivered each time they come; a negative end is announced by
+    /// [`Output::FinalChosen`]. Until a branch has ended it only ends by
+    /// [`Transactions::discard`].
     ///
     /// # Errors
     /// [`CreateError::Full`]; [`CreateError::Unusable`] for ACK and CANCEL.

@@ -6,8 +6,8 @@ use crate::modules::env::Listen;
 use crate::modules::host::{SipHost, Target};
 use crate::modules::rr::record_route_lines;
 use crate::sip::header::HeaderId;
-use crate::sip::{Message, Transport};
 use crate::sip::uri::Uri;
+use crate::sip::{Message, Transport};
 use std::net::{IpAddr, SocketAddr};
 
 /// Where a URI points to, before its name is resolved.

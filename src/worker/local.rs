@@ -90,7 +90,7 @@ impl Worker {
             return -1;
         };
         let Some(listener) = self.outgoing(&host, None, addr) else { return -1 };
-        let data = TxData { local: true, ..TxData::default() };
+        let data = TxData::default();
         let Ok(tx) = self.tm.create_local(self.now, host.msg.method(), data) else { return -1 };
         let Ok(branch) = self.tm.open_branch(self.now, tx) else { return -1 };
         let Some(text) = self.tm.branch_text(tx, branch, 0) else { return -1 };

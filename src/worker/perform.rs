@@ -58,7 +58,9 @@ impl Worker {
             }
             Request::SendCopy { dest, headers } => Act::Forward(ForwardOrder::copy(dest, headers)),
             Request::CancelBranch { which } => self.cancel_branch(role, which),
-            Request::Replicate { uri } => Act::Forward(ForwardOrder::routed(Some(uri), Str::from(run.host().current_ruri()))),
+            Request::Replicate { uri } => {
+                Act::Forward(ForwardOrder::routed(Some(uri), Str::from(run.host().current_ruri())))
+            }
             Request::NewRequest { method, ruri, from, to, body } => {
                 code(self.new_request(run.host(), &method, &ruri, &from, &to, body.as_ref()))
             }
@@ -88,8 +90,10 @@ impl Worker {
             return refused("too many runs wait already", self.now);
         }
         let info = run.describe();
+        let blocks = self.env().settings.script_io_block && !info.via_async;
         if let RoleKind::Request(matched) = &role.kind
             && role.tx.is_none()
+            && !blocks
             && run.host().msg.method() != Method::Ack
             && !info.launched
         {
@@ -114,9 +118,13 @@ impl Worker {
             (Some(a), None) => Some(f64::from(a)),
             (None, b) => b,
         };
-        let span = secs.map_or(self.env().settings.async_timeout, |s| Duration::from_secs_f64(s.clamp(0.001, 86_400.0)));
+        let span =
+            secs.map_or(self.env().settings.async_timeout, |s| Duration::from_secs_f64(s.clamp(0.001, 86_400.0)));
         let io = self.reactor.io(self.now);
         let id = self.driver.start(op, self.now + span, io);
+        if self.env().settings.script_io_block && !info.via_async && !info.launched {
+            return Act::Now(self.block_on(id));
+        }
         Act::Park(Waiting::Op(id))
     }
 
@@ -276,10 +284,8 @@ impl Worker {
 
     /// Sends a reply through a transaction.
     pub(super) fn reply_through(&mut self, host: &SipHost, tx: TxKey, reply: &ReplyRequest) -> bool {
-        let path = ReplyPath {
-            rport: host.rport,
-            ..self.reply_path(&host.msg, host.source, host.listener, host.rport)
-        };
+        let path =
+            ReplyPath { rport: host.rport, ..self.reply_path(&host.msg, host.source, host.listener, host.rport) };
         let mut out = Vec::with_capacity(512);
         self.write_reply(&host.msg, Some(host), &path, reply, &mut out);
         let Ok(message) = crate::sip::Message::parse(Str::from(out)) else { return false };

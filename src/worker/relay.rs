@@ -41,13 +41,7 @@ pub struct RelayJob {
 
 impl Worker {
     /// Begins `t_relay` for the run's message.
-    pub(super) fn relay(
-        &mut self,
-        host: &mut SipHost,
-        role: &mut Role,
-        no_auto_477: bool,
-        proxy: Option<Str>,
-    ) -> Act {
+    pub(super) fn relay(&mut self, host: &mut SipHost, role: &mut Role, no_auto_477: bool, proxy: Option<Str>) -> Act {
         let code = |n| Act::Now(Outcome::Code(n));
         if host.phony || !host.msg.is_request() {
             return code(-1);
@@ -146,7 +140,10 @@ impl Worker {
             let branch = match self.tm.open_branch(self.now, tx) {
                 Ok(no) => no,
                 Err(why) => {
-                    self.job_failed(key, if matches!(why, BranchError::Cancelled | BranchError::FinalSent) { -3 } else { -1 });
+                    self.job_failed(
+                        key,
+                        if matches!(why, BranchError::Cancelled | BranchError::FinalSent) { -3 } else { -1 },
+                    );
                     continue;
                 }
             };
@@ -347,7 +344,8 @@ impl Worker {
             if cancelled {
                 rc = -3;
             } else if job.order.created && !job.order.no_auto_477 && matches!(rc, -4 | -6) {
-                let reply = ReplyRequest { code: text.0, reason: Str::from(format!("{} ({}/TM)", text.1, text.0)), body: None };
+                let reply =
+                    ReplyRequest { code: text.0, reason: Str::from(format!("{} ({}/TM)", text.1, text.0)), body: None };
                 let host = self.tm.user(tx).and_then(|d| d.host.clone());
                 if let Some(host) = host
                     && self.reply_through(&host, tx, &reply)

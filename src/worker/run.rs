@@ -18,6 +18,8 @@ use crate::net::bus::Bus;
 use crate::net::reactor::{Event, Interest, Reactor, Source, clock};
 use crate::net::udp::UdpSocket;
 use crate::ops::driver::Driver;
+use crate::ops::sql::Limits;
+use crate::ops::sql::sqlite::{Sqlite, SqliteEndpoint};
 use crate::script::ast::RouteKind;
 use crate::transaction::Transactions;
 use std::collections::{HashMap, VecDeque};
@@ -64,7 +66,17 @@ impl Worker {
         if let Some(fd) = seat.log.raw_fd() {
             io.register(&fd, Source::Log, ONLY, Interest::WRITABLE)?;
         }
-        let driver = Driver::new();
+        let mut driver = Driver::new();
+        if let Some(path) = &blueprint.sqlite {
+            *driver.sqlite() = Sqlite::new(Some(SqliteEndpoint { path: path.clone() }), Limits::default());
+        }
+        for (_, url) in &blueprint.env.settings.db_urls {
+            if !url.starts_with(b"sqlite")
+                && let Err(why) = driver.mysql().prepare(url)
+            {
+                emit(-1, "ops", &format!("the database cannot be prepared: {why}"));
+            }
+        }
         let mut config = blueprint.tm.clone();
         config.worker = seat.index as u16;
         config.incarnation = seat.incarnation;
@@ -83,7 +95,6 @@ impl Worker {
             routes,
             me: seat.index,
             count: seat.count,
-            incarnation: seat.incarnation,
             hash_key: seat.hash_key,
             reactor,
             driver,
@@ -104,6 +115,7 @@ impl Worker {
             locks: Locks::default(),
             timers: Vec::new(),
             drain: None,
+            stalled: super::block::Stalled::default(),
             traffic: false,
             quit: false,
             messages: 0,
@@ -139,7 +151,8 @@ impl Worker {
         let mut events = Vec::with_capacity(1024);
         let mut busy = false;
         while !self.quit {
-            let may_sleep = !busy && self.work.is_empty() && self.bus.prepare_sleep();
+            let stalled = !self.stalled.events.is_empty() || !self.stalled.finished.is_empty();
+            let may_sleep = !busy && !stalled && self.work.is_empty() && self.bus.prepare_sleep();
             let cap = if may_sleep { LONGEST_SLEEP } else { Duration::ZERO };
             events.clear();
             self.now = self.reactor.turn(self.now, cap, &mut events)?;
@@ -147,6 +160,7 @@ impl Worker {
                 let io = self.reactor.io(self.now);
                 self.driver.handle(*event, io);
             }
+            events.append(&mut self.stalled.events);
             self.completions();
             self.due(&events);
             busy = self.receive_bus();

@@ -80,8 +80,6 @@ pub struct TxData {
     pub failure: Option<Chosen>,
     /// `async()` made it: a resume route that ends without an answer is answered 500.
     pub by_async: bool,
-    /// A request of the server's own: parked run that waits for its end, if any.
-    pub local: bool,
 }
 
 /// The reply that won when all branches failed.
@@ -227,7 +225,6 @@ pub struct Worker {
     pub(super) routes: MainRoutes,
     pub(super) me: usize,
     pub(super) count: usize,
-    pub(super) incarnation: u32,
     pub(super) hash_key: [u64; 2],
     pub(super) reactor: Reactor,
     pub(super) driver: Driver,
@@ -248,6 +245,7 @@ pub struct Worker {
     pub(super) locks: Locks,
     pub(super) timers: Vec<TimerJob>,
     pub(super) drain: Option<Drain>,
+    pub(super) stalled: super::block::Stalled,
     pub(super) traffic: bool,
     pub(super) quit: bool,
     pub(super) messages: u32,

@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod db;
 mod lp;
 mod mysql;
 mod mysql_faults;

@@ -188,12 +188,15 @@ impl Http {
     /// Begins to connect to the next address that lets itself be tried.
     fn connect(&mut self, id: OpId, cx: &mut Cx<'_>) {
         let Some(exchange) = self.exchanges.get_mut(&id) else { return };
+        let mut why = Why::Refused;
         while let Some(address) = exchange.addresses.pop_front() {
             let stream = match Stream::connect(address) {
                 Ok(stream) => stream,
                 Err(e) => {
                     exchange.last_error = format!("{address}: {e}");
                     if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
+                        // It is us: another address would not help.
+                        why = Why::System;
                         break;
                     }
                     continue;
@@ -224,7 +227,7 @@ impl Http {
             return;
         }
         let detail = std::mem::take(&mut exchange.last_error);
-        self.fail(id, Failure::new(Why::Refused, Phase::Connect, detail), cx);
+        self.fail(id, Failure::new(why, Phase::Connect, detail), cx);
     }
 
     /// An address did not work out: on to the next.

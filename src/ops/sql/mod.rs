@@ -4,6 +4,7 @@
 pub mod datetime;
 pub mod limits;
 pub mod mysql;
+pub mod schema;
 pub mod sqlite;
 pub mod url;
 

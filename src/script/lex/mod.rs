@@ -15,8 +15,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 /// Findings of one file after which the rest of it is not worth reading.
 const MAX_FINDINGS: u32 = 100;
 
-/// Longest text looked at as an address; the longest IPv6 address has 45 characters.
-const MAX_ADDRESS: usize = 64;
+/// Longest text looked at as an address: the longest IPv6 address has 45 characters.
+const MAX_ADDRESS: usize = 48;
+/// The same for IPv4.
+const MAX_IPV4: usize = 16;
 
 /// Cuts `text`, the file number `file`, into tokens, which are added to `out` (without an end token).
 pub fn lex(file: u16, text: &str, diags: &mut Diagnostics, out: &mut Vec<Token>) {
@@ -74,8 +76,10 @@ impl Lexer<'_> {
         self.at += len;
     }
 
+    /// Reports what is wrong, and leaves a token in its place.
     fn report(&mut self, d: Diagnostic) {
         self.findings += 1;
+        self.out.push(Token { kind: Kind::Bad, span: d.span });
         self.diags.push(d);
     }
 
@@ -84,9 +88,9 @@ impl Lexer<'_> {
         self.bytes[self.at..].iter().take_while(|b| f(**b)).count()
     }
 
-    /// The same for what may be an address: no longer than [`MAX_ADDRESS`].
-    fn address_run(&self, f: impl Fn(u8) -> bool) -> usize {
-        self.bytes[self.at..].iter().take(MAX_ADDRESS).take_while(|b| f(**b)).count()
+    /// The same for what may be an address: no longer than `most`.
+    fn address_run(&self, most: usize, f: impl Fn(u8) -> bool) -> usize {
+        self.bytes[self.at..].iter().take(most).take_while(|b| f(**b)).count()
     }
 
     fn line_comment(&mut self) {
@@ -151,7 +155,7 @@ impl Lexer<'_> {
         let mut d = Diagnostic::error("E0004", self.span(start, start + 1), "string is never closed")
             .label(format!("no closing {q} follows"));
         if let Some(tall) = self.tall {
-            d = d.related(tall, "this string goes over a line's end: perhaps its closing quote is the missing one");
+            d = d.related(tall, "this string goes over a line's end: is its closing quote missing?");
         }
         self.report(d);
     }
@@ -229,7 +233,7 @@ impl Lexer<'_> {
 
     /// `1.2.3.4`, `1.2.3.0/24`, `1.2.3.0/255.255.255.0`.
     fn ipv4(&mut self) -> bool {
-        let len = self.address_run(|b| b.is_ascii_digit() || b == b'.');
+        let len = self.address_run(MAX_IPV4, |b| b.is_ascii_digit() || b == b'.');
         let is_v4 = |text: &str| text.parse::<Ipv4Addr>().is_ok();
         if len < 7 || !is_v4(&self.text[self.at..self.at + len]) || self.byte(len).is_some_and(is_word) {
             return false;
@@ -240,7 +244,11 @@ impl Lexer<'_> {
 
     /// An IPv6 address without brackets.
     fn ipv6(&mut self) -> bool {
-        let len = self.address_run(|b| b.is_ascii_hexdigit() || b == b':' || b == b'.');
+        // The first part of an address has at most four digits.
+        if !self.bytes[self.at..].iter().take(5).any(|b| *b == b':') {
+            return false;
+        }
+        let len = self.address_run(MAX_ADDRESS, |b| b.is_ascii_hexdigit() || b == b':' || b == b'.');
         let text = &self.text[self.at..self.at + len];
         if len < 2 || text.bytes().filter(|b| *b == b':').count() < 2 || self.byte(len).is_some_and(is_word) {
             return false;

@@ -23,6 +23,8 @@ pub enum Kind {
     Net,
     /// Something that starts like a number and is none, such as `3com` or `089`; part of a host name, or an error.
     Word,
+    /// Something the lexer has reported already: nobody complains about it again.
+    Bad,
     /// `(`
     LParen,
     /// `)`

@@ -154,6 +154,16 @@ impl<'a> Cursor<'a> {
         last.file == next.file && !self.text(between).contains('\n')
     }
 
+    /// Columns of white space in front of the line a span starts in.
+    pub fn indent(&self, span: Span) -> usize {
+        self.map.line(span).map_or(0, |(line, ..)| line.len() - line.trim_start().len())
+    }
+
+    /// Whether a span is the first thing on its line.
+    pub fn begins_line(&self, span: Span) -> bool {
+        self.map.line(span).is_some_and(|(line, _, range)| line.get(..range.start).is_some_and(|t| t.trim().is_empty()))
+    }
+
     /// How messages name the next token.
     pub fn found(&self) -> String {
         self.peek().describe(self.map)
@@ -167,10 +177,11 @@ impl<'a> Cursor<'a> {
 
     /// Reports an error, unless one about the same token was reported before. `Err` for the caller to return.
     pub fn error<T>(&mut self, d: Diagnostic) -> Parsed<T> {
-        if self.stopped || self.complained == Some(self.at) {
+        if self.stopped || self.complained == Some(self.at) || self.excused(d.span) {
             return Err(Reported);
         }
         self.complained = Some(self.at);
+        let d = self.suspect_quotes(d);
         self.diags.push(d);
         self.errors += 1;
         if self.errors >= MAX_ERRORS {
@@ -179,6 +190,27 @@ impl<'a> Cursor<'a> {
             self.stop();
         }
         Err(Reported)
+    }
+
+    /// Whether the lexer has reported something here or between `span` and here: that explains the error.
+    fn excused(&self, span: Span) -> bool {
+        const FAR: usize = 16;
+        let before = self.tokens.get(..self.at).unwrap_or_default().iter().rev().enumerate();
+        self.kind() == Kind::Bad
+            || before
+                .take_while(|(i, t)| *i == 0 || (*i < FAR && t.span.file == span.file && t.span.start >= span.start))
+                .any(|(_, t)| t.kind == Kind::Bad)
+    }
+
+    /// If the text before the error is a string over several lines, its quotes are the first suspect.
+    fn suspect_quotes(&self, d: Diagnostic) -> Diagnostic {
+        let before = self.at.checked_sub(1).and_then(|i| self.tokens.get(i)).copied();
+        for token in before.into_iter().chain([self.peek()]) {
+            if token.is_str() && self.text(token.span).contains('\n') {
+                return d.related(token.span, "this string goes over a line's end: is its closing quote missing?");
+            }
+        }
+        d
     }
 
     /// Reports a warning or a note.

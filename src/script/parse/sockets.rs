@@ -123,6 +123,10 @@ fn word_is_a_socket(c: &Cursor) -> bool {
 
 fn option_value(c: &mut Cursor, word: &str, option: SocketOption, spec: &mut SocketSpec) -> Parsed<()> {
     let token = c.peek();
+    if option != SocketOption::Flag && (!c.same_line() || matches!(token.kind, Kind::Semi | Kind::Eof)) {
+        let d = Diagnostic::error("E0504", c.last_span(), format!("`{word}` without a value"));
+        return c.error(d);
+    }
     match option {
         SocketOption::Flag => spec.options.push(word.to_owned()),
         SocketOption::Workers | SocketOption::Tos => {

@@ -5,9 +5,12 @@
 //! fail, those that had not left yet go to its successor. Deadlines travel with the queries: the
 //! helper interrupts what nobody waits for.
 
+pub mod demo;
 pub mod execute;
 pub mod helper;
 pub mod wire;
+
+pub use demo::ensure_sqlite_demo;
 
 use super::limits::Limits;
 use super::url::{DbUrl, SqliteUrl, UrlError};

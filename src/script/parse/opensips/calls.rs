@@ -117,7 +117,8 @@ impl Parser<'_> {
                 return self.c.error(d);
             }
             Kind::Ident if super::boolean(self.c.word()).is_none() => self.bare_argument(),
-            Kind::Net | Kind::Word => self.bare_argument(),
+            Kind::Net => self.bare_argument(),
+            Kind::Word if matches!(self.c.peek_at(1).kind, Kind::Colon | Kind::Dot) => self.bare_argument(),
             _ => match self.number()? {
                 Some(n) => ExprKind::Int(n),
                 None => return self.c.unexpected("an argument or `)`"),
@@ -172,7 +173,8 @@ impl Parser<'_> {
         }
         let named = matches!(self.c.kind(), Kind::Ident | Kind::Int(_) | Kind::Str | Kind::RawStr);
         let next = self.c.peek_at(1).kind;
-        if !named || !matches!(next, Kind::RParen | Kind::Comma) {
+        let timed = next == Kind::Comma && !matches!(self.c.peek_at(2).kind, Kind::Ident | Kind::Str | Kind::RawStr);
+        if !named || !(timed || next == Kind::RParen) {
             return self.not_a_call("async");
         }
         let route = self.resume_route()?;
@@ -181,8 +183,11 @@ impl Parser<'_> {
         if self.c.kind() != Kind::LBrace {
             return self.async_of_nothing(start);
         }
-        let call = self.async_block(start)?;
-        Ok(StmtKind::Async { call, route, timeout })
+        // A bad block is complete nevertheless: the statement ends behind it.
+        Ok(match self.async_block(start) {
+            Ok(call) => StmtKind::Async { call, route, timeout },
+            Err(_) => StmtKind::Empty,
+        })
     }
 
     fn async_with_call(&mut self, open: Token) -> Parsed<StmtKind> {

@@ -115,7 +115,6 @@ impl Parser<'_> {
             self.c.bump();
             self.literal_left(start.span)?;
             let d = Diagnostic::error("E0109", start.span, "a text is no condition")
-                .label("always true")
                 .help("compare a variable with it: `$var(x) == \"...\"`");
             return self.c.error(d);
         }

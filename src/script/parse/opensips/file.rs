@@ -20,11 +20,13 @@ impl Parser<'_> {
                 }
                 _ => {}
             }
-            if self.item(&mut config).is_err() {
-                self.skip_item();
+            if self.item(&mut config).is_ok() {
+                self.adrift = false;
+            } else {
                 if self.c.position() == before {
                     self.c.bump();
                 }
+                self.skip_item();
             }
         }
     }
@@ -49,16 +51,10 @@ impl Parser<'_> {
             ("", _) if token.kind == Kind::RBrace => return self.stray_brace(),
             ("", _) => return self.c.unexpected("a core parameter, `loadmodule`, `modparam` or a route"),
             (_, Kind::Assign(_)) => self.global(config)?,
-            (w, Kind::LParen) => {
-                let d = Diagnostic::error("E0122", token.span, format!("call of `{w}` outside of a route"))
-                    .label("functions run in routes only");
-                return match self.route {
-                    Some(end) => {
-                        self.c.error(d.related(end.span, "the last route ends here: perhaps with a `}` too many"))
-                    }
-                    None => self.c.error(d),
-                };
+            (w @ ("if" | "else" | "while" | "switch" | "for" | "return" | "exit" | "drop"), _) => {
+                return self.outside(format!("`{w}` outside of a route"));
             }
+            (w, Kind::LParen) => return self.outside(format!("call of `{w}` outside of a route")),
             (w, _) => return self.unknown_word(w),
         }
         Ok(())
@@ -66,13 +62,24 @@ impl Parser<'_> {
 
     /// A `}` that closes nothing.
     fn stray_brace(&mut self) -> Parsed<()> {
-        let token = self.c.bump();
-        let mut d = Diagnostic::error("E0104", token.span, "`}` closes nothing");
+        let mut d = Diagnostic::error("E0104", self.c.peek().span, "`}` closes nothing");
         if let Some(end) = self.route {
             d = d.related(end.span, "the last route ended here already");
         }
-        let _: Parsed<()> = self.c.error(d);
-        Ok(())
+        let result = self.c.error(d);
+        self.c.bump();
+        self.adrift = true;
+        result
+    }
+
+    /// A statement at the top level.
+    fn outside(&mut self, message: String) -> Parsed<()> {
+        let mut d = Diagnostic::error("E0122", self.c.peek().span, message).label("statements stand in routes only");
+        if let Some(end) = self.route {
+            d = d.related(end.span, "the last route ends here: perhaps with a `}` too many");
+        }
+        self.adrift = true;
+        self.c.error(d)
     }
 
     fn unknown_word(&mut self, word: &str) -> Parsed<()> {
@@ -148,27 +155,28 @@ impl Parser<'_> {
         Ok(Some(n))
     }
 
-    /// Skips to where the next top-level part may begin.
+    /// Skips to where the next top-level part may begin: what can only be one, or a line that begins
+    /// with a word, or (in the rest of a route) with `name =`.
     fn skip_item(&mut self) {
         let mut depth = 0u32;
         loop {
             match self.c.kind() {
                 Kind::Eof => return,
                 Kind::LBrace => depth += 1,
-                Kind::RBrace if depth <= 1 => {
+                Kind::RBrace => depth = depth.saturating_sub(1),
+                Kind::Semi if depth == 0 && !self.adrift => {
                     self.c.bump();
                     return;
                 }
-                Kind::RBrace => depth -= 1,
-                Kind::Semi if depth == 0 => {
-                    self.c.bump();
-                    return;
-                }
-                Kind::Ident if self.at_item() || (depth == 0 && self.at_global()) => return,
+                Kind::Ident if self.at_item() || (depth == 0 && self.at_line_start()) => return,
                 _ => {}
             }
             self.c.bump();
         }
+    }
+
+    fn at_line_start(&self) -> bool {
+        if self.adrift { self.at_global() } else { !self.c.same_line() }
     }
 
     /// Whether the next token begins a line with `name =`.

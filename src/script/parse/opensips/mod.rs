@@ -1,13 +1,14 @@
 //! The OpenSIPS dialect, 2.2 to 4.1 in one grammar, with reprise's additions (`await`, the block
 //! form of `async`, its own core parameters).
 //!
-//! `file` holds the top level, `globals` core and module parameters, `routes` the route heads, `statements`
-//! their bodies, `conditions` and `arithmetic` the two expression grammars, `calls` functions, sub-routes,
+//! `file` holds the top level, `globals` the core parameters, `routes` the route heads, `statements` and
+//! `control` their bodies, `conditions` and `arithmetic` the two expression grammars, `calls` functions, sub-routes,
 //! `async` and `launch`.
 
 mod arithmetic;
 mod calls;
 mod conditions;
+mod control;
 mod file;
 mod globals;
 pub mod params;
@@ -20,11 +21,18 @@ use super::cursor::{Cursor, Parsed};
 use crate::script::ast::{Config, Ident};
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
 use crate::script::lex::{Kind, Token};
-use crate::script::source::SourceMap;
+use crate::script::source::{SourceMap, Span};
 
 /// Parses the tokens of a whole configuration.
 pub(super) fn parse(tokens: &[Token], map: &SourceMap, diags: &mut Diagnostics) -> Config {
-    let mut parser = Parser { c: Cursor::new(tokens, map, diags), breakable: 0, expressions: 0, route: None };
+    let mut parser = Parser {
+        c: Cursor::new(tokens, map, diags),
+        breakable: 0,
+        expressions: 0,
+        route: None,
+        crooked: None,
+        adrift: false,
+    };
     parser.config()
 }
 
@@ -36,6 +44,10 @@ struct Parser<'a> {
     expressions: u32,
     /// Opening brace of the route being parsed, or the closing one of the last.
     route: Option<Token>,
+    /// The first block of the route whose `}` is not indented like its head: perhaps a brace is missing in it.
+    crooked: Option<(Span, Span)>,
+    /// A route was closed too early, so that its rest stands at the top level.
+    adrift: bool,
 }
 
 /// Words of the language that cannot be names unless quoted.

@@ -53,6 +53,7 @@ impl Parser<'_> {
         self.route = Some(open);
         self.breakable = 0;
         self.expressions = 0;
+        self.crooked = None;
         self.c.unlink(0);
         let body = self.route_body(kind)?;
         Ok(RouteBlock { kind, name, interval, body, span })

@@ -84,10 +84,7 @@ enum Command {
     /// Make, check and fill a database.
     Db(db::DbArgs),
     /// List the script functions, or show one.
-    Functions {
-        /// Name in either dialect.
-        name: Option<String>,
-    },
+    Functions(functions::FunctionsArgs),
     /// Explain a number that a finding shows.
     Explain {
         /// Such as E0203.
@@ -115,7 +112,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check { files, emit }) => check::main(&files, emit.as_deref() == Some("ir")),
         Some(Command::Ctl(ctl)) => ctl::main(&ctl),
         Some(Command::Db(db)) => db::run(db),
-        Some(Command::Functions { name }) => functions::main(name.as_deref()),
+        Some(Command::Functions(args)) => functions::main(&args),
         Some(Command::Explain { code }) => explain(&code),
         None if args.check => check::main(&[args.file], false),
         None => {

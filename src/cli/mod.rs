@@ -4,6 +4,7 @@ pub mod check;
 pub mod ctl;
 pub mod db;
 pub mod load;
+pub mod paths;
 pub mod server;
 pub mod settings;
 

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod ctl;
 pub mod db;
+pub mod functions;
 pub mod load;
 pub mod paths;
 pub mod server;
@@ -83,6 +84,11 @@ enum Command {
     Ctl(ctl::CtlArgs),
     /// Make, check and fill a database.
     Db(db::DbArgs),
+    /// List the script functions, or show one.
+    Functions {
+        /// Name in either dialect.
+        name: Option<String>,
+    },
     /// Explain a number that a finding shows.
     Explain {
         /// Such as E0203.
@@ -110,6 +116,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check { files, emit }) => check::main(&files, emit.as_deref() == Some("ir")),
         Some(Command::Ctl(ctl)) => ctl::main(&ctl),
         Some(Command::Db(db)) => db::run(db),
+        Some(Command::Functions { name }) => functions::main(name.as_deref()),
         Some(Command::Explain { code }) => explain(&code),
         None if args.check => check::main(&[args.file], false),
         None => {

@@ -649,3 +649,6 @@ fn server_error(payload: &[u8]) -> String {
         format!("{code} ({}): {}", String::from_utf8_lossy(state), String::from_utf8_lossy(text))
     }
 }
+
+#[cfg(test)]
+mod tests;

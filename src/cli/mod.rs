@@ -5,6 +5,7 @@ pub mod ctl;
 pub mod db;
 pub mod functions;
 pub mod load;
+pub mod paths;
 pub mod server;
 pub mod settings;
 

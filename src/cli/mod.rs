@@ -1,8 +1,148 @@
 //! The command line: flags and sub-commands.
 
+pub mod check;
 pub mod ctl;
+pub mod db;
+pub mod functions;
+pub mod load;
+pub mod server;
+pub mod settings;
+
+use crate::script::ast::Dialect;
+use crate::script::codes;
+use clap::{Parser, Subcommand};
+use server::StartArgs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A SIP server whose routing script never blocks.
+#[derive(Parser, Debug)]
+#[command(name = "reprise", version, disable_version_flag = true, args_conflicts_with_subcommands = true)]
+struct Args {
+    /// Configuration file.
+    #[arg(short = 'f', value_name = "FILE", default_value = "/etc/reprise/reprise.cfg")]
+    file: PathBuf,
+    /// Check the configuration and exit with 0 or 1.
+    #[arg(short = 'c', short_alias = 'C')]
+    check: bool,
+    /// Number of workers.
+    #[arg(short = 'n', value_name = "N")]
+    workers: Option<usize>,
+    /// One more listener, as proto:address:port; may be repeated.
+    #[arg(short = 'l', value_name = "LISTENER")]
+    listen: Vec<String>,
+    /// Log to stderr.
+    #[arg(short = 'E')]
+    stderr: bool,
+    /// Accepted: the server always runs in the foreground.
+    #[arg(short = 'D', short_alias = 'F')]
+    foreground: bool,
+    /// Preprocessor define, NAME or NAME=VALUE.
+    #[arg(short = 'A', value_name = "NAME[=VALUE]")]
+    defines: Vec<String>,
+    /// Accepted and ignored: memory is not divided into pools.
+    #[arg(short = 'm', value_name = "MB")]
+    shared_memory: Option<String>,
+    /// Accepted and ignored: memory is not divided into pools.
+    #[arg(short = 'M', value_name = "MB")]
+    private_memory: Option<String>,
+    /// User to become.
+    #[arg(short = 'u', value_name = "USER")]
+    user: Option<String>,
+    /// Group to become.
+    #[arg(short = 'g', value_name = "GROUP")]
+    group: Option<String>,
+    /// File for the process id.
+    #[arg(short = 'P', value_name = "FILE")]
+    pidfile: Option<PathBuf>,
+    /// Working directory.
+    #[arg(short = 'w', value_name = "DIRECTORY")]
+    workdir: Option<PathBuf>,
+    /// Language of the configuration, instead of recognising it.
+    #[arg(long, value_name = "opensips|kamailio", value_parser = dialect)]
+    dialect: Option<Dialect>,
+    /// Show version and build.
+    #[arg(short = 'V', long = "version")]
+    version: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Check configuration files.
+    Check {
+        /// The files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Print the compiled program too.
+        #[arg(long, value_name = "ir")]
+        emit: Option<String>,
+    },
+    /// Ask a running server.
+    Ctl(ctl::CtlArgs),
+    /// Make, check and fill a database.
+    Db(db::DbArgs),
+    /// List the script functions, or show one.
+    Functions(functions::FunctionsArgs),
+    /// Explain a number that a finding shows.
+    Explain {
+        /// Such as E0203.
+        code: String,
+    },
+}
+
+fn dialect(text: &str) -> Result<Dialect, String> {
+    match text {
+        "opensips" => Ok(Dialect::OpenSips),
+        "kamailio" => Ok(Dialect::Kamailio),
+        _ => Err("opensips or kamailio is expected".into()),
+    }
+}
 
 /// Entry of the binary. Parses the command line and runs what it asks for.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    if args.version {
+        let build = if cfg!(debug_assertions) { "debug" } else { "release" };
+        println!("reprise {} ({build}, {})", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
+        return ExitCode::SUCCESS;
+    }
+    match args.command {
+        Some(Command::Check { files, emit }) => check::main(&files, emit.as_deref() == Some("ir")),
+        Some(Command::Ctl(ctl)) => ctl::main(&ctl),
+        Some(Command::Db(db)) => db::run(db),
+        Some(Command::Functions(args)) => functions::main(&args),
+        Some(Command::Explain { code }) => explain(&code),
+        None if args.check => check::main(&[args.file], false),
+        None => {
+            if args.shared_memory.is_some() || args.private_memory.is_some() {
+                eprintln!("reprise: -m and -M are ignored: memory is not divided into pools");
+            }
+            server::start(&StartArgs {
+                file: args.file,
+                workers: args.workers,
+                listen: args.listen,
+                stderr: args.stderr,
+                user: args.user,
+                group: args.group,
+                pidfile: args.pidfile,
+                workdir: args.workdir,
+                dialect: args.dialect,
+            })
+        }
+    }
+}
+
+fn explain(code: &str) -> ExitCode {
+    match codes::find(code) {
+        Some(c) => {
+            println!("{}: {}\n\n{}", c.code, c.title, c.text);
+            ExitCode::SUCCESS
+        }
+        None => {
+            eprintln!("reprise: no finding has the number \"{code}\"");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -30,6 +30,9 @@ pub mod catalog;
 pub mod pv_get;
 pub mod pv_set;
 
+#[cfg(test)]
+pub mod testing;
+
 /// Writes a line for a run: levels on the OpenSIPS scale (-3 alert .. 4 debug), filtered by the
 /// server's `log_level` or the script's `$log_level`.
 pub fn log_line(host: &host::SipHost, level: i32, text: &str) {

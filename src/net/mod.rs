@@ -6,5 +6,8 @@ pub mod channel;
 pub mod listen;
 pub mod logpipe;
 pub mod reactor;
+pub mod resolver;
+pub mod stream;
 pub mod sys;
+pub mod tls;
 pub mod udp;

@@ -183,6 +183,11 @@ impl Reactor {
 }
 
 impl Io<'_> {
+    /// The same for a shorter time, to hand it on by value.
+    pub fn reborrow(&mut self) -> Io<'_> {
+        Io { now: self.now, registry: self.registry, wheel: self.wheel, again: self.again }
+    }
+
     /// Watches `fd`; the owner keeps it open until [`Io::deregister`].
     pub fn register(&mut self, fd: &impl AsRawFd, source: Source, key: Key, interest: Interest) -> io::Result<()> {
         self.registry.register(&mut SourceFd(&fd.as_raw_fd()), token(source, key), interest)

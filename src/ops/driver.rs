@@ -1,9 +1,15 @@
 //! The driver: every operation in flight, its deadline, and which engine has it.
 
+use super::exec::Exec;
+use super::http::Http;
 use super::sleep::Sleep;
-use super::{CancelReason, Cx, Engine, Failure, OpId, Outcome, Phase, Request, Why};
+use super::sql::mysql::Mysql;
+use super::sql::sqlite::Sqlite;
+use super::{CancelReason, Cx, Engine, OpId, Outcome, Phase, Request};
 use crate::base::{Key, Slab, Time, TimerKey};
 use crate::net::reactor::{Event, Io, Readiness, Source};
+use crate::net::resolver::{Answer, Resolver, ResolverConfig, Waiter};
+use std::collections::VecDeque;
 
 /// Which engine has an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,9 +64,16 @@ pub struct OpInfo {
 /// All operations of one process.
 pub struct Driver {
     ops: Slab<InFlight>,
-    finished: Vec<(OpId, Outcome)>,
+    finished: VecDeque<(OpId, Outcome)>,
     lookups: Vec<(Source, Key, String)>,
+    resolver: Resolver,
+    /// Names that somebody outside the engines asked for.
+    resolved: VecDeque<(Waiter, Answer)>,
     sleep: Sleep,
+    mysql: Mysql,
+    exec: Exec,
+    http: Http,
+    sqlite: Sqlite,
 }
 
 impl Default for Driver {
@@ -70,9 +83,74 @@ impl Default for Driver {
 }
 
 impl Driver {
-    /// A driver with no operation in flight. Must be made after fork.
+    /// A driver with no operation in flight. Must be made after fork and before traffic: it reads
+    /// the system's resolver files and CA certificates.
     pub fn new() -> Driver {
-        Driver { ops: Slab::new(), finished: Vec::new(), lookups: Vec::new(), sleep: Sleep::default() }
+        Self::with_resolver(ResolverConfig::from_system())
+    }
+
+    /// The same with another resolver configuration.
+    pub fn with_resolver(config: ResolverConfig) -> Driver {
+        Driver {
+            ops: Slab::new(),
+            finished: VecDeque::new(),
+            lookups: Vec::new(),
+            resolver: Resolver::new(config),
+            resolved: VecDeque::new(),
+            sleep: Sleep::default(),
+            exec: Exec::default(),
+            http: Http::new(),
+            mysql: Mysql::default(),
+            sqlite: Sqlite::default(),
+        }
+    }
+
+    /// The MySQL engine, to set its limits and prepare its URLs.
+    pub fn mysql(&mut self) -> &mut Mysql {
+        &mut self.mysql
+    }
+
+    /// The children, to set their limits.
+    pub fn exec(&mut self) -> &mut Exec {
+        &mut self.exec
+    }
+
+    /// The HTTP client, to set its limits.
+    pub fn http(&mut self) -> &mut Http {
+        &mut self.http
+    }
+
+    /// Resolves a host name for somebody who is no engine; the answer comes from
+    /// [`Driver::poll_resolved`], perhaps at once.
+    pub fn resolve_for(&mut self, source: Source, key: Key, host: &str, mut io: Io<'_>) {
+        self.resolver.lookup(host, (source, key), &mut io);
+        self.settle(&mut io);
+    }
+
+    /// The next answer to [`Driver::resolve_for`]. Each comes exactly once.
+    pub fn poll_resolved(&mut self) -> Option<(Waiter, Answer)> {
+        self.resolved.pop_front()
+    }
+
+    /// Starts the look-ups that engines asked for, and hands answers to who asked.
+    fn settle(&mut self, io: &mut Io<'_>) {
+        loop {
+            for (source, key, host) in std::mem::take(&mut self.lookups) {
+                self.resolver.lookup(&host, (source, key), io);
+            }
+            let Some(((source, key), answer)) = self.resolver.poll_answer() else { return };
+            let mut cx = Cx { io: io.reborrow(), finished: &mut self.finished, lookups: &mut self.lookups };
+            match source {
+                Source::Http => self.http.resolved(key, answer, &mut cx),
+                Source::Mysql => self.mysql.resolved(key, answer, &mut cx),
+                _ => self.resolved.push_back(((source, key), answer)),
+            }
+        }
+    }
+
+    /// The SQLite engine, to tell it where the helper listens.
+    pub fn sqlite(&mut self) -> &mut Sqlite {
+        &mut self.sqlite
     }
 
     /// How many operations are in flight.
@@ -87,7 +165,7 @@ impl Driver {
 
     /// Starts an operation that is given up at `deadline` (sleeps wait as long as they say). Its
     /// outcome comes from [`Driver::poll_finished`], also if it cannot even begin.
-    pub fn start(&mut self, request: Request, deadline: Time, io: Io<'_>) -> OpId {
+    pub fn start(&mut self, request: Request, deadline: Time, mut io: Io<'_>) -> OpId {
         let kind = match &request {
             Request::Sleep(_) => OpKind::Sleep,
             Request::Exec(_) => OpKind::Exec,
@@ -96,7 +174,7 @@ impl Driver {
             Request::Sql(_) => OpKind::Mysql,
         };
         let started = io.now;
-        let mut cx = Cx { io, finished: &mut self.finished, lookups: &mut self.lookups };
+        let mut cx = Cx { io: io.reborrow(), finished: &mut self.finished, lookups: &mut self.lookups };
         let deadline = if kind == OpKind::Sleep { Time::NEVER } else { deadline };
         let id = self.ops.insert_with(|id| InFlight {
             kind,
@@ -106,14 +184,17 @@ impl Driver {
         });
         match request {
             Request::Sleep(d) => self.sleep.start(id, d, deadline, &mut cx),
-            _ => cx
-                .done(id, Outcome::Failed(Failure::new(Why::BadRequest, Phase::Queue, "no engine for this operation"))),
+            Request::Exec(r) => self.exec.start(id, r, deadline, &mut cx),
+            Request::Http(r) => self.http.start(id, r, deadline, &mut cx),
+            Request::Sql(q) if kind == OpKind::Sqlite => self.sqlite.start(id, q, deadline, &mut cx),
+            Request::Sql(q) => self.mysql.start(id, q, deadline, &mut cx),
         }
+        self.settle(&mut io);
         id
     }
 
     /// Tells the engines of an event that is theirs; `false` if it is nobody's here.
-    pub fn handle(&mut self, event: Event, io: Io<'_>) -> bool {
+    pub fn handle(&mut self, event: Event, mut io: Io<'_>) -> bool {
         let (source, key) = match event {
             Event::Ready(s, k, _) | Event::Again(s, k) | Event::Due(s, k) => (s, k),
         };
@@ -129,28 +210,44 @@ impl Driver {
             }
             return true;
         }
-        let mut cx = Cx { io, finished: &mut self.finished, lookups: &mut self.lookups };
+        let mut cx = Cx { io: io.reborrow(), finished: &mut self.finished, lookups: &mut self.lookups };
         match source {
             Source::Sleep if due => self.sleep.timer(key, &mut cx),
             Source::Sleep => self.sleep.ready(key, readiness, &mut cx),
+            Source::Mysql if due => self.mysql.timer(key, &mut cx),
+            Source::Mysql => self.mysql.ready(key, readiness, &mut cx),
+            Source::Exec if due => self.exec.timer(key, &mut cx),
+            Source::Exec => self.exec.ready(key, readiness, &mut cx),
+            Source::Http if due => self.http.timer(key, &mut cx),
+            Source::Http => self.http.ready(key, readiness, &mut cx),
+            Source::Resolver if due => self.resolver.timer(key, &mut cx.io),
+            Source::Resolver => self.resolver.ready(key, &mut cx.io),
+            Source::Sqlite if due => self.sqlite.timer(key, &mut cx),
+            Source::Sqlite => self.sqlite.ready(key, readiness, &mut cx),
             _ => return false,
         }
+        self.settle(&mut io);
         true
     }
 
     /// Ends an operation from outside; its outcome still comes from [`Driver::poll_finished`].
-    pub fn cancel(&mut self, id: OpId, reason: CancelReason, io: Io<'_>) {
+    pub fn cancel(&mut self, id: OpId, reason: CancelReason, mut io: Io<'_>) {
         let Some(op) = self.ops.get(id) else { return };
-        let mut cx = Cx { io, finished: &mut self.finished, lookups: &mut self.lookups };
-        if let OpKind::Sleep = op.kind {
-            self.sleep.cancel(id, reason, &mut cx);
+        let mut cx = Cx { io: io.reborrow(), finished: &mut self.finished, lookups: &mut self.lookups };
+        match op.kind {
+            OpKind::Sleep => self.sleep.cancel(id, reason, &mut cx),
+            OpKind::Exec => self.exec.cancel(id, reason, &mut cx),
+            OpKind::Http => self.http.cancel(id, reason, &mut cx),
+            OpKind::Mysql => self.mysql.cancel(id, reason, &mut cx),
+            OpKind::Sqlite => self.sqlite.cancel(id, reason, &mut cx),
         }
+        self.settle(&mut io);
     }
 
     /// The next finished operation. Each comes exactly once.
     pub fn poll_finished(&mut self, io: &mut Io<'_>) -> Option<(OpId, Outcome)> {
         loop {
-            let (id, outcome) = self.finished.pop()?;
+            let (id, outcome) = self.finished.pop_front()?;
             if let Some(op) = self.ops.remove(id) {
                 if let Some(timer) = op.timer {
                     io.disarm(timer);
@@ -165,7 +262,10 @@ impl Driver {
         let op = self.ops.get(id)?;
         let (backend, phase) = match op.kind {
             OpKind::Sleep => self.sleep.describe(id),
-            _ => None,
+            OpKind::Mysql => self.mysql.describe(id),
+            OpKind::Exec => self.exec.describe(id),
+            OpKind::Http => self.http.describe(id),
+            OpKind::Sqlite => self.sqlite.describe(id),
         }
         .unwrap_or_else(|| (String::new(), Phase::Queue));
         Some(OpInfo { kind: op.kind, backend, phase, started: op.started, deadline: op.deadline })

@@ -8,11 +8,15 @@
 //! or when somebody cancels, [`Engine::cancel`] ends it in whatever phase it is.
 
 pub mod driver;
+pub mod exec;
+pub mod http;
 pub mod request;
 pub mod sleep;
+pub mod sql;
 
 use crate::base::{Key, Time, TimerKey};
 use crate::net::reactor::{Interest, Io, Readiness, Source};
+use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
@@ -30,7 +34,7 @@ pub struct Cx<'a> {
     /// The reactor.
     pub io: Io<'a>,
     /// Finished operations; drained by the driver.
-    pub(crate) finished: &'a mut Vec<(OpId, Outcome)>,
+    pub(crate) finished: &'a mut VecDeque<(OpId, Outcome)>,
     /// Names to be resolved for this engine; started by the driver after the call.
     pub(crate) lookups: &'a mut Vec<(Source, Key, String)>,
 }
@@ -43,7 +47,7 @@ impl Cx<'_> {
 
     /// Ends an operation. Exactly once for each that was started.
     pub fn done(&mut self, id: OpId, outcome: Outcome) {
-        self.finished.push((id, outcome));
+        self.finished.push_back((id, outcome));
     }
 
     /// Resolves a host name on the loop; the answer comes to [`Engine::resolved`] with `key`

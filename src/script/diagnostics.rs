@@ -52,6 +52,11 @@ impl Diagnostic {
         Diagnostic { severity: Severity::Warning, ..Self::error(code, span, message) }
     }
 
+    /// A note without label, help or related places.
+    pub fn note(code: &'static str, span: Span, message: impl Into<String>) -> Self {
+        Diagnostic { severity: Severity::Note, ..Self::error(code, span, message) }
+    }
+
     /// Adds the text under the excerpt.
     pub fn label(mut self, text: impl Into<String>) -> Self {
         self.label = text.into();
@@ -86,6 +91,11 @@ impl Diagnostics {
     /// Whether any finding is an error.
     pub fn has_errors(&self) -> bool {
         self.list.iter().any(|d| d.severity == Severity::Error)
+    }
+
+    /// How many findings are of this severity.
+    pub fn count(&self, severity: Severity) -> usize {
+        self.list.iter().filter(|d| d.severity == severity).count()
     }
 
     /// The findings in the order they were made.

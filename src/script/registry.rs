@@ -8,6 +8,7 @@ use super::value::Value;
 use crate::base::{Str, Time};
 use regex::bytes::Regex;
 use serde::{Deserialize, Serialize};
+use std::rc::Rc;
 
 /// A set of route kinds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,6 +77,9 @@ pub enum Kind {
     /// Either: a literal or expression as a format string (`Arg::Value`), or a single writable
     /// variable, also quoted (`Arg::Out`); the function decides.
     StrOrOut,
+    /// A string that is not expanded (the function interprets it), or a single writable variable
+    /// without quotes (`Arg::Out`).
+    RawOrOut,
     /// A condition: arrives as `Arg::Value(Int)`, 1 if it holds, else 0.
     Condition,
     /// `"$avp(a);$avp(b)"`: writable variables: arrives as `Arg::Outs`.
@@ -136,8 +140,11 @@ pub struct FnSpec<H: Host> {
     /// Starts it.
     pub run: fn(&mut Call<'_, H>) -> Step<H>,
     /// Goes on with the outcome of the operation it waited for; may wait again.
-    pub finish: Option<fn(&mut Call<'_, H>, H::Outcome) -> Step<H>>,
+    pub finish: Option<Finish<H>>,
 }
+
+/// How a function goes on after a wait.
+pub type Finish<H> = fn(&mut Call<'_, H>, <H as Host>::Outcome) -> Step<H>;
 
 /// What one instruction of a function ended in.
 pub enum Step<H: Host> {
@@ -232,8 +239,10 @@ pub trait PlainScope {
     fn avps(&self) -> Vec<(Str, Vec<Value>)>;
     /// A regular expression compiled at load time.
     fn regex(&self, number: u32) -> &Regex;
-    /// A substitution compiled at load time.
-    fn subst(&self, number: u32) -> &Subst;
+    /// A substitution compiled at load time; `None` for a number out of range.
+    fn subst(&self, number: u32) -> Option<&Subst>;
+    /// A pattern computed at run time, compiled once and kept; `Err` says why it is not valid.
+    fn pattern(&self, pattern: &[u8]) -> Result<Rc<Regex>, String>;
     /// The route block `name` of this kind, for names computed at run time.
     fn find_route(&self, kind: RouteKind, name: &[u8]) -> Option<u32>;
     /// `$rc` before this call.
@@ -316,24 +325,11 @@ impl<H: Host> Call<'_, H> {
             Some(Arg::Regex(n)) => Ok(self.scope.plain().regex(*n).is_match(text)),
             Some(Arg::Value(v)) => {
                 let pattern = v.to_text().unwrap_or_default();
-                compile_regex(&pattern.to_lossy()).map(|r| r.is_match(text))
+                self.scope.plain().pattern(&pattern).map(|r| r.is_match(text))
             }
             _ => Ok(false),
         }
     }
-}
-
-/// Compiles a pattern as the peers would read it: POSIX extended, case-insensitive. Back-references
-/// in patterns are refused with a message, since matching must stay linear in the text.
-pub fn compile_regex(pattern: &str) -> Result<Regex, String> {
-    regex::bytes::RegexBuilder::new(pattern)
-        .case_insensitive(true)
-        .multi_line(false)
-        .dot_matches_new_line(true)
-        .unicode(false)
-        .size_limit(1 << 20)
-        .build()
-        .map_err(|e| e.to_string().lines().last().unwrap_or("bad pattern").trim().to_string())
 }
 
 /// Type of a module parameter.

@@ -41,9 +41,8 @@ impl SourceMap {
     /// Adds a file and returns its number.
     pub fn add(&mut self, path: impl Into<String>, text: impl Into<String>) -> u16 {
         let text = text.into();
-        let line_starts = std::iter::once(0)
-            .chain(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i as u32 + 1))
-            .collect();
+        let line_starts =
+            std::iter::once(0).chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|i| i as u32 + 1)).collect();
         self.files.push(SourceFile { path: path.into(), text, line_starts });
         (self.files.len() - 1) as u16
     }
@@ -59,6 +58,20 @@ impl SourceMap {
             .get(usize::from(span.file))
             .and_then(|f| f.text.get(span.start as usize..span.end as usize))
             .unwrap_or("")
+    }
+
+    /// Text and number (from 1) of the line a span starts in, and the span's range within that line:
+    /// a span that goes on over the line's end is cut there.
+    pub fn line(&self, span: Span) -> Option<(&str, u32, std::ops::Range<usize>)> {
+        let f = self.files.get(usize::from(span.file))?;
+        let number = f.line_starts.partition_point(|s| *s <= span.start);
+        let first = *f.line_starts.get(number.checked_sub(1)?)? as usize;
+        let last = f.line_starts.get(number).map_or(f.text.len(), |next| *next as usize - 1);
+        let line = f.text.get(first..last)?;
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        let start = (span.start as usize - first).min(line.len());
+        let end = (span.end as usize).saturating_sub(first).clamp(start, line.len());
+        Some((line, number as u32, start..end))
     }
 
     /// Path, line and column (both from 1, the column in characters) of a span's start.

@@ -1,5 +1,7 @@
 //! Character classes and small parsers shared by the header parsers (RFC 3261 §25.1).
 
+use std::io::Write;
+
 const TOKEN: u8 = 1;
 const HOST: u8 = 2;
 const URI: u8 = 4;
@@ -118,6 +120,22 @@ pub fn push_number(out: &mut Vec<u8>, n: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
+/// Writes an address without brackets (IPv4-mapped IPv6 addresses as they are).
+pub fn push_ip(out: &mut Vec<u8>, ip: std::net::IpAddr) {
+    match ip {
+        std::net::IpAddr::V4(v4) => {
+            for (i, part) in v4.octets().into_iter().enumerate() {
+                if i > 0 {
+                    out.push(b'.');
+                }
+                push_number(out, u64::from(part));
+            }
+        }
+        // Writing to a Vec cannot fail.
+        std::net::IpAddr::V6(v6) => drop(write!(out, "{v6}")),
+    }
+}
+
 /// Length of the quoted string at the front of `b`, both quotes included; `None` if `b` does
 /// not start with a quote or the quote is never closed.
 pub fn quoted_len(b: &[u8]) -> Option<usize> {
@@ -227,6 +245,10 @@ mod tests {
         push_number(&mut out, 0);
         push_number(&mut out, u64::MAX);
         assert_eq!(out, b"018446744073709551615");
+        out.clear();
+        push_ip(&mut out, "192.0.2.10".parse().unwrap());
+        push_ip(&mut out, "2001:db8::1".parse().unwrap());
+        assert_eq!(out, b"192.0.2.102001:db8::1");
     }
 
     #[test]

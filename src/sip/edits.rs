@@ -54,6 +54,23 @@ impl Edits {
         self.list.len()
     }
 
+    /// Bytes of all new text.
+    pub fn text_len(&self) -> usize {
+        let texts = self.list.iter().map(|e| match e {
+            Edit::Insert { text, .. } | Edit::Replace(_, text) => text.len(),
+            Edit::Delete(_) => 0,
+        });
+        texts.sum()
+    }
+
+    /// The text that replaces exactly this range, as of the last call.
+    pub fn replacement(&self, range: Range) -> Option<&[u8]> {
+        self.list.iter().rev().find_map(|e| match e {
+            Edit::Replace(r, text) if *r == range => Some(&text[..]),
+            _ => None,
+        })
+    }
+
     /// Forgets all changes.
     pub fn clear(&mut self) {
         self.list.clear();

@@ -168,7 +168,9 @@ impl HeaderId {
         while let Some(&i) = TABLE.get(at)
             && i != 0
         {
-            if NAMES.get(i as usize).is_some_and(|n| n.as_bytes().eq_ignore_ascii_case(name)) {
+            let known = NAMES.get(i as usize).copied().unwrap_or_default().as_bytes();
+            // The usual spelling is the usual case, and quicker to compare.
+            if known == name || known.eq_ignore_ascii_case(name) {
                 return IDS.get(i as usize).copied().unwrap_or(HeaderId::Other);
             }
             at = (at + 1) % SLOTS;

@@ -252,7 +252,7 @@ impl Message {
     }
 
     /// The From header. A malformed one has an empty URI (requests like that are refused by
-    /// [`super::validate`]).
+    /// [`super::validate()`]).
     pub fn from(&self) -> NameAddr<'_> {
         self.address(HeaderId::From)
     }

@@ -218,12 +218,15 @@ pub fn default_reason(status: u16) -> &'static str {
         606 => "Not Acceptable",
         607 => "Unwanted",
         608 => "Rejected",
-        101..=199 => "Session Progress",
-        201..=299 => "OK",
-        301..=399 => "Redirection",
-        401..=499 => "Bad Request",
-        501..=599 => "Server Internal Error",
-        _ => "Decline",
+        // §8.1.3.2: a code that is not known counts as the x00 of its class.
+        _ => match status / 100 {
+            1 => "Session Progress",
+            2 => "OK",
+            3 => "Redirection",
+            4 => "Bad Request",
+            5 => "Server Internal Error",
+            _ => "Decline",
+        },
     }
 }
 

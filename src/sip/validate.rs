@@ -29,15 +29,11 @@ pub fn validate(m: &Message) -> Result<(), Fault> {
             return bad("CSeq Does Not Match Method");
         }
     }
-    let mut vias = 0;
-    for via in m.vias() {
-        if let Err(e) = via {
-            return bad(e.reason());
-        }
-        vias += 1;
-    }
-    if vias == 0 {
+    if m.value(HeaderId::Via).is_empty() {
         return bad("Missing Via");
+    }
+    if m.vias().any(|via| via.is_err()) {
+        return bad("Bad Via");
     }
     for (id, missing, malformed) in
         [(HeaderId::From, "Missing From", "Bad From"), (HeaderId::To, "Missing To", "Bad To")]

@@ -1,11 +1,10 @@
 //! One Via value (RFC 3261 §20.42, rport: RFC 3581).
 
-use super::bytes::{is_lws, is_token, is_token_byte, parse_u32, push_number, trim, trim_end, trim_start};
+use super::bytes::{is_lws, is_token, is_token_byte, parse_u32, push_ip, push_number, trim, trim_end, trim_start};
 use super::error::ParseError;
 use super::params::Params;
 use super::transport::Transport;
 use super::uri::{host_ip, host_len};
-use std::io::Write;
 use std::net::SocketAddr;
 
 /// One Via value: slices of the text it was parsed from.
@@ -148,9 +147,9 @@ impl<'a> Via<'a> {
         for p in self.params.iter().filter(|p| !own(p)) {
             out.extend_from_slice(p.whole);
         }
-        // Vec's Write cannot fail.
         if rport || !same {
-            let _ = write!(out, ";received={ip}");
+            out.extend_from_slice(b";received=");
+            push_ip(out, ip);
         }
         if rport {
             out.extend_from_slice(b";rport=");

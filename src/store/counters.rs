@@ -152,6 +152,8 @@ counters! {
     WaitsDone = "async" "done" Count,
     /// Waits that ended at their deadline.
     WaitsTimedOut = "async" "timeout" Count,
+    /// Waits that ended in an error of the backend or the system.
+    WaitsFailed = "async" "failed" Count,
     /// Waits that were cancelled.
     WaitsCancelled = "async" "cancelled" Count,
     /// Waits refused because a cap was reached.

@@ -1,3 +1,31 @@
-//! The worker: one process, one thread, one loop (see docs/architecture.md).
+//! A SIP worker: one process, one thread, one poll. Read [`run`] first (the loop), then
+//! [`receive`] (what comes in) and [`resume`] (what goes on).
+//!
+//! The life of one request: [`receive`] parses it, finds its owner, matches it against the
+//! transactions and starts a run of the request route. [`drive`] executes the run; whatever it
+//! asks for is carried out by [`perform`] (or [`relay`]), at once or by parking the run. When
+//! what it waits for is done, [`resume`] gives the run its outcome and drives it on. All that
+//! leaves goes through [`outputs`].
 
+pub mod run;
 pub mod seat;
+
+mod block;
+mod build;
+mod control;
+mod drain;
+mod drive;
+mod finish;
+mod forward;
+mod local;
+mod locks;
+mod outputs;
+mod perform;
+mod receive;
+mod relay;
+mod replies;
+mod resume;
+mod state;
+mod timers;
+
+pub use state::{Blueprint, Worker};

@@ -123,7 +123,11 @@ impl Edits {
         }
         let text: &'a [u8] = text;
         let lengths = message.headers_of(HeaderId::ContentLength).filter(left);
-        lengths.map(|h| Op::cut(u32::MAX, h.value_range, text)).collect()
+        let set = |range: Range| match range.is_empty() {
+            true => Op::insert(u32::MAX, range.start, Place::Before, text),
+            false => Op::cut(u32::MAX, range, text),
+        };
+        lengths.map(|h| set(h.value_range)).collect()
     }
 }
 
@@ -133,14 +137,17 @@ fn sweep<'a>(ops: &[Op<'a>], len: u32, mut emit: impl FnMut(Piece<'a>)) {
     let mut done = 0u32;
     // How far the deletions seen so far reach.
     let mut cut_to: Option<u32> = None;
+    // Where an empty range (that of an absent body) was replaced last.
+    let mut filled: Option<u32> = None;
     for op in ops {
         let start = op.start().min(len);
+        let empty = op.end <= op.start();
         let void = match cut_to {
-            Some(reach) if op.cuts => op.end <= reach,
-            Some(reach) => op.start() < reach,
+            Some(reach) if empty => op.start() < reach,
+            Some(reach) => op.end <= reach,
             None => false,
         };
-        if void {
+        if void || (op.cuts && empty && filled == Some(op.start())) {
             continue;
         }
         if start > done {
@@ -150,7 +157,9 @@ fn sweep<'a>(ops: &[Op<'a>], len: u32, mut emit: impl FnMut(Piece<'a>)) {
         if !op.text.is_empty() {
             emit(Piece::Text(start, op.text));
         }
-        if op.cuts {
+        if op.cuts && empty {
+            filled = Some(op.start());
+        } else if op.cuts {
             done = done.max(op.end.min(len));
             cut_to = Some(op.end);
         }

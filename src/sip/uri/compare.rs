@@ -8,6 +8,9 @@ impl Uri<'_> {
     /// Whether both name the same resource by the rules of RFC 3261 §19.1.4. URIs of other
     /// schemes are compared byte for byte (scheme in any letter case).
     pub fn same_as(&self, other: &Uri<'_>) -> bool {
+        if self.raw == other.raw {
+            return true;
+        }
         match (self.scheme, other.scheme) {
             (Scheme::Other, Scheme::Other) => {
                 self.scheme_bytes.eq_ignore_ascii_case(other.scheme_bytes) && self.rest == other.rest

@@ -1,0 +1,36 @@
+//! From a configuration file to everything the server needs: tree, checked program, settings.
+//! `-c` stops here; a start goes on from here. Both see the same findings.
+
+use super::settings::{ServerConfig, read_settings};
+use crate::modules::host::SipHost;
+use crate::script::ast::Dialect;
+use crate::script::diagnostics::Diagnostics;
+use crate::script::lower;
+use crate::script::parse;
+use crate::script::program::Program;
+use crate::script::source::SourceMap;
+use std::path::Path;
+
+/// A configuration as far as it could be understood.
+pub struct Loaded {
+    /// Its texts.
+    pub map: SourceMap,
+    /// What is wrong with it.
+    pub diags: Diagnostics,
+    /// The program and the settings; `None` if anything is wrong.
+    pub server: Option<(Program<SipHost>, ServerConfig)>,
+}
+
+/// Reads, checks and compiles a configuration.
+pub fn load(path: &Path, dialect: Option<Dialect>) -> Loaded {
+    let (mut map, mut diags) = (SourceMap::default(), Diagnostics::default());
+    let (dialect, config) = parse::parse_file_as(path, dialect, &mut map, &mut diags);
+    let program = lower::compile::<SipHost>(dialect, &config, &map, &mut diags);
+    let params = program.as_ref().map(|p| p.modparams.clone()).unwrap_or_default();
+    let settings = read_settings(&config, &params, &mut diags);
+    let server = match (program, diags.has_errors()) {
+        (Some(program), false) => Some((program, settings)),
+        _ => None,
+    };
+    Loaded { map, diags, server }
+}

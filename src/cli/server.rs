@@ -1,0 +1,237 @@
+//! Starting the server: from a loaded configuration to the supervisor.
+
+use super::load::load;
+use super::settings::ServerConfig;
+use crate::base::Str;
+use crate::modules::emit;
+use crate::modules::env::{Env, Listen};
+use crate::modules::host::SipHost;
+use crate::net::listen::{ListenSpec, Listener};
+use crate::net::logpipe;
+use crate::ops::sql::sqlite::helper::{HelperConfig, helper_main};
+use crate::script::ast::Dialect;
+use crate::script::program::Program;
+use crate::script::render::render;
+use crate::sip::Transport;
+use crate::supervisor::{ControlPlan, HelperPlan, Plan, run};
+use crate::worker;
+use crate::worker::seat::{Seat, SeatKind, ToMain};
+use std::io::IsTerminal;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+
+/// What the command line says about a start.
+#[derive(Clone, Debug, Default)]
+pub struct StartArgs {
+    /// Configuration file.
+    pub file: PathBuf,
+    /// `-n`
+    pub workers: Option<usize>,
+    /// `-l`
+    pub listen: Vec<String>,
+    /// `-E`
+    pub stderr: bool,
+    /// `-u`, `-g`, `-P`, `-w`
+    pub user: Option<String>,
+    /// Group to become.
+    pub group: Option<String>,
+    /// File for main's process id.
+    pub pidfile: Option<PathBuf>,
+    /// Working directory.
+    pub workdir: Option<PathBuf>,
+    /// `--dialect`
+    pub dialect: Option<Dialect>,
+}
+
+/// Runs the server until it is told to stop.
+pub fn start(args: &StartArgs) -> ExitCode {
+    let loaded = load(&args.file, args.dialect);
+    let colour = std::io::stderr().is_terminal();
+    eprint!("{}", render(&loaded.map, &loaded.diags, colour));
+    let Some((program, mut config)) = loaded.server else { return ExitCode::FAILURE };
+    if args.stderr {
+        config.log.stderr = true;
+    }
+    let log = logpipe::install(&config.log);
+    let PlannedParts(plan, sqlite) = match plan(args, &config, log) {
+        Ok(planned) => planned,
+        Err(why) => {
+            eprintln!("reprise: {why}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let env = Rc::new(environment(&config, &plan.listeners));
+    let blueprint = blueprint(program, env, &config, sqlite.clone());
+    let names: Vec<String> = plan.listeners.iter().map(|l| format!("{}:{}", l.transport, l.addr)).collect();
+    emit(
+        2,
+        logpipe::NOTICE,
+        &format!("reprise {}: {} workers on {}", env!("CARGO_PKG_VERSION"), plan.workers, names.join(", ")),
+    );
+    let code = run(plan, &mut |seat| child(seat, &blueprint));
+    if let Some(path) = sqlite {
+        // Nobody is left who could use it; a leftover is replaced at the next start.
+        let _ = std::fs::remove_file(path);
+    }
+    code
+}
+
+/// What a child does: it is a worker or a helper.
+fn child(seat: Seat, blueprint: &worker::Blueprint) -> i32 {
+    match seat.kind {
+        SeatKind::Worker => worker::run::main(seat, blueprint),
+        SeatKind::Helper => helper(seat),
+    }
+}
+
+fn helper(mut seat: Seat) -> i32 {
+    let Some(listener) = seat.helper_listener.take() else { return 1 };
+    let stop: OwnedFd = match nix::unistd::dup(&seat.main) {
+        Ok(fd) => fd,
+        Err(_) => return 1,
+    };
+    if seat.main.send(&ToMain::Ready).is_err() {
+        return 1;
+    }
+    helper_main(UnixListener::from(listener), Some(stop), HelperConfig::default())
+}
+
+fn plan(args: &StartArgs, config: &ServerConfig, log: logpipe::LogHandle) -> Result<PlannedParts, String> {
+    let mut specs = config.sockets.clone();
+    for text in &args.listen {
+        specs.push(ListenSpec::parse(text).map_err(|e| e.to_string())?);
+    }
+    if specs.is_empty() {
+        specs.push(ListenSpec::new(crate::net::listen::Transport::Udp, "*", None));
+    }
+    let mut listeners: Vec<Listener> = Vec::new();
+    for spec in &specs {
+        for mut l in spec.resolve().map_err(|e| e.to_string())? {
+            l.index = listeners.len();
+            listeners.push(l);
+        }
+    }
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = match (args.workers, config.workers) {
+        (Some(n), _) => n.max(1),
+        (None, Some(n)) if config.workers_exact => n.max(1),
+        (None, Some(n)) => {
+            if n > cpus {
+                emit(
+                    2,
+                    logpipe::NOTICE,
+                    &format!(
+                        "{n} workers were asked for, {cpus} are started: a worker never blocks, so one per CPU is enough (workers_exact=yes forks them all)"
+                    ),
+                );
+            }
+            n.clamp(1, cpus)
+        }
+        (None, None) => cpus,
+    };
+    let mut plan = Plan::new(workers, listeners, log);
+    plan.user.clone_from(&args.user);
+    plan.group.clone_from(&args.group);
+    plan.pidfile.clone_from(&args.pidfile);
+    plan.workdir = args.workdir.clone().or_else(|| config.workdir.clone());
+    plan.drain_timeout = config.drain_timeout;
+    if let Some(n) = config.max_receive {
+        plan.sizes.max_receive = n;
+    }
+    if let Some(n) = config.bus_size {
+        plan.bus_ring_bytes = n;
+    }
+    if let Some(path) = &config.control_socket {
+        plan.control = Some(ControlPlan { path: path.clone(), mode: 0o600 });
+    }
+    let mut sqlite = None;
+    if config.settings.db_urls.iter().any(|(_, url)| url.starts_with(b"sqlite")) {
+        let path = runtime_dir(config).join(format!("reprise-sqlite-{}.sock", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).map_err(|e| format!("cannot make {}: {e}", path.display()))?;
+        protect(&path, args)?;
+        plan.helpers.push(HelperPlan { name: "sqlite".into(), listener: listener.into() });
+        sqlite = Some(path);
+    }
+    Ok(PlannedParts(plan, sqlite))
+}
+
+/// A plan and the SQLite helper's socket.
+struct PlannedParts(Plan, Option<PathBuf>);
+
+/// Where the server's own sockets may be made: beside the control socket, else where systemd says,
+/// else the system's temporary directory.
+fn runtime_dir(config: &ServerConfig) -> PathBuf {
+    config
+        .control_socket
+        .as_deref()
+        .and_then(Path::parent)
+        .filter(|p| !p.as_os_str().is_empty())
+        .map(Path::to_path_buf)
+        .or_else(|| std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from))
+        .unwrap_or_else(std::env::temp_dir)
+}
+
+/// Only the server's own user may use its helper.
+fn protect(path: &Path, args: &StartArgs) -> Result<(), String> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(|e| e.to_string())?;
+    if let Some(user) = &args.user {
+        let uid = match user.parse::<u32>() {
+            Ok(n) => nix::unistd::Uid::from_raw(n),
+            Err(_) => {
+                nix::unistd::User::from_name(user).ok().flatten().ok_or_else(|| format!("no user \"{user}\""))?.uid
+            }
+        };
+        nix::unistd::chown(path, Some(uid), None).map_err(|e| e.to_string())?;
+    }
+    Ok(())
+}
+
+fn environment(config: &ServerConfig, listeners: &[Listener]) -> Env {
+    let transport = |t: crate::net::listen::Transport| Transport::from_bytes(t.name().to_ascii_uppercase().as_bytes());
+    let mut random = [0u8; 8];
+    if let Ok(mut f) = std::fs::File::open("/dev/urandom") {
+        let _ = std::io::Read::read(&mut f, &mut random);
+    }
+    Env {
+        listeners: listeners
+            .iter()
+            .map(|l| Listen {
+                transport: transport(l.transport),
+                addr: l.addr,
+                advertised: l.advertised.as_ref().map(|(h, p)| (Str::from(h.as_str()), Some(*p))),
+                tag: l.tag.as_deref().map(Str::from),
+            })
+            .collect(),
+        aliases: config.aliases.clone(),
+        settings: config.settings.clone(),
+        pid: std::process::id(),
+        tag_prefix: format!("{:012x}.", u64::from_be_bytes(random) & 0xffff_ffff_ffff),
+    }
+}
+
+fn blueprint(
+    mut program: Program<SipHost>,
+    env: Rc<Env>,
+    config: &ServerConfig,
+    sqlite: Option<PathBuf>,
+) -> worker::Blueprint {
+    if let Some(n) = config.max_while_loops {
+        program.limits.max_while_loops = n;
+    }
+    for (name, value) in &config.varset {
+        program.set_initial(name, value.clone());
+    }
+    worker::Blueprint {
+        program: Rc::new(program),
+        env,
+        tm: config.tm.clone(),
+        sqlite,
+        max_suspended: config.max_suspended,
+        budget: 10_000,
+    }
+}

@@ -1,0 +1,297 @@
+//! Core and module parameters as typed settings.
+
+use crate::base::Str;
+use crate::modules::env::{Alias, Settings};
+use crate::modules::host::split_host_port;
+use crate::net::listen::{ListenSpec, Transport};
+use crate::net::logpipe::{self, LogSettings, Syslog};
+use crate::ops::sql::DbUrl;
+use crate::script::ast::{Config, GlobalValue, Item, SocketSpec};
+use crate::script::diagnostics::{Diagnostic, Diagnostics};
+use crate::script::program::ModParam;
+use crate::script::source::Span;
+use crate::script::value::Value;
+use crate::transaction;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything a configuration says besides its routes.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// What runs may know.
+    pub settings: Settings,
+    /// Transaction timers and limits.
+    pub tm: transaction::Config,
+    /// Where to listen.
+    pub sockets: Vec<ListenSpec>,
+    /// Further names of ours.
+    pub aliases: Vec<Alias>,
+    /// `udp_workers`; `None` = as many as CPUs.
+    pub workers: Option<usize>,
+    /// `workers_exact`
+    pub workers_exact: bool,
+    /// Where the log goes.
+    pub log: LogSettings,
+    /// `control_socket`
+    pub control_socket: Option<PathBuf>,
+    /// `drain_timeout`
+    pub drain_timeout: Duration,
+    /// `maxbuffer`
+    pub max_receive: Option<usize>,
+    /// `bus_size`, bytes per ring
+    pub bus_size: Option<usize>,
+    /// `max_suspended`, per worker
+    pub max_suspended: usize,
+    /// `wdir`
+    pub workdir: Option<PathBuf>,
+    /// `max_while_loops`
+    pub max_while_loops: Option<u32>,
+    /// cfgutils' `varset`
+    pub varset: Vec<(String, Value)>,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        ServerConfig {
+            settings: Settings::default(),
+            tm: transaction::Config::default(),
+            sockets: Vec::new(),
+            aliases: Vec::new(),
+            workers: None,
+            workers_exact: false,
+            log: LogSettings::default(),
+            control_socket: None,
+            drain_timeout: Duration::from_secs(10),
+            max_receive: None,
+            bus_size: None,
+            max_suspended: 200_000,
+            workdir: None,
+            max_while_loops: None,
+            varset: Vec::new(),
+        }
+    }
+}
+
+/// Reads the core parameters of a tree and the checked module parameters.
+pub fn read_settings(config: &Config, modparams: &[ModParam], diags: &mut Diagnostics) -> ServerConfig {
+    let mut out = ServerConfig::default();
+    let mut advertised: (Option<String>, Option<u16>) = (None, None);
+    let mut default_db: Option<(Str, Span)> = None;
+    let mut xlog_level = None;
+    let (mut syslog, mut facility, mut ident) = (false, "LOG_DAEMON".to_string(), "reprise".to_string());
+    for item in &config.items {
+        let Item::Global(g) = item else { continue };
+        let int = match &g.value {
+            GlobalValue::Int(n, _) => Some(*n),
+            _ => None,
+        };
+        let text = match &g.value {
+            GlobalValue::Str(s) => Some(String::from_utf8_lossy(&s.text).into_owned()),
+            GlobalValue::Ident(i) => Some(i.text.clone()),
+            _ => None,
+        };
+        let yes = int.is_some_and(|n| n != 0);
+        let secs = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok()).map(Duration::from_secs);
+        match g.name.text.as_str() {
+            "socket" => {
+                if let GlobalValue::Socket(spec) = &g.value {
+                    out.sockets.extend(listen_specs(spec, diags));
+                }
+            }
+            "alias" => {
+                if let GlobalValue::List(list) = &g.value {
+                    out.aliases.extend(list.iter().map(|i| alias(&i.text)));
+                }
+            }
+            "advertised_address" => advertised.0 = text,
+            "advertised_port" => advertised.1 = int.and_then(|n| u16::try_from(n).ok()),
+            "udp_workers" => out.workers = int.and_then(|n| usize::try_from(n).ok()),
+            "workers_exact" => out.workers_exact = yes,
+            "log_level" => {
+                let level = int.unwrap_or(2).clamp(-3, 4) as i8;
+                out.log.level = level;
+                out.settings.log_level = i32::from(level);
+            }
+            "xlog_level" => xlog_level = int,
+            "xlog_print_level" => out.settings.xlog_print_level = int.unwrap_or(2).clamp(-3, 4) as i32,
+            "stderror_enabled" => out.log.stderr = yes,
+            "syslog_enabled" => syslog = yes,
+            "syslog_facility" => facility = text.unwrap_or(facility),
+            "syslog_name" => ident = text.unwrap_or(ident),
+            "debug_mode" if yes => {
+                out.log.level = 4;
+                out.settings.log_level = 4;
+                out.log.stderr = true;
+            }
+            "server_signature" if !yes && int.is_some() => {
+                out.settings.server_header = None;
+                out.settings.user_agent_header = None;
+            }
+            "server_header" => out.settings.server_header = text.map(|t| header_value(&t)),
+            "user_agent_header" => out.settings.user_agent_header = text.map(|t| header_value(&t)),
+            "disable_503_translation" => {
+                out.settings.keep_503 = yes;
+                out.tm.translate_503 = !yes;
+            }
+            "max_while_loops" => out.max_while_loops = int.and_then(|n| u32::try_from(n).ok()),
+            "maxbuffer" => out.max_receive = int.and_then(|n| usize::try_from(n).ok()),
+            "control_socket" => out.control_socket = text.map(PathBuf::from),
+            "drain_timeout" => out.drain_timeout = secs(int).unwrap_or(out.drain_timeout),
+            "async_timeout" => out.settings.async_timeout = secs(int).unwrap_or(out.settings.async_timeout),
+            "script_io" => out.settings.script_io_block = text.as_deref() == Some("block"),
+            "bus_size" => out.bus_size = int.and_then(|n| usize::try_from(n).ok()),
+            "max_suspended" => {
+                out.max_suspended = int.and_then(|n| usize::try_from(n).ok()).unwrap_or(out.max_suspended);
+            }
+            "wdir" => out.workdir = text.map(PathBuf::from),
+            "db_default_url" => default_db = text.map(|t| (Str::from(t), g.span)),
+            _ => {}
+        }
+    }
+    // 2.2 had no xlog_level: log_level spoke for both.
+    out.settings.xlog_level = xlog_level.map_or(out.settings.log_level.max(2), |n| n.clamp(-3, 4) as i32);
+    if syslog {
+        out.log.syslog = logpipe::facility(&facility).map(|facility| Syslog { facility, ident });
+    }
+    for socket in &mut out.sockets {
+        if socket.advertised.is_none()
+            && let Some(host) = &advertised.0
+        {
+            socket.advertised = Some((host.clone(), advertised.1));
+        }
+    }
+    module_settings(&mut out, modparams, diags);
+    if let Some((url, span)) = default_db
+        && !out.settings.db_urls.iter().any(|(n, _)| *n == 0)
+    {
+        add_db_url(&mut out.settings, 0, url, span, diags);
+    }
+    out
+}
+
+/// The value of a header given as a whole line (`Server: name`).
+fn header_value(text: &str) -> Str {
+    let value = match text.split_once(':') {
+        Some((name, value)) if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') => value,
+        _ => text,
+    };
+    Str::from(value.trim().replace(['\r', '\n'], " "))
+}
+
+fn listen_specs(spec: &SocketSpec, diags: &mut Diagnostics) -> Vec<ListenSpec> {
+    let Ok(transport) = spec.proto.parse::<Transport>() else {
+        diags.push(
+            Diagnostic::warning("W0501", spec.span, format!("sockets of protocol \"{}\" are not opened", spec.proto))
+                .help("reprise listens on udp"),
+        );
+        return Vec::new();
+    };
+    if transport != Transport::Udp {
+        diags.push(
+            Diagnostic::warning("W0501", spec.span, format!("sockets of protocol \"{}\" are not opened", spec.proto))
+                .help("this version listens on udp only"),
+        );
+        return Vec::new();
+    }
+    let ports: Vec<Option<u16>> =
+        if spec.ports.is_empty() { vec![None] } else { spec.ports.iter().copied().map(Some).collect() };
+    ports
+        .into_iter()
+        .map(|port| {
+            let mut s = ListenSpec::new(transport, spec.host.clone(), port);
+            s.advertised.clone_from(&spec.advertised);
+            s.tag.clone_from(&spec.tag);
+            s.tos = spec.tos.and_then(|t| u8::try_from(t).ok());
+            s.frag = spec.options.iter().any(|o| o == "frag");
+            s.anycast = spec.options.iter().any(|o| o == "anycast");
+            s.accept_subdomain = spec.options.iter().any(|o| o == "accept_subdomain");
+            s
+        })
+        .collect()
+}
+
+fn alias(text: &str) -> Alias {
+    let rest = text.split_once(':').map_or(text, |(proto, rest)| {
+        if matches!(proto, "udp" | "tcp" | "tls" | "ws" | "wss" | "sctp") { rest } else { text }
+    });
+    let (host, port) = split_host_port(rest.as_bytes());
+    Alias { host: String::from_utf8_lossy(host).trim_matches(['[', ']']).to_ascii_lowercase(), port }
+}
+
+fn add_db_url(settings: &mut Settings, number: i64, url: Str, span: Span, diags: &mut Diagnostics) {
+    if let Err(why) = DbUrl::parse(&url) {
+        diags.push(Diagnostic::error("E0505", span, format!("this is not a database URL: {why}")));
+        return;
+    }
+    settings.db_urls.retain(|(n, _)| *n != number);
+    settings.db_urls.push((number, url));
+}
+
+fn module_settings(out: &mut ServerConfig, params: &[ModParam], diags: &mut Diagnostics) {
+    let s = &mut out.settings;
+    for p in params {
+        let int = p.value.to_int();
+        let text = p.value.to_text();
+        let yes = int.is_some_and(|n| n != 0);
+        let secs = int.and_then(|n| u64::try_from(n).ok()).map(Duration::from_secs);
+        let millis = int.and_then(|n| u64::try_from(n).ok()).map(Duration::from_millis);
+        match (p.module.as_str(), p.param.as_str()) {
+            ("tm", "fr_timeout" | "fr_timer") => out.tm.fr_timeout = secs.unwrap_or(out.tm.fr_timeout),
+            ("tm", "fr_inv_timeout" | "fr_inv_timer") => out.tm.fr_inv_timeout = secs.unwrap_or(out.tm.fr_inv_timeout),
+            ("tm", "restart_fr_on_each_reply") => out.tm.restart_fr_on_each_reply = yes,
+            ("tm", "wt_timer") => out.tm.wt = secs,
+            ("tm", "T1_timer") => out.tm.t1 = millis.unwrap_or(out.tm.t1),
+            ("tm", "T2_timer") => out.tm.t2 = millis.unwrap_or(out.tm.t2),
+            ("tm", "auto_100trying") => s.auto_100 = yes,
+            ("tm", "onreply_avp_mode") => s.onreply_avps = yes,
+            ("tm", "disable_6xx_block") => out.tm.disable_6xx_block = yes,
+            ("rr", "append_fromtag") => s.rr_append_fromtag = yes,
+            ("rr", "enable_double_rr") => s.rr_double = yes,
+            ("rr", "add_username") => s.rr_add_username = yes,
+            ("maxfwd", "max_limit") => s.maxfwd_limit = int.unwrap_or(256).clamp(1, 256) as u32,
+            ("rest_client", "curl_timeout") => s.http_timeout = secs.unwrap_or(s.http_timeout),
+            ("rest_client", "connection_timeout") => s.http_connect_timeout = secs.unwrap_or(s.http_connect_timeout),
+            ("rest_client", "max_transfer_size") => {
+                s.http_max_body = match int.and_then(|n| usize::try_from(n).ok()) {
+                    Some(0) | None => 64 << 20,
+                    Some(n) => n.saturating_mul(1024),
+                };
+            }
+            ("rest_client", "ssl_verifypeer") => s.http_verify_peer = yes,
+            ("rest_client", "ssl_verifyhost") => s.http_verify_host = yes,
+            ("rest_client", "ssl_capath") => s.http_ca_file = text,
+            ("exec", "time_to_kill") => s.exec_limit = secs.unwrap_or_default(),
+            ("exec", "setvars") => s.exec_setvars = yes,
+            ("cfgutils", "initial_probability") => s.rand_probability = int.unwrap_or(10).clamp(0, 100) as u8,
+            ("cfgutils", "varset") => match text.as_deref().and_then(varset) {
+                Some(set) => out.varset.push(set),
+                None => diags.push(Diagnostic::error(
+                    "E0505",
+                    p.span,
+                    "varset is not of the form `name=s:text` or `name=i:5`",
+                )),
+            },
+            ("avpops" | "sqlops", "db_url") => {
+                let text = text.unwrap_or_default().to_lossy().into_owned();
+                let (number, url) = match text.split_once(' ') {
+                    Some((n, url)) if n.parse::<i64>().is_ok() => (n.parse().unwrap_or(0), url.trim()),
+                    _ => (0, text.as_str()),
+                };
+                add_db_url(s, number, Str::from(url), p.span, diags);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `name=s:text`, `name=i:5`
+fn varset(text: &[u8]) -> Option<(String, Value)> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (name, value) = text.split_once('=')?;
+    let value = match value.split_once(':')? {
+        ("s", v) => Value::text(v),
+        ("i", v) => Value::Int(v.parse().ok()?),
+        _ => return None,
+    };
+    Some((name.trim().to_string(), value))
+}

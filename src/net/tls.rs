@@ -1,0 +1,222 @@
+//! TLS for clients: whom to trust, and the configurations made of that. rustls with the ring provider.
+//!
+//! CA files are read when this is made or by [`Tls::preload`], before traffic; a file that a request
+//! names for the first time later is read then, once, and kept.
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Where distributions keep the CA certificates, in order of preference.
+const SYSTEM_CA: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/ca-bundle.pem",
+];
+/// Largest CA file read.
+const MAX_CA_FILE: u64 = 16 << 20;
+/// Files of a CA directory, and configurations kept.
+const MAX_FILES: usize = 1024;
+
+/// What a connection demands of its server. Connections with different demands share nothing.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct TlsOptions {
+    /// Whether the certificate must be valid.
+    pub verify_peer: bool,
+    /// Whether it must name the host.
+    pub verify_host: bool,
+    /// File (or directory of files) with the CA certificates; `None` = the system's.
+    pub ca_file: Option<String>,
+    /// The protocol to offer by ALPN (RFC 7301).
+    pub alpn: Option<&'static str>,
+}
+
+/// CA certificates.
+#[derive(Debug)]
+struct Trust {
+    roots: Arc<RootCertStore>,
+    /// Certificates of an operator's own file: a server may also show one of these itself
+    /// (self-signed ones usually call themselves a CA, which path building would refuse).
+    pinned: Vec<CertificateDer<'static>>,
+}
+
+/// The client configurations of one process.
+pub struct Tls {
+    provider: Arc<CryptoProvider>,
+    system: Arc<Trust>,
+    files: HashMap<String, Arc<Trust>>,
+    configs: HashMap<TlsOptions, Arc<ClientConfig>>,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Tls {
+    /// Reads the system's CA certificates. If there are none, verified connections fail with that reason.
+    pub fn new() -> Tls {
+        let system = SYSTEM_CA.iter().find_map(|f| read_trust(Path::new(f), false).ok());
+        let system = system.unwrap_or_else(|| Trust { roots: Arc::new(RootCertStore::empty()), pinned: Vec::new() });
+        Tls {
+            provider: Arc::new(ring::default_provider()),
+            system: Arc::new(system),
+            files: HashMap::new(),
+            configs: HashMap::new(),
+        }
+    }
+
+    /// Reads a CA file (or directory) ahead of its use.
+    pub fn preload(&mut self, ca_file: &str) -> Result<(), String> {
+        self.trust(ca_file).map(|_| ())
+    }
+
+    /// The configuration for these demands.
+    pub fn config(&mut self, options: &TlsOptions) -> Result<Arc<ClientConfig>, String> {
+        if let Some(config) = self.configs.get(options) {
+            return Ok(Arc::clone(config));
+        }
+        let trust = match &options.ca_file {
+            Some(file) => self.trust(file)?,
+            None => Arc::clone(&self.system),
+        };
+        let verifier = Verifier::new(trust, options, Arc::clone(&self.provider))?;
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|e| e.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth();
+        config.alpn_protocols = options.alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
+        let config = Arc::new(config);
+        if self.configs.len() < MAX_FILES {
+            self.configs.insert(options.clone(), Arc::clone(&config));
+        }
+        Ok(config)
+    }
+
+    fn trust(&mut self, file: &str) -> Result<Arc<Trust>, String> {
+        if let Some(trust) = self.files.get(file) {
+            return Ok(Arc::clone(trust));
+        }
+        let trust = Arc::new(read_trust(Path::new(file), true).map_err(|e| format!("{file}: {e}"))?);
+        if self.files.len() < MAX_FILES {
+            self.files.insert(file.to_string(), Arc::clone(&trust));
+        }
+        Ok(trust)
+    }
+}
+
+/// Reads the certificates of a file, or of the files of a directory.
+fn read_trust(path: &Path, pin: bool) -> Result<Trust, String> {
+    let mut certificates = Vec::new();
+    if path.is_dir() {
+        let entries = fs::read_dir(path).map_err(|e| e.to_string())?;
+        for entry in entries.flatten().take(MAX_FILES) {
+            if entry.path().is_file() {
+                // What is no certificate is none of our business here.
+                let _ = read_certificates(&entry.path(), &mut certificates);
+            }
+        }
+    } else {
+        read_certificates(path, &mut certificates)?;
+    }
+    let mut roots = RootCertStore::empty();
+    let (usable, _) = roots.add_parsable_certificates(certificates.iter().cloned());
+    if usable == 0 {
+        return Err("it holds no CA certificate".into());
+    }
+    Ok(Trust { roots: Arc::new(roots), pinned: if pin { certificates } else { Vec::new() } })
+}
+
+fn read_certificates(path: &Path, out: &mut Vec<CertificateDer<'static>>) -> Result<(), String> {
+    if fs::metadata(path).map_err(|e| e.to_string())?.len() > MAX_CA_FILE {
+        return Err("it is larger than 16 MiB".into());
+    }
+    let text = fs::read(path).map_err(|e| e.to_string())?;
+    for certificate in CertificateDer::pem_slice_iter(&text) {
+        out.push(certificate.map_err(|e| format!("bad PEM: {e:?}"))?);
+    }
+    Ok(())
+}
+
+/// Checks a server's certificate as far as is wanted. What is signed in the handshake is always checked.
+#[derive(Debug)]
+struct Verifier {
+    /// `None`: any certificate will do.
+    chain: Option<Arc<WebPkiServerVerifier>>,
+    trust: Arc<Trust>,
+    host: bool,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Verifier {
+    fn new(trust: Arc<Trust>, options: &TlsOptions, provider: Arc<CryptoProvider>) -> Result<Verifier, String> {
+        let chain = if options.verify_peer {
+            let builder = WebPkiServerVerifier::builder_with_provider(Arc::clone(&trust.roots), Arc::clone(&provider));
+            Some(builder.build().map_err(|_| "the system has no CA certificates".to_string())?)
+        } else {
+            None
+        };
+        Ok(Verifier { chain, trust, host: options.verify_host, provider })
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let pinned = self.trust.pinned.iter().any(|p| p == certificate);
+        if let Some(chain) = &self.chain
+            && !pinned
+        {
+            return match chain.verify_server_cert(certificate, intermediates, name, ocsp, now) {
+                Err(Error::InvalidCertificate(
+                    CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+                )) if !self.host => Ok(ServerCertVerified::assertion()),
+                result => result,
+            };
+        }
+        if self.host {
+            verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,209 @@
+//! One connection of a pool: resolve, connect, TLS, login, then one query at a time.
+
+use super::core::{Core, Event};
+use super::stream::{Got, Stream, Target};
+use crate::base::{Time, TimerKey};
+use crate::ops::{Failure, OpId, Phase, Why};
+use rustls::ClientConfig;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+/// Bytes read in one turn before others have theirs.
+const READ_BUDGET: usize = 256 * 1024;
+
+/// How far a connection is.
+pub(super) enum Stage {
+    /// The name is being looked up.
+    Resolve,
+    /// A socket is about to connect; `None` = none yet, a Unix socket's queue was full.
+    Connect(Option<Stream>),
+    /// TLS handshake.
+    Tls(Stream),
+    /// Login and queries.
+    Open(Stream),
+}
+
+/// Whom a connection serves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Use {
+    /// On the way to its first [`Event::Ready`].
+    Opening,
+    /// Nobody.
+    Idle,
+    /// An operation.
+    Op(OpId),
+    /// It ends what a cancelled operation left running.
+    Kill,
+    /// Tidying up after an answer.
+    Closing,
+}
+
+pub(super) struct Conn {
+    pub pool: usize,
+    pub stage: Stage,
+    pub core: Core,
+    pub used_by: Use,
+    /// Addresses still to try; the first is the one in work.
+    pub targets: VecDeque<Target>,
+    /// Whether it has served an operation before the present one.
+    pub reused: bool,
+    /// Whether it is known to be lost while its last events are acted on.
+    pub doomed: bool,
+    /// When the present query was given to it.
+    pub since: Time,
+    /// When the attempt to connect, or the idle time, ends.
+    pub deadline: Time,
+    /// When the present address is given up.
+    pub address_deadline: Time,
+    pub timer: Option<TimerKey>,
+    pub tls: Option<(Arc<ClientConfig>, String)>,
+    pub last_error: Option<Failure>,
+}
+
+/// What advancing came to.
+pub(super) enum Step {
+    /// Waits for the socket.
+    Blocked,
+    /// The budget is used up.
+    More,
+    /// The connection is lost.
+    Lost(Failure),
+    /// This address is lost; there may be others.
+    NextAddress(Failure),
+}
+
+impl Conn {
+    pub fn phase(&self) -> Phase {
+        match &self.stage {
+            Stage::Resolve => Phase::Resolve,
+            Stage::Connect(_) => Phase::Connect,
+            Stage::Tls(_) => Phase::Tls,
+            Stage::Open(_) => self.core.phase(),
+        }
+    }
+
+    pub fn stream(&self) -> Option<&Stream> {
+        match &self.stage {
+            Stage::Resolve => None,
+            Stage::Connect(s) => s.as_ref(),
+            Stage::Tls(s) | Stage::Open(s) => Some(s),
+        }
+    }
+
+    /// Whether the present query has been given to the system completely.
+    pub fn fully_written(&self) -> bool {
+        self.core.output().is_empty() && self.stream().is_none_or(Stream::flushed)
+    }
+
+    /// Goes on as far as it can without waiting.
+    pub fn advance(&mut self, hangup: bool, scratch: &mut [u8], events: &mut Vec<Event>) -> Step {
+        if let Stage::Connect(stream) = &mut self.stage {
+            let Some(s) = stream else { return Step::Blocked };
+            match s.connected() {
+                Ok(false) => return Step::Blocked,
+                Err(e) => return Step::NextAddress(self.refused(&e)),
+                Ok(true) => {}
+            }
+            if let Some(s) = stream.take() {
+                self.stage = Stage::Open(s);
+            }
+        }
+        if let Stage::Tls(stream) = &mut self.stage {
+            match stream.handshake() {
+                Ok(false) => return Step::Blocked,
+                Err(failure) => return Step::Lost(failure),
+                Ok(true) => {}
+            }
+            self.stage = match std::mem::replace(&mut self.stage, Stage::Resolve) {
+                Stage::Tls(s) => Stage::Open(s),
+                other => other,
+            };
+            self.core.tls_established(events);
+        }
+        let step = self.read(hangup, scratch, events);
+        if !matches!(step, Step::Blocked | Step::More) {
+            return step;
+        }
+        match self.flush() {
+            Ok(()) => step,
+            Err(failure) => Step::Lost(failure),
+        }
+    }
+
+    /// Reads what is there, up to the budget, and feeds it to the core.
+    fn read(&mut self, hangup: bool, scratch: &mut [u8], events: &mut Vec<Event>) -> Step {
+        let phase = self.phase();
+        let Stage::Open(stream) = &mut self.stage else { return Step::Blocked };
+        let mut total = 0;
+        loop {
+            match stream.read(scratch) {
+                Ok(Got::Data(n)) => {
+                    total += n;
+                    self.core.feed(scratch.get(..n).unwrap_or_default(), events);
+                    if events.iter().any(|e| matches!(e, Event::Fatal(_) | Event::StartTls)) {
+                        return Step::Blocked;
+                    }
+                    // A short read means that the socket is empty; whether it is also at its end only a
+                    // further read tells, and the poll has said so.
+                    if n < scratch.len() && !hangup && !stream.is_tls() {
+                        return Step::Blocked;
+                    }
+                    if total >= READ_BUDGET {
+                        return Step::More;
+                    }
+                }
+                Ok(Got::Blocked) => return Step::Blocked,
+                Ok(Got::End) => return Step::Lost(Failure::new(Why::Closed, self.phase(), "closed by the server")),
+                Err(e) => {
+                    let why = if e.kind() == io::ErrorKind::Other { Why::Garbage } else { Why::Closed };
+                    return Step::Lost(Failure::new(why, phase, e.to_string()));
+                }
+            }
+        }
+    }
+
+    /// Writes what the core holds.
+    pub fn flush(&mut self) -> Result<(), Failure> {
+        let phase = self.phase();
+        let Stage::Open(stream) = &mut self.stage else { return Ok(()) };
+        let lost = |e: io::Error| Failure::new(Why::Closed, phase, e.to_string());
+        if self.core.output().is_empty() {
+            stream.flush().map_err(lost)?;
+        } else {
+            let n = stream.write(self.core.output()).map_err(lost)?;
+            self.core.wrote(n);
+        }
+        Ok(())
+    }
+
+    /// Moves the socket into the TLS handshake that the core has asked for.
+    pub fn start_tls(&mut self) -> Result<(), Failure> {
+        self.flush()?;
+        if !self.core.output().is_empty() {
+            // 36 bytes on an empty socket always fit.
+            return Err(Failure::new(Why::System, Phase::Tls, "the socket takes no data"));
+        }
+        let Some((config, name)) = self.tls.clone() else {
+            return Err(Failure::new(Why::System, Phase::Tls, "no TLS configuration"));
+        };
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Resolve) {
+            Stage::Open(mut s) => {
+                s.start_tls(config, &name)?;
+                Stage::Tls(s)
+            }
+            other => other,
+        };
+        Ok(())
+    }
+
+    /// What a failed connect means.
+    pub fn refused(&self, e: &io::Error) -> Failure {
+        let why = match e.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL) => Why::System,
+            _ => Why::Refused,
+        };
+        let target = self.targets.front().map(|t| format!("{t}: ")).unwrap_or_default();
+        Failure::new(why, Phase::Connect, format!("{target}{e}"))
+    }
+}

@@ -1,0 +1,322 @@
+//! One transaction: its server machine, its branches, what the worker attached.
+
+use super::branch_id::BranchNo;
+use super::client_invite::{self, ClientInvite};
+use super::client_noninvite::ClientNonInvite;
+use super::key::ServerKey;
+use super::output::Ask;
+use super::server_invite::{self, ServerInvite};
+use super::server_noninvite::ServerNonInvite;
+use super::timing::Timing;
+use crate::base::{Str, Time, TimerKey};
+use crate::sip::Message;
+use crate::sip::Method;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// One transaction.
+pub(super) struct Tx<U, D, P> {
+    pub created: Time,
+    pub method: Method,
+    /// Kept until a final reply was sent.
+    pub request: Option<Message>,
+    pub server: Option<Server<P>>,
+    pub branches: Vec<Branch<D>>,
+    /// Made by a wait, not by the script (invisible to it until promoted).
+    pub embryonic: bool,
+    /// The caller gave up.
+    pub cancelled: bool,
+    /// The 487 of a cancelled request has been asked for.
+    pub asked_487: bool,
+    /// A 6xx came: no further branches.
+    pub blocked: bool,
+    /// The best reply of all branches so far has been chosen.
+    pub chosen: bool,
+    /// Ends without an answer.
+    pub discarded: bool,
+    /// Its end is queued.
+    pub ending: bool,
+    /// First final status sent upstream (own requests: reached).
+    pub final_sent: Option<u16>,
+    /// While above zero, no final reply is chosen.
+    pub holds: u16,
+    /// While above zero, the transaction does not end.
+    pub kept: u16,
+    pub fr: Option<Duration>,
+    pub fr_inv: Option<Duration>,
+    /// Header line for CANCELs.
+    pub cancel_reason: Option<Str>,
+    pub user: U,
+}
+
+/// The server side.
+pub(super) struct Server<P> {
+    pub key: ServerKey,
+    pub rfc2543: bool,
+    pub machine: ServerMachine,
+    pub path: P,
+    pub reliable: bool,
+    pub timer: Timer,
+    /// Hash of the To tag of the last final reply.
+    pub to_tag: u64,
+    /// Entry in the index for end-to-end ACKs.
+    pub leg: Option<u64>,
+}
+
+/// A server machine of either kind.
+#[derive(Debug)]
+pub(super) enum ServerMachine {
+    Invite(ServerInvite),
+    NonInvite(ServerNonInvite),
+}
+
+/// One branch.
+pub(super) struct Branch<D> {
+    pub opened: Time,
+    pub machine: ClientMachine,
+    pub timer: Timer,
+    pub dest: Option<D>,
+    pub reliable: bool,
+    pub minor: bool,
+    pub ask: Ask,
+    pub outcome: Outcome,
+    pub last_status: u16,
+    pub cancel: Option<Box<CancelTx>>,
+    /// The reply whose onreply route runs or waits.
+    pub busy: Option<Busy>,
+    /// Replies behind it.
+    pub queue: VecDeque<Message>,
+    /// 2xx to an INVITE that were dealt with, by To tag, and what went upstream: what answers
+    /// their retransmissions.
+    pub forwarded: Vec<(u64, Option<Str>)>,
+}
+
+/// The CANCEL of a branch (§9.1: a transaction of its own on the same branch parameter).
+pub(super) struct CancelTx {
+    pub machine: ClientNonInvite,
+    pub timer: Timer,
+}
+
+/// A reply in processing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Busy {
+    pub status: u16,
+    pub to_tag: u64,
+}
+
+/// The armed timer of a machine.
+pub(super) type Timer = Option<(Time, TimerKey)>;
+
+/// A client machine of either kind.
+#[derive(Debug)]
+pub(super) enum ClientMachine {
+    /// Opened, not sent: its branch route or name resolution may wait.
+    Preparing {
+        until: Time,
+    },
+    Invite(ClientInvite),
+    NonInvite(ClientNonInvite),
+    Ended,
+}
+
+/// What a branch contributes to the choice of the final reply.
+pub(super) enum Outcome {
+    /// Nothing yet.
+    Pending,
+    /// It has failed, the worker is deciding whether that counts.
+    Undecided(Failure),
+    /// It has failed.
+    Failed(Failure),
+    /// It succeeded, was dropped, or was replaced.
+    Settled,
+}
+
+/// How a branch failed.
+#[derive(Clone)]
+pub(super) struct Failure {
+    pub status: u16,
+    /// As received.
+    pub reply: Option<Message>,
+    /// As it goes upstream.
+    pub bytes: Option<Str>,
+    pub timeout: bool,
+}
+
+impl Failure {
+    /// One that no reply stands for.
+    pub(super) fn local(status: u16) -> Failure {
+        Failure { status, reply: None, bytes: None, timeout: false }
+    }
+}
+
+impl<U, D, P> Tx<U, D, P> {
+    pub(super) fn new(now: Time, method: Method, request: Option<Message>, user: U) -> Self {
+        Tx {
+            created: now,
+            method,
+            request,
+            server: None,
+            branches: Vec::new(),
+            embryonic: false,
+            cancelled: false,
+            asked_487: false,
+            blocked: false,
+            chosen: false,
+            discarded: false,
+            ending: false,
+            final_sent: None,
+            holds: 0,
+            kept: 0,
+            fr: None,
+            fr_inv: None,
+            cancel_reason: None,
+            user,
+        }
+    }
+
+    pub(super) fn is_invite(&self) -> bool {
+        self.method == Method::Invite
+    }
+
+    /// Whether nothing is expected from it any more.
+    pub(super) fn is_answered(&self) -> bool {
+        self.final_sent.is_some() || self.discarded
+    }
+
+    pub(super) fn branch_mut(&mut self, no: BranchNo) -> Option<&mut Branch<D>> {
+        self.branches.get_mut(usize::from(no))
+    }
+
+    /// Whether a branch is out that the final reply has to wait for.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.branches.iter().any(|b| !b.minor && matches!(b.outcome, Outcome::Pending | Outcome::Undecided(_)))
+    }
+
+    /// Branches that failed, with their status.
+    pub(super) fn failures(&self) -> impl Iterator<Item = (BranchNo, &Failure)> {
+        self.branches.iter().enumerate().filter_map(|(i, b)| match &b.outcome {
+            Outcome::Failed(f) => Some((i as BranchNo, f)),
+            _ => None,
+        })
+    }
+
+    /// Whether a machine or a script still needs it.
+    pub(super) fn is_alive(&self) -> bool {
+        self.kept > 0
+            || self.holds > 0
+            || self.server.as_ref().is_some_and(|s| !s.machine.is_terminated())
+            || self.branches.iter().any(Branch::is_alive)
+            || !(self.server.is_some() || self.is_answered())
+    }
+}
+
+impl ServerMachine {
+    pub(super) fn handle(
+        self,
+        now: Time,
+        t: &Timing,
+        input: server_invite::Input,
+        out: &mut server_invite::Actions,
+    ) -> Self {
+        match self {
+            ServerMachine::Invite(m) => ServerMachine::Invite(m.handle(now, t, input, out)),
+            ServerMachine::NonInvite(m) => ServerMachine::NonInvite(m.handle(now, t, input, out)),
+        }
+    }
+
+    pub(super) fn terminated() -> Self {
+        ServerMachine::NonInvite(ServerNonInvite::Terminated)
+    }
+
+    pub(super) fn is_terminated(&self) -> bool {
+        matches!(
+            self,
+            ServerMachine::Invite(ServerInvite::Terminated) | ServerMachine::NonInvite(ServerNonInvite::Terminated)
+        )
+    }
+
+    pub(super) fn deadline(&self) -> Option<Time> {
+        match self {
+            ServerMachine::Invite(m) => m.deadline(),
+            ServerMachine::NonInvite(m) => m.deadline(),
+        }
+    }
+
+    pub(super) fn state(&self) -> &'static str {
+        match self {
+            ServerMachine::Invite(m) => m.state(),
+            ServerMachine::NonInvite(m) => m.state(),
+        }
+    }
+}
+
+impl<D> Branch<D> {
+    pub(super) fn preparing(now: Time, until: Time) -> Self {
+        Branch {
+            opened: now,
+            machine: ClientMachine::Preparing { until },
+            timer: None,
+            dest: None,
+            reliable: false,
+            minor: false,
+            ask: Ask::Never,
+            outcome: Outcome::Pending,
+            last_status: 0,
+            cancel: None,
+            busy: None,
+            queue: VecDeque::new(),
+            forwarded: Vec::new(),
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        self.busy.is_some()
+            || self.cancel.is_some()
+            || matches!(self.outcome, Outcome::Undecided(_))
+            || !self.machine.is_terminated()
+    }
+}
+
+impl ClientMachine {
+    /// `Preparing` and `Ended` take no input here.
+    pub(super) fn handle(
+        self,
+        now: Time,
+        t: &Timing,
+        input: client_invite::Input<'_>,
+        out: &mut client_invite::Actions,
+    ) -> Self {
+        match self {
+            ClientMachine::Invite(m) => ClientMachine::Invite(m.handle(now, t, input, out)),
+            ClientMachine::NonInvite(m) => ClientMachine::NonInvite(m.handle(now, t, input, out)),
+            ClientMachine::Preparing { .. } | ClientMachine::Ended => self,
+        }
+    }
+
+    pub(super) fn is_terminated(&self) -> bool {
+        matches!(
+            self,
+            ClientMachine::Ended
+                | ClientMachine::Invite(ClientInvite::Terminated)
+                | ClientMachine::NonInvite(ClientNonInvite::Terminated)
+        )
+    }
+
+    pub(super) fn deadline(&self) -> Option<Time> {
+        match self {
+            ClientMachine::Preparing { until } => Some(*until),
+            ClientMachine::Invite(m) => m.deadline(),
+            ClientMachine::NonInvite(m) => m.deadline(),
+            ClientMachine::Ended => None,
+        }
+    }
+
+    pub(super) fn state(&self) -> &'static str {
+        match self {
+            ClientMachine::Preparing { .. } => "preparing",
+            ClientMachine::Invite(m) => m.state(),
+            ClientMachine::NonInvite(m) => m.state(),
+            ClientMachine::Ended => "ended",
+        }
+    }
+}

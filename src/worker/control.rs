@@ -1,0 +1,121 @@
+//! What main asks a worker: its waits, and to end one.
+
+use super::seat::{CallError, ToChild, ToMain};
+use super::state::{Waiting, Worker};
+use crate::base::Key;
+use crate::modules::emit;
+use crate::ops::CancelReason;
+use serde_json::{Value, json};
+
+impl Worker {
+    /// Sends to main; a full channel is flushed in a later turn.
+    pub(super) fn tell_main(&mut self, message: &ToMain) {
+        if self.main.send(message).is_err() {
+            emit(-1, "worker", "main does not take messages any more");
+            self.quit = true;
+        }
+    }
+
+    /// What main has sent.
+    pub(super) fn main_readable(&mut self) {
+        loop {
+            match self.main.recv() {
+                Ok(Some(message)) => self.order(message),
+                Ok(None) => return,
+                // Main is dead, and so is the server.
+                Err(_) => {
+                    self.quit = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn order(&mut self, message: ToChild) {
+        match message {
+            ToChild::StartTraffic => self.start_traffic(),
+            ToChild::Drain { timeout_ms } => self.begin_drain(timeout_ms),
+            ToChild::Quit => self.quit = true,
+            ToChild::Call { id, method, params } => {
+                let result = self.call(&method, &params).map(|v| v.to_string());
+                self.tell_main(&ToMain::Answer { id, result });
+            }
+            ToChild::LogLevel(level) => self.log.set_level(level),
+            ToChild::PeerDied { .. } | ToChild::PeerRespawned { .. } | ToChild::ClearStale => {}
+        }
+    }
+
+    fn call(&mut self, method: &str, params: &str) -> Result<Value, CallError> {
+        match method {
+            "waits" => Ok(self.waits()),
+            "kill-wait" => self.kill_wait(params),
+            "transactions" => Ok(json!({
+                "count": self.tm.len(), "timers": self.tm.timers(), "states": self.tm.states(),
+                "parked": self.parked.len(), "operations": self.driver.len(), "jobs": self.jobs.len(),
+                "lookups": self.lookups.len(), "reactor_timers": self.reactor.timers(),
+            })),
+            _ => Err(CallError::no_such_method()),
+        }
+    }
+
+    /// Every run that waits, and for what.
+    fn waits(&self) -> Value {
+        let list: Vec<Value> = self
+            .parked
+            .iter()
+            .map(|(key, p)| {
+                let info = p.run.describe();
+                let op = match p.waiting {
+                    Waiting::Op(id) => self.driver.info(id),
+                    _ => None,
+                };
+                let (kind, backend, phase) = match &op {
+                    Some(op) => (op.kind.as_str(), op.backend.clone(), op.phase.as_str()),
+                    None => (p.waiting.as_str(), String::new(), "wait"),
+                };
+                let msg = &p.run.host().msg;
+                json!({
+                    "id": format!("{}.{}.{}", self.me, key.index, key.generation),
+                    "kind": kind,
+                    "backend": backend,
+                    "phase": phase,
+                    "age_ms": u64::try_from(self.now.since(p.since).as_millis()).unwrap_or(u64::MAX),
+                    "function": info.function,
+                    "route": info.route,
+                    "file": info.file,
+                    "line": info.line,
+                    "call_id": if p.run.host().phony { Value::Null } else { json!(String::from_utf8_lossy(msg.call_id())) },
+                })
+            })
+            .collect();
+        json!(list)
+    }
+
+    fn kill_wait(&mut self, params: &str) -> Result<Value, CallError> {
+        let params: Value =
+            serde_json::from_str(params).map_err(|_| CallError::bad_params("the parameters are not JSON"))?;
+        let id = match &params {
+            Value::Array(list) => list.first().and_then(Value::as_str),
+            Value::Object(map) => map.get("id").and_then(Value::as_str),
+            _ => None,
+        }
+        .ok_or_else(|| CallError::bad_params("the id of a wait is expected, as `waits` shows it"))?;
+        let parts: Vec<u32> = id.split('.').filter_map(|p| p.parse().ok()).collect();
+        let [worker, index, generation] = parts[..] else {
+            return Err(CallError::bad_params("an id looks like 0.12.3"));
+        };
+        if worker as usize != self.me {
+            return Err(CallError::not_found("no such wait"));
+        }
+        let key = Key { index, generation };
+        match self.parked.get(key).map(|p| p.waiting.clone()) {
+            Some(Waiting::Op(op)) => {
+                let io = self.reactor.io(self.now);
+                self.driver.cancel(op, CancelReason::Operator, io);
+                Ok(json!({ "killed": id }))
+            }
+            Some(_) => Err(CallError::bad_params("this wait is no operation; it cannot be killed")),
+            None => Err(CallError::not_found("no such wait")),
+        }
+    }
+}

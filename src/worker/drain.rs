@@ -1,0 +1,88 @@
+//! Draining: what waits goes on up to a deadline, nothing new begins; then what is left is
+//! answered 500.
+
+use super::seat::ToMain;
+use super::state::{Role, RoleKind, Waiting, Work, Worker};
+use crate::base::{Key, Time};
+use crate::net::reactor::Source;
+use crate::ops::CancelReason;
+use crate::transaction::TxKey;
+use std::time::Duration;
+
+/// How far draining is.
+#[derive(Debug)]
+pub struct Drain {
+    until: Time,
+    told: bool,
+}
+
+impl Worker {
+    /// Begins to drain.
+    pub(super) fn begin_drain(&mut self, timeout_ms: u64) {
+        let until = self.now + Duration::from_millis(timeout_ms);
+        self.drain = Some(Drain { until, told: false });
+        let key = Key { index: u32::MAX, generation: 1 };
+        self.reactor.io(self.now).arm(until, Source::Worker, key);
+    }
+
+    /// Once per turn: tells main when nothing is in flight any more.
+    pub(super) fn look_at_drain(&mut self) {
+        let Some(drain) = &self.drain else { return };
+        if drain.told {
+            return;
+        }
+        if self.now >= drain.until {
+            self.give_up_waits();
+        }
+        if self.parked.is_empty() && self.work.is_empty() && !self.calls_in_progress() {
+            self.flush_sockets();
+            self.tell_main(&ToMain::Idle);
+            if let Some(d) = &mut self.drain {
+                d.told = true;
+            }
+        }
+    }
+
+    /// Whether a request of somebody still has no final answer; past the deadline that no longer counts.
+    fn calls_in_progress(&self) -> bool {
+        self.drain.as_ref().is_some_and(|d| self.now < d.until)
+            && self.tm.iter().any(|t| t.final_sent.is_none() && t.server.is_some_and(|s| s != "terminated"))
+    }
+
+    fn give_up_waits(&mut self) {
+        let keys: Vec<Key> = self.parked.iter().map(|(k, _)| k).collect();
+        for key in keys {
+            let tx = self.parked.get(key).and_then(|p| p.role.tx);
+            self.abandon(key);
+            if let Some(tx) = tx {
+                self.answer_if_open(tx);
+            }
+        }
+        self.flush_transactions();
+    }
+
+    fn answer_if_open(&mut self, tx: TxKey) {
+        if self.tm.view(tx).is_some_and(|v| v.final_sent.is_none()) {
+            self.tm.promote(tx);
+            self.answer_transaction(tx, 500);
+        }
+    }
+
+    /// Ends a parked run without resuming it: its operation is cancelled, its locks are released.
+    pub(super) fn abandon(&mut self, key: Key) {
+        let Some(parked) = self.parked.remove(key) else { return };
+        if let Waiting::Op(id) = parked.waiting {
+            self.by_op.remove(&id);
+            let io = self.reactor.io(self.now);
+            self.driver.cancel(id, CancelReason::Gone, io);
+        }
+        let mut role: Role = parked.role;
+        self.release_locks(&mut role);
+        if let RoleKind::Branch(job, _) = role.kind {
+            self.work.push_back(Work::Job(job));
+        }
+        if let Some(tx) = role.tx.filter(|_| role.kept) {
+            self.tm.unkeep(self.now, tx);
+        }
+    }
+}

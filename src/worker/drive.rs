@@ -1,0 +1,142 @@
+//! Driving runs: execute, carry out what they ask for, park them or go on.
+
+use super::perform::Act;
+use super::state::{Parked, Role, RoleKind, Waiting, Work, Worker};
+use crate::base::Key;
+use crate::modules::emit;
+use crate::modules::host::SipHost;
+use crate::modules::request::Request;
+use crate::script::vm::{Launched, Paused, Run, Suspended};
+use crate::store::Counter;
+
+/// Pieces of work done before the sockets have their turn again.
+const WORK_PER_TURN: usize = 1000;
+
+impl Worker {
+    /// Executes a run until it ends, waits, or has used up its budget.
+    pub(super) fn drive(&mut self, run: Run<SipHost>, mut role: Role) {
+        let mut run = run;
+        let mut budget = self.blueprint.budget;
+        loop {
+            match run.go(&mut budget, self.now) {
+                Paused::Finished(finished) => return self.finished(finished, role),
+                Paused::Budget(rest) => {
+                    self.counters.inc(Counter::ScriptYields);
+                    self.work.push_back(Work::Go(Box::new(rest), role));
+                    return;
+                }
+                Paused::Launch { run: rest, child } => {
+                    self.launch(child);
+                    run = rest;
+                }
+                Paused::Wait(suspended, request) => match self.answer(suspended, role, request) {
+                    Some((next, its_role)) => {
+                        run = next;
+                        role = its_role;
+                    }
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Carries out a request: the run to go on with, or nothing if it was parked.
+    fn answer(
+        &mut self,
+        mut suspended: Suspended<SipHost>,
+        mut role: Role,
+        request: Request,
+    ) -> Option<(Run<SipHost>, Role)> {
+        match self.perform(&mut suspended, &mut role, request) {
+            Act::Now(outcome) => {
+                self.refresh(suspended.host_mut(), &role);
+                Some((suspended.resume(outcome), role))
+            }
+            Act::Park(waiting) => {
+                self.park(suspended, role, waiting);
+                None
+            }
+            Act::Relay(order) => {
+                let key = self.park(suspended, role, Waiting::Relay(Key { index: u32::MAX, generation: 0 }));
+                self.begin_relay(key, order);
+                None
+            }
+            Act::Forward(order) => {
+                let key = self.park(suspended, role, Waiting::Lookup(Key { index: u32::MAX, generation: 0 }));
+                self.begin_forward(key, order);
+                None
+            }
+        }
+    }
+
+    fn launch(&mut self, child: Launched<SipHost>) {
+        let role = Role::new(RoleKind::Launched);
+        match child {
+            Launched::Run(run) => self.work.push_back(Work::Go(Box::new(run), role)),
+            Launched::Wait(suspended, request) => {
+                if let Some((run, role)) = self.answer(suspended, role, request) {
+                    self.work.push_back(Work::Go(Box::new(run), role));
+                }
+            }
+        }
+    }
+
+    /// Puts a run aside until what it waits for is done.
+    pub(super) fn park(&mut self, run: Suspended<SipHost>, mut role: Role, waiting: Waiting) -> Key {
+        if let Some(tx) = role.tx.filter(|_| !role.kept) {
+            self.tm.keep(tx);
+            role.kept = true;
+        }
+        let since = self.now;
+        let lock = match &waiting {
+            Waiting::Lock(name) => Some(name.clone()),
+            _ => None,
+        };
+        let key = self.parked.insert(Parked { run, role, waiting, since });
+        if let Some(name) = lock {
+            self.queue_lock(&name, key);
+        }
+        self.counters.set(Counter::WaitsNow, self.parked.len() as u64);
+        if let Some(Parked { waiting: Waiting::Op(id), .. }) = self.parked.get(key) {
+            self.by_op.insert(*id, key);
+            self.counters.inc(Counter::WaitsStarted);
+        }
+        key
+    }
+
+    /// Tells a run what has become of its transaction meanwhile.
+    pub(super) fn refresh(&self, host: &mut SipHost, role: &Role) {
+        let Some(tx) = role.tx else { return };
+        host.tm.key = Some(tx);
+        match self.tm.view(tx) {
+            Some(v) => {
+                host.tm.embryonic = v.embryonic;
+                host.tm.cancelled = v.cancelled;
+                if let Some(status) = v.final_sent {
+                    host.tm.replied = true;
+                    if matches!(role.kind, RoleKind::Request(_)) {
+                        host.tm.reply_code = status;
+                    }
+                }
+            }
+            None => host.tm.cancelled = true,
+        }
+    }
+
+    /// Does what has piled up in this turn. True if something is left for the next.
+    pub(super) fn work(&mut self) -> bool {
+        for _ in 0..WORK_PER_TURN {
+            let Some(work) = self.work.pop_front() else { return false };
+            match work {
+                Work::Go(run, role) => self.drive(*run, role),
+                Work::Resume(key, outcome) => self.resume(key, outcome),
+                Work::Job(key) => self.job(key),
+            }
+            self.flush_transactions();
+        }
+        if self.work.len() > 100_000 {
+            emit(-1, "worker", "more work than one turn can do is piling up");
+        }
+        !self.work.is_empty()
+    }
+}

@@ -1,0 +1,93 @@
+//! The only place that sends. What the transactions want done is done here, in their order; the
+//! datagrams of a turn leave in batches at its end.
+
+use super::state::{Chosen, Worker};
+use crate::modules::emit;
+use crate::net::reactor::{Interest, Source};
+use crate::store::Counter;
+use crate::transaction::{Output, Verdict};
+use std::net::SocketAddr;
+
+impl Worker {
+    /// Queues a datagram; it leaves at the end of the turn.
+    pub(super) fn send(&mut self, listener: u16, addr: SocketAddr, bytes: &[u8]) -> bool {
+        let Some(socket) = self.udp.get_mut(usize::from(listener)) else { return false };
+        let queued = socket.queue(bytes, addr, None, 0);
+        if !queued {
+            self.counters.inc(Counter::UdpSendDropped);
+        }
+        queued
+    }
+
+    /// Hands the datagrams of this turn to the kernel.
+    pub(super) fn flush_sockets(&mut self) {
+        for (i, socket) in self.udp.iter_mut().enumerate() {
+            if !socket.wants_write() {
+                continue;
+            }
+            let mut errors = 0;
+            let done = socket.flush(&mut |failure| {
+                errors += 1;
+                emit(3, "net", &format!("cannot send to {}: {}", failure.to, failure.error));
+            });
+            self.counters.add(Counter::UdpSent, done.sent as u64);
+            self.counters.add(Counter::UdpSendErrors, errors);
+            if done.blocked {
+                let key = crate::base::Key { index: i as u32, generation: 0 };
+                let mut io = self.reactor.io(self.now);
+                let _ = io.reregister(socket, Source::Udp, key, Interest::READABLE | Interest::WRITABLE);
+            }
+        }
+    }
+
+    /// Does what the transactions want done, until they want nothing more.
+    pub(super) fn flush_transactions(&mut self) {
+        while let Some(output) = self.tm.poll_output() {
+            match output {
+                Output::Send { bytes, dest, .. } => {
+                    self.counters.inc(Counter::FwdRequests);
+                    self.send(dest.listener, dest.addr, &bytes);
+                }
+                Output::Reply { bytes, path, .. } => {
+                    self.counters.inc(Counter::FwdReplies);
+                    self.send(path.listener, path.addr, &bytes);
+                }
+                Output::Local { tx, status } => self.answer_transaction(tx, status),
+                Output::Deliver { .. } => self.delivered(output),
+                Output::BranchFailed { tx, branch, .. } => {
+                    self.tm.branch_verdict(self.now, tx, branch, Verdict::Record);
+                }
+                Output::BranchEnded { tx, branch } => self.branch_ended(tx, branch),
+                Output::FinalChosen { tx, branch, status, timeout } => {
+                    self.all_failed(tx, Chosen { branch, status, timeout });
+                }
+                Output::FinalSent { status, .. } => self.counters.inc(match status / 100 {
+                    2 => Counter::Tm2xx,
+                    3 => Counter::Tm3xx,
+                    4 => Counter::Tm4xx,
+                    5 => Counter::Tm5xx,
+                    _ => Counter::Tm6xx,
+                }),
+                Output::Unacknowledged { .. } => {}
+                Output::Ended { user, .. } => drop(user),
+            }
+        }
+        self.arm_transactions();
+    }
+
+    /// Arms the reactor for the transactions' next timer.
+    fn arm_transactions(&mut self) {
+        let next = self.tm.next_timer();
+        if self.tm_timer.map(|(at, _)| at) == next {
+            return;
+        }
+        let mut io = self.reactor.io(self.now);
+        if let Some((_, timer)) = self.tm_timer.take() {
+            io.disarm(timer);
+        }
+        if let Some(at) = next {
+            let key = crate::base::Key { index: 0, generation: 0 };
+            self.tm_timer = Some((at, io.arm(at, Source::Transaction, key)));
+        }
+    }
+}

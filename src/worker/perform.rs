@@ -1,0 +1,301 @@
+//! Carrying out what a run asks for.
+
+use super::forward::ForwardOrder;
+use super::relay::RelayOrder;
+use super::state::{ReplyPath, Role, RoleKind, TxData, Waiting, Worker};
+use crate::base::{Str, Time};
+use crate::modules::host::SipHost;
+use crate::modules::request::{CancelWhich, Outcome, ReplyRequest, Request};
+use crate::ops;
+use crate::script::vm::Suspended;
+use crate::sip::Method;
+use crate::store::Counter;
+use crate::transaction::{Birth, CancelScope, CreateError, Matched, TxKey};
+use std::time::Duration;
+
+/// What becomes of a request.
+pub(super) enum Act {
+    /// Done.
+    Now(Outcome),
+    /// The run waits.
+    Park(Waiting),
+    /// The run waits for its branches.
+    Relay(RelayOrder),
+    /// The run waits for a stateless forward.
+    Forward(ForwardOrder),
+}
+
+fn code(n: i32) -> Act {
+    Act::Now(Outcome::Code(n))
+}
+
+impl Worker {
+    /// Carries out one request of a run.
+    pub(super) fn perform(&mut self, run: &mut Suspended<SipHost>, role: &mut Role, request: Request) -> Act {
+        match request {
+            Request::Op { op, limit } => self.operation(run, role, op, limit),
+            Request::Stateless(reply) => self.stateless(run.host_mut(), role, reply),
+            Request::Stateful(reply) => self.stateful(run.host_mut(), role, reply),
+            Request::AnyReply(reply) => {
+                if role.tx.is_some() {
+                    self.stateful(run.host_mut(), role, reply)
+                } else {
+                    self.stateless(run.host_mut(), role, reply)
+                }
+            }
+            Request::NewTransaction => self.new_transaction(run.host_mut(), role),
+            Request::CheckTransaction => self.check_transaction(role, run.host()),
+            Request::Relay { no_auto_477, proxy } => self.relay(run.host_mut(), role, no_auto_477, proxy),
+            Request::Forward { dest } => {
+                let host = run.host();
+                if !host.msg.is_request() {
+                    return code(-1);
+                }
+                match dest {
+                    Some(dest) => Act::Forward(ForwardOrder::to_address(dest)),
+                    None => Act::Forward(ForwardOrder::routed(host.du.clone(), Str::from(host.current_ruri()))),
+                }
+            }
+            Request::SendCopy { dest, headers } => Act::Forward(ForwardOrder::copy(dest, headers)),
+            Request::CancelBranch { which } => self.cancel_branch(role, which),
+            Request::Replicate { uri } => {
+                Act::Forward(ForwardOrder::routed(Some(uri), Str::from(run.host().current_ruri())))
+            }
+            Request::NewRequest { method, ruri, from, to, body } => {
+                code(self.new_request(run.host(), &method, &ruri, &from, &to, body.as_ref()))
+            }
+            Request::Lock { key } => self.lock(role, key),
+            Request::Unlock { key } => code(self.unlock(role, &key)),
+            Request::RaiseEvent { name, params } => {
+                self.raise_event(&name, params);
+                code(1)
+            }
+        }
+    }
+
+    fn operation(
+        &mut self,
+        run: &mut Suspended<SipHost>,
+        role: &mut Role,
+        op: ops::Request,
+        limit: Option<f64>,
+    ) -> Act {
+        if let ops::Request::Sleep(d) = &op
+            && d.is_zero()
+        {
+            return Act::Now(Outcome::Op(ops::Outcome::Slept));
+        }
+        if self.parked.len() >= self.blueprint.max_suspended {
+            self.counters.inc(Counter::WaitsRefused);
+            return refused("too many runs wait already", self.now);
+        }
+        let info = run.describe();
+        let blocks = self.env().settings.script_io_block && !info.via_async;
+        if let RoleKind::Request(matched) = &role.kind
+            && role.tx.is_none()
+            && !blocks
+            && run.host().msg.method() != Method::Ack
+            && !info.launched
+        {
+            let cancel = matches!(matched, Matched::Cancel { .. });
+            let birth = if info.via_async && !cancel { Birth::Full } else { Birth::Embryonic };
+            match self.make_transaction(run.host_mut(), role, birth) {
+                Ok(tx) => {
+                    if let Some(data) = self.tm.user_mut(tx) {
+                        data.by_async = info.via_async;
+                    }
+                }
+                Err(_) => return refused("no transaction could be made", self.now),
+            }
+        }
+        if info.via_async
+            && let Some(tx) = role.tx
+        {
+            self.promote(run.host_mut(), tx);
+        }
+        let secs = match (info.timeout_secs, limit) {
+            (Some(a), Some(b)) => Some(f64::from(a).min(b)),
+            (Some(a), None) => Some(f64::from(a)),
+            (None, b) => b,
+        };
+        let span =
+            secs.map_or(self.env().settings.async_timeout, |s| Duration::from_secs_f64(s.clamp(0.001, 86_400.0)));
+        let io = self.reactor.io(self.now);
+        let id = self.driver.start(op, self.now + span, io);
+        if self.env().settings.script_io_block && !info.via_async && !info.launched {
+            return Act::Now(self.block_on(id));
+        }
+        Act::Park(Waiting::Op(id))
+    }
+
+    /// Makes the transaction of the request in work.
+    pub(super) fn make_transaction(
+        &mut self,
+        host: &mut SipHost,
+        role: &mut Role,
+        birth: Birth,
+    ) -> Result<TxKey, CreateError> {
+        let path = self.reply_path(&host.msg, host.source, host.listener, host.rport);
+        let reliable = self.env().listeners.get(usize::from(host.listener)).is_some_and(|l| l.transport.is_reliable());
+        let data = TxData { busy: true, ..TxData::default() };
+        let tx = self.tm.create_server(self.now, host.msg.clone(), path, reliable, birth, data)?;
+        self.counters.inc(Counter::TmUasTransactions);
+        role.tx = Some(tx);
+        host.tm.key = Some(tx);
+        host.tm.embryonic = birth == Birth::Embryonic;
+        if birth == Birth::Full {
+            self.send_100(host, tx);
+        }
+        self.flush_transactions();
+        Ok(tx)
+    }
+
+    /// The 100 that an INVITE gets when its transaction is made.
+    fn send_100(&mut self, host: &SipHost, tx: TxKey) {
+        if host.msg.method() == Method::Invite && self.env().settings.auto_100 {
+            let reply = ReplyRequest { code: 100, reason: Str::from("Giving it a try"), body: None };
+            let _ = self.reply_through(host, tx, &reply);
+        }
+    }
+
+    /// Makes an embryonic transaction a full one, silently for the script.
+    pub(super) fn promote(&mut self, host: &mut SipHost, tx: TxKey) {
+        if self.tm.view(tx).is_some_and(|v| v.embryonic) {
+            self.tm.promote(tx);
+            host.tm.embryonic = false;
+            self.send_100(host, tx);
+        }
+    }
+
+    /// The transaction of a run, made or promoted if need be.
+    pub(super) fn full_transaction(&mut self, host: &mut SipHost, role: &mut Role) -> Result<TxKey, CreateError> {
+        match role.tx {
+            Some(tx) => {
+                self.promote(host, tx);
+                Ok(tx)
+            }
+            None => self.make_transaction(host, role, Birth::Full),
+        }
+    }
+
+    fn stateless(&mut self, host: &mut SipHost, role: &mut Role, reply: ReplyRequest) -> Act {
+        if host.phony || !host.msg.is_request() {
+            return code(-1);
+        }
+        if host.msg.method() == Method::Ack {
+            return code(1);
+        }
+        // While the script waited, a transaction absorbed the retransmissions: the reply leaves through it.
+        if let Some(tx) = role.tx
+            && self.tm.view(tx).is_some_and(|v| v.final_sent.is_none() && v.branches == 0)
+        {
+            self.tm.promote(tx);
+            return code(if self.reply_through(host, tx, &reply) { 1 } else { -1 });
+        }
+        let path = self.reply_path(&host.msg, host.source, host.listener, host.rport);
+        let mut out = std::mem::take(&mut self.scratch);
+        out.clear();
+        self.write_reply(&host.msg, Some(host), &path, &reply, &mut out);
+        self.send(path.listener, path.addr, &out);
+        self.scratch = out;
+        self.count_stateless(reply.code);
+        code(1)
+    }
+
+    fn count_stateless(&self, status: u16) {
+        self.counters.inc(match status / 100 {
+            1 => Counter::Sl1xx,
+            2 => Counter::Sl2xx,
+            3 => Counter::Sl3xx,
+            4 => Counter::Sl4xx,
+            5 => Counter::Sl5xx,
+            _ => Counter::Sl6xx,
+        });
+    }
+
+    fn stateful(&mut self, host: &mut SipHost, role: &mut Role, reply: ReplyRequest) -> Act {
+        if host.phony || !host.msg.is_request() || host.msg.method() == Method::Ack {
+            return code(-1);
+        }
+        let tx = match role.tx {
+            Some(tx) => {
+                self.tm.promote(tx);
+                tx
+            }
+            // The reply itself takes the place of the 100.
+            None => match self.make_quietly(host, role) {
+                Ok(tx) => tx,
+                Err(_) => return code(-1),
+            },
+        };
+        code(if self.reply_through(host, tx, &reply) { 1 } else { -1 })
+    }
+
+    fn make_quietly(&mut self, host: &mut SipHost, role: &mut Role) -> Result<TxKey, CreateError> {
+        let tx = self.make_transaction(host, role, Birth::Embryonic)?;
+        self.tm.promote(tx);
+        host.tm.embryonic = false;
+        Ok(tx)
+    }
+
+    fn new_transaction(&mut self, host: &mut SipHost, role: &mut Role) -> Act {
+        if host.msg.method() == Method::Ack {
+            return code(1);
+        }
+        match role.tx {
+            Some(tx) if self.tm.view(tx).is_some_and(|v| v.embryonic) => {
+                self.promote(host, tx);
+                code(1)
+            }
+            Some(_) => code(-10),
+            None => match self.make_transaction(host, role, Birth::Full) {
+                Ok(_) => code(1),
+                Err(CreateError::Exists(_)) => code(0),
+                Err(_) => code(-1),
+            },
+        }
+    }
+
+    fn check_transaction(&mut self, role: &Role, host: &SipHost) -> Act {
+        if let RoleKind::Request(matched) = role.kind {
+            match matched {
+                Matched::Cancel { invite } => return code(if invite.is_some() { 1 } else { -1 }),
+                Matched::Ack2xx(_) => return code(-2),
+                _ => {}
+            }
+        }
+        match role.tx {
+            Some(_) if !host.tm.embryonic => code(1),
+            _ => code(-1),
+        }
+    }
+
+    fn cancel_branch(&mut self, role: &Role, which: CancelWhich) -> Act {
+        let (Some(tx), RoleKind::Reply(branch)) = (role.tx, &role.kind) else { return code(-1) };
+        let scope = match which {
+            CancelWhich::This => CancelScope::Branch(*branch),
+            CancelWhich::All => CancelScope::All,
+            CancelWhich::Others => CancelScope::Others(*branch),
+        };
+        let done = self.tm.cancel(self.now, tx, scope);
+        self.flush_transactions();
+        code(if done { 1 } else { -1 })
+    }
+
+    /// Sends a reply through a transaction.
+    pub(super) fn reply_through(&mut self, host: &SipHost, tx: TxKey, reply: &ReplyRequest) -> bool {
+        let path =
+            ReplyPath { rport: host.rport, ..self.reply_path(&host.msg, host.source, host.listener, host.rport) };
+        let mut out = Vec::with_capacity(512);
+        self.write_reply(&host.msg, Some(host), &path, reply, &mut out);
+        let Ok(message) = crate::sip::Message::parse(Str::from(out)) else { return false };
+        let sent = self.tm.reply(self.now, tx, (&message).into()).is_ok();
+        self.flush_transactions();
+        sent
+    }
+}
+
+/// A wait that the engine refuses: the function hears it as a failed operation.
+fn refused(reason: &'static str, _now: Time) -> Act {
+    Act::Now(Outcome::Op(ops::Outcome::Failed(ops::Failure::new(ops::Why::Overload, ops::Phase::Queue, reason))))
+}

@@ -1,0 +1,336 @@
+//! What comes in: parse, find the owner, match, start a run.
+
+use super::state::{ReplyPath, Role, RoleKind, Worker};
+use crate::base::Str;
+use crate::modules::emit;
+use crate::modules::host::SipHost;
+use crate::modules::time_text::wall_micros;
+use crate::net::bus::{ANY_INCARNATION, Bus, BusError};
+use crate::script::vm::Run;
+use crate::sip::reply::{self, ReplySpec};
+use crate::sip::{Fault, Message, Method, validate};
+use crate::store::Counter;
+use crate::transaction::{BranchId, Disposition, Matched, Output, ReplyMatch};
+use std::net::SocketAddr;
+
+/// A received message handed to the worker that owns it.
+pub(super) const BUS_MESSAGE: u8 = 1 | ANY_INCARNATION;
+/// Values of `$var` that the startup route left.
+pub(super) const BUS_VARS: u8 = 2 | ANY_INCARNATION;
+
+impl Worker {
+    /// A datagram from the network.
+    pub(super) fn datagram(&mut self, data: &[u8], from: SocketAddr, listener: u16) {
+        self.counters.inc(Counter::UdpReceived);
+        // Keep-alives of clients behind NAT (RFC 5626 3.5.1) and other noise.
+        if data.len() < 16 {
+            return;
+        }
+        self.in_work.begin(data);
+        match Message::parse_slice(data) {
+            Ok(msg) => match self.stranger(&msg) {
+                Some(owner) => self.hand_over(owner, &msg, from, listener),
+                None => self.message(msg, from, listener),
+            },
+            Err(error) => {
+                self.counters.inc(Counter::ErrRequests);
+                if let Some((partial, fault)) = error.answer() {
+                    let partial = partial.clone();
+                    self.faulty(partial, from, listener, fault);
+                }
+            }
+        }
+        self.in_work.end();
+    }
+
+    /// A message that is ours.
+    pub(super) fn message(&mut self, msg: Message, from: SocketAddr, listener: u16) {
+        if msg.is_request() {
+            self.counters.inc(Counter::RcvRequests);
+            self.request(msg, from, listener);
+        } else {
+            self.counters.inc(Counter::RcvReplies);
+            self.reply(msg, from, listener);
+        }
+    }
+
+    /// The worker that owns a message, if it is not this one. Indices come from the network: they
+    /// are asked about, never trusted.
+    fn stranger(&self, msg: &Message) -> Option<usize> {
+        if self.count < 2 {
+            return None;
+        }
+        let owner = if msg.is_request() {
+            self.owner_of(msg.call_id())
+        } else {
+            let id = BranchId::parse(msg.top_via()?.branch()?)?;
+            let owner = usize::from(id.worker);
+            let current = self.bus.peer(owner).is_some_and(|p| p.incarnation == id.incarnation);
+            if owner >= self.count || !current {
+                return None;
+            }
+            owner
+        };
+        (owner != self.me).then_some(owner)
+    }
+
+    fn hand_over(&mut self, owner: usize, msg: &Message, from: SocketAddr, listener: u16) {
+        self.scratch.clear();
+        let head = postcard::to_allocvec(&(listener, from)).unwrap_or_default();
+        self.scratch.push(head.len() as u8);
+        self.scratch.extend_from_slice(&head);
+        self.scratch.extend_from_slice(msg.bytes());
+        let payload = std::mem::take(&mut self.scratch);
+        match self.bus.send(owner, BUS_MESSAGE, &payload) {
+            Ok(()) => self.counters.inc(Counter::BusSent),
+            // UDP requests are retransmitted; a reply is too, or its request is.
+            Err(BusError::Full) => self.counters.inc(Counter::BusFull),
+            Err(_) => self.counters.inc(Counter::BusGone),
+        }
+        self.scratch = payload;
+    }
+
+    /// A value from another worker.
+    pub(super) fn bus_value(&mut self, kind: u8, payload: &[u8]) {
+        self.counters.inc(Counter::BusReceived);
+        match kind {
+            BUS_MESSAGE => {
+                let Some((&n, rest)) = payload.split_first() else { return };
+                let Some((head, bytes)) = rest.split_at_checked(usize::from(n)) else { return };
+                let Ok((listener, from)) = postcard::from_bytes::<(u16, SocketAddr)>(head) else { return };
+                if usize::from(listener) >= self.udp.len() {
+                    return;
+                }
+                self.in_work.begin(bytes);
+                if let Ok(msg) = Message::parse_slice(bytes) {
+                    self.message(msg, from, listener);
+                }
+                self.in_work.end();
+            }
+            BUS_VARS => {
+                if let Ok(vars) = postcard::from_bytes(payload) {
+                    self.blueprint.program.set_initial_vars(vars);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn request(&mut self, msg: Message, from: SocketAddr, listener: u16) {
+        if let Err(fault) = validate::validate(&msg) {
+            self.counters.inc(Counter::ErrRequests);
+            if reply::may_answer(&msg) {
+                self.faulty(msg, from, listener, fault);
+            }
+            return;
+        }
+        let matched = self.tm.match_request(self.now, &msg);
+        match matched {
+            Matched::Retransmission(_) => {
+                self.counters.inc(Counter::TmAbsorbed);
+                return self.flush_transactions();
+            }
+            Matched::AckNon2xx(_) => return self.flush_transactions(),
+            Matched::Ack2xx(None) if self.is_ack_of_ours(&msg) => {
+                self.counters.inc(Counter::SlReceivedAcks);
+                return;
+            }
+            Matched::New if self.refuses_new(&msg) => {
+                self.counters.inc(Counter::Overload503);
+                let header: &[u8] = b"Retry-After: 5\r\n";
+                return self.refuse(&msg, from, listener, 503, b"Service Unavailable", header);
+            }
+            _ => {}
+        }
+        let Some(route) = self.routes.request else { return };
+        let host = self.host(msg, from, listener);
+        let run = Run::new(self.program(), route, host);
+        self.drive(run, Role::new(RoleKind::Request(matched)));
+        self.flush_transactions();
+    }
+
+    /// A request that cannot be worked on: error_route decides, or it is answered as RFC 3261 says.
+    fn faulty(&mut self, msg: Message, from: SocketAddr, listener: u16, fault: Fault) {
+        let Some(route) = self.routes.error else {
+            return self.refuse(&msg, from, listener, fault.status, fault.reason.as_bytes(), b"");
+        };
+        let mut host = self.host(msg, from, listener);
+        host.last_error = Some((fault.status, Str::from(fault.reason)));
+        let run = Run::new(self.program(), route, host);
+        self.drive(run, Role::new(RoleKind::Error));
+        self.flush_transactions();
+    }
+
+    /// Whether a new out-of-dialog request is refused: overload, or the server drains.
+    fn refuses_new(&self, msg: &Message) -> bool {
+        (self.age.overload || self.drain.is_some())
+            && msg.to_tag().is_none()
+            && !matches!(msg.method(), Method::Ack | Method::Cancel | Method::Bye)
+    }
+
+    /// The ACK to a stateless negative reply of ours carries our tag.
+    fn is_ack_of_ours(&self, msg: &Message) -> bool {
+        let prefix = self.env().tag_prefix.as_bytes();
+        msg.to_tag().is_some_and(|t| !prefix.is_empty() && t.starts_with(prefix))
+    }
+
+    /// The host of a run about a message that came from outside.
+    pub(super) fn host(&mut self, msg: Message, from: SocketAddr, listener: u16) -> SipHost {
+        self.messages = self.messages.wrapping_add(1);
+        let mut host = SipHost::new(self.env().clone(), msg, from, listener);
+        host.message_id = self.messages;
+        host.received_at = wall_micros();
+        host
+    }
+
+    fn reply(&mut self, msg: Message, from: SocketAddr, listener: u16) {
+        if let Some(route) = self.routes.reply {
+            let host = self.host(msg, from, listener);
+            let run = Run::new(self.program(), route, host);
+            self.drive(run, Role::new(RoleKind::AnyReply));
+        } else {
+            self.matched_reply(msg, from, listener);
+        }
+        self.flush_transactions();
+    }
+
+    /// A reply that the global onreply_route has let pass.
+    pub(super) fn matched_reply(&mut self, msg: Message, from: SocketAddr, listener: u16) {
+        match self.tm.match_reply(self.now, &msg) {
+            ReplyMatch::Deliver(tx, branch) => self.deliver_reply(tx, branch, msg, from, listener),
+            ReplyMatch::Absorbed(..) | ReplyMatch::Queued(..) => {}
+            ReplyMatch::NotOurs => self.forward_reply(&msg),
+        }
+    }
+
+    /// Runs the branch's onreply_route, or passes the reply on.
+    pub(super) fn deliver_reply(
+        &mut self,
+        tx: crate::transaction::TxKey,
+        branch: crate::transaction::BranchNo,
+        msg: Message,
+        from: SocketAddr,
+        listener: u16,
+    ) {
+        let data = self.tm.user(tx);
+        let route = data.and_then(|d| {
+            let own = d.branches.get(usize::from(branch)).and_then(|b| b.reply_route);
+            own.or_else(|| d.host.as_ref().and_then(|h| h.armed.reply))
+        });
+        match route {
+            Some(route) => self.run_reply_route(tx, branch, route, msg, from, listener),
+            None => {
+                let bytes = self.without_our_via(&msg);
+                let status = msg.status();
+                let disposition = Disposition::Forward { reply: msg, bytes, status };
+                if self.tm.reply_processed(self.now, tx, branch, disposition).is_err() {
+                    emit(4, "tm", "a reply came for a branch that is gone");
+                }
+            }
+        }
+    }
+
+    fn run_reply_route(
+        &mut self,
+        tx: crate::transaction::TxKey,
+        branch: crate::transaction::BranchNo,
+        route: u32,
+        msg: Message,
+        from: SocketAddr,
+        listener: u16,
+    ) {
+        let mut host = self.host(msg, from, listener);
+        let with_avps = self.env().settings.onreply_avps;
+        let mut avps = None;
+        if let Some(data) = self.tm.user_mut(tx) {
+            if let Some(base) = &data.host {
+                host.flags.clone_from(&base.flags);
+                host.armed = base.armed;
+            }
+            if let Some(b) = data.branches.get(usize::from(branch)) {
+                host.other.clone_from(&b.sent);
+                host.bflags.clone_from(&b.flags);
+            }
+            if with_avps {
+                avps = Some(std::mem::take(&mut data.avps));
+            }
+        }
+        host.tm.branch = Some(branch);
+        host.tm.key = Some(tx);
+        host.tm.reply_code = host.msg.status();
+        let mut run = Run::new(self.program(), route, host);
+        if let Some(avps) = avps {
+            run.set_avps(avps);
+        }
+        let mut role = Role::within(RoleKind::Reply(branch), tx);
+        self.tm.keep(tx);
+        role.kept = true;
+        self.drive(run, role);
+    }
+
+    /// A negative reply of the server itself, without state.
+    pub(super) fn refuse(
+        &mut self,
+        msg: &Message,
+        from: SocketAddr,
+        listener: u16,
+        status: u16,
+        reason: &[u8],
+        extra: &[u8],
+    ) {
+        let tag = self.local_tag(msg);
+        let env = self.env().clone();
+        let spec = ReplySpec {
+            status,
+            reason,
+            to_tag: Some(&tag),
+            extra,
+            server: env.settings.server_header.as_deref(),
+            received: Some(from),
+            ..ReplySpec::default()
+        };
+        let mut out = std::mem::take(&mut self.scratch);
+        out.clear();
+        reply::build(msg, &spec, &mut out);
+        let path = self.reply_path(msg, from, listener, false);
+        self.send(path.listener, path.addr, &out);
+        self.scratch = out;
+    }
+
+    /// Where the replies to a request go (RFC 3261 18.2.2, RFC 3581 4).
+    pub(super) fn reply_path(&self, msg: &Message, source: SocketAddr, listener: u16, rport: bool) -> ReplyPath {
+        let mut addr = source;
+        if let Some(via) = msg.top_via()
+            && !rport
+            && !via.has_rport()
+        {
+            addr.set_port(via.port_or_default());
+            if let Some(ip) = via.maddr().and_then(crate::sip::uri::host_ip) {
+                addr.set_ip(ip);
+            }
+        }
+        ReplyPath { listener, addr, source, rport }
+    }
+
+    /// The To tag of replies made here: the same for every reply to one request and its CANCEL.
+    pub(super) fn local_tag(&self, msg: &Message) -> Str {
+        let mut text = Vec::with_capacity(128);
+        text.extend_from_slice(msg.call_id());
+        text.push(0);
+        text.extend_from_slice(msg.from_tag().unwrap_or_default());
+        text.push(0);
+        text.extend_from_slice(&msg.cseq().number.to_be_bytes());
+        Str::from(format!("{}{:016x}", self.env().tag_prefix, self.hash(&text)))
+    }
+
+    /// An output of the transactions that is a reply to be worked on.
+    pub(super) fn delivered(&mut self, output: Output<super::state::TxData, super::state::Dest, ReplyPath>) {
+        if let Output::Deliver { tx, branch, reply } = output {
+            let (listener, from) = match self.tm.branch(tx, branch).and_then(|b| b.dest.copied()) {
+                Some(d) => (d.listener, d.addr),
+                None => (0, SocketAddr::from(([0, 0, 0, 0], 0))),
+            };
+            self.deliver_reply(tx, branch, reply, from, listener);
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! `t_relay`: its branches one after the other, each through its branch route and the resolution
+//! of its next hop; then the run that called it goes on (RFC 3261 16.6).
+
+use super::build::Hop;
+use super::forward::LookupFor;
+use super::perform::Act;
+use super::state::{BranchData, Dest, Role, RoleKind, Work, Worker};
+use crate::base::{Key, Str};
+use crate::modules::host::{SipHost, Target};
+use crate::modules::request::{Outcome, ReplyRequest};
+use crate::script::avp::Avps;
+use crate::script::vm::{Finished, Run};
+use crate::transaction::{Ask, BranchError, BranchNo, BranchSpec, CancelScope, Matched, TxKey};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What a relay is to do.
+pub(super) struct RelayOrder {
+    tx: TxKey,
+    targets: VecDeque<Target>,
+    proxy: Option<Str>,
+    no_auto_477: bool,
+    created: bool,
+}
+
+/// A relay in progress.
+pub struct RelayJob {
+    /// The run that called it.
+    parked: Key,
+    order: RelayOrder,
+    /// The branch in preparation: its number, the request as its branch route left it.
+    current: Option<(BranchNo, Box<SipHost>, Target)>,
+    routing: u64,
+    sent: u32,
+    /// Its first branch: failures of earlier ones are not its business.
+    first: BranchNo,
+    /// Code of the last branch that failed.
+    failed: i32,
+}
+
+impl Worker {
+    /// Begins `t_relay` for the run's message.
+    pub(super) fn relay(&mut self, host: &mut SipHost, role: &mut Role, no_auto_477: bool, proxy: Option<Str>) -> Act {
+        let code = |n| Act::Now(Outcome::Code(n));
+        if host.phony || !host.msg.is_request() {
+            return code(-1);
+        }
+        if let RoleKind::Request(matched) = role.kind {
+            match matched {
+                // 13.2.2.4: the ACK to a 2xx is forwarded without state.
+                Matched::Ack2xx(_) => {
+                    return Act::Forward(super::forward::ForwardOrder::routed(
+                        host.du.clone(),
+                        Str::from(host.current_ruri()),
+                    ));
+                }
+                Matched::Cancel { invite: Some(invite) } => return code(self.cancel_invite(host, role, invite)),
+                // 16.10: a CANCEL of an unknown INVITE is forwarded without state.
+                Matched::Cancel { invite: None } => {
+                    return Act::Forward(super::forward::ForwardOrder::routed(
+                        host.du.clone(),
+                        Str::from(host.current_ruri()),
+                    ));
+                }
+                _ => {}
+            }
+        }
+        let created = role.tx.is_none() || host.tm.embryonic;
+        let Ok(tx) = self.full_transaction(host, role) else { return code(-1) };
+        let Some(view) = self.tm.view(tx) else { return code(-3) };
+        if view.cancelled || view.final_sent.is_some() {
+            return code(-3);
+        }
+        let mut targets = VecDeque::with_capacity(1 + host.branches.len());
+        targets.push_back(Target {
+            uri: Str::from(host.current_ruri()),
+            du: host.du.clone(),
+            path: host.path.clone(),
+            q: host.q,
+            flags: host.bflags.clone(),
+            socket: host.socket_out,
+        });
+        targets.extend(host.branches.drain(..));
+        let fr = host.tm.fr_timeout.map(|s| Duration::from_secs(u64::from(s)));
+        let fr_inv = host.tm.fr_inv_timeout.map(|s| Duration::from_secs(u64::from(s)));
+        self.tm.set_timeouts(tx, fr, fr_inv);
+        if let Some(data) = self.tm.user_mut(tx) {
+            data.host = Some(Box::new(host.clone()));
+        }
+        self.tm.hold_final(tx);
+        Act::Relay(RelayOrder { tx, targets, proxy, no_auto_477, created })
+    }
+
+    /// 16.10: answers the CANCEL and cancels the INVITE.
+    fn cancel_invite(&mut self, host: &mut SipHost, role: &mut Role, invite: TxKey) -> i32 {
+        let ok = ReplyRequest { code: 200, reason: Str::from("canceling"), body: None };
+        let answered = match role.tx {
+            Some(tx) => Some(tx),
+            None => self.make_transaction(host, role, crate::transaction::Birth::Embryonic).ok(),
+        };
+        let Some(tx) = answered else { return -1 };
+        self.tm.promote(tx);
+        self.reply_through(host, tx, &ok);
+        self.tm.cancel(self.now, invite, CancelScope::Request);
+        self.flush_transactions();
+        1
+    }
+
+    /// The run is parked: work on its branches.
+    pub(super) fn begin_relay(&mut self, parked: Key, order: RelayOrder) {
+        let routing = self.tm.request(order.tx).map_or(0, |m| self.routing(m));
+        let first = self.tm.view(order.tx).map_or(0, |v| v.branches);
+        let job = RelayJob { parked, order, current: None, routing, sent: 0, first, failed: -1 };
+        let key = self.jobs.insert(job);
+        if let Some(p) = self.parked.get_mut(parked) {
+            p.waiting = super::state::Waiting::Relay(key);
+        }
+        self.job(key);
+    }
+
+    /// What decided the route, for loop detection.
+    pub(super) fn routing(&self, msg: &crate::sip::Message) -> u64 {
+        use crate::sip::header::HeaderId;
+        let values = [HeaderId::Route, HeaderId::ProxyRequire, HeaderId::ProxyAuthorization]
+            .into_iter()
+            .flat_map(|id| msg.headers_of(id).map(|h| h.value));
+        self.tm.keys().routing(msg, values)
+    }
+
+    /// Prepares branches until one has to wait or all are done.
+    pub(super) fn job(&mut self, key: Key) {
+        loop {
+            let Some(job) = self.jobs.get_mut(key) else { return };
+            if job.current.is_some() {
+                return;
+            }
+            let tx = job.order.tx;
+            let Some(target) = job.order.targets.pop_front() else { return self.job_done(key) };
+            let branch = match self.tm.open_branch(self.now, tx) {
+                Ok(no) => no,
+                Err(why) => {
+                    self.job_failed(
+                        key,
+                        if matches!(why, BranchError::Cancelled | BranchError::FinalSent) { -3 } else { -1 },
+                    );
+                    continue;
+                }
+            };
+            let Some(data) = self.tm.user_mut(tx) else { continue };
+            while data.branches.len() <= usize::from(branch) {
+                data.branches.push(BranchData::default());
+            }
+            let Some(base) = &data.host else { continue };
+            let route = base.armed.branch;
+            let Some(route) = route else {
+                let host = base.clone();
+                if !self.prepared(key, branch, host, target) {
+                    return;
+                }
+                continue;
+            };
+            let mut host = (**base).clone();
+            host.ruri = Some(target.uri.clone());
+            host.du = target.du.clone();
+            host.path = target.path.clone();
+            host.bflags = target.flags.clone();
+            host.socket_out = target.socket;
+            host.branches.clear();
+            host.tm.branch = Some(branch);
+            let parked = self.jobs.get(key).map(|j| j.parked);
+            let avps = parked.and_then(|p| self.parked.get_mut(p)).map(|p| p.run.set_avps(Avps::default()));
+            let mut run = Run::new(self.program(), route, host);
+            if let Some(avps) = avps {
+                run.set_avps(avps);
+            }
+            if let Some(job) = self.jobs.get_mut(key)
+                && let Some(base) = self.tm.user(tx).and_then(|d| d.host.clone())
+            {
+                job.current = Some((branch, base, target));
+            }
+            let mut role = Role::within(RoleKind::Branch(key, branch), tx);
+            self.tm.keep(tx);
+            role.kept = true;
+            self.work.push_front(Work::Go(Box::new(run), role));
+            return;
+        }
+    }
+
+    /// A branch route has ended.
+    pub(super) fn branch_route_done(&mut self, key: Key, branch: BranchNo, finished: Finished<SipHost>) {
+        let Some(job) = self.jobs.get_mut(key) else { return };
+        let (tx, parked) = (job.order.tx, job.parked);
+        let Some((_, _, target)) = job.current.take() else { return };
+        if let Some(p) = self.parked.get_mut(parked) {
+            p.run.set_avps(finished.avps);
+        }
+        if finished.end.dropped {
+            self.tm.drop_branch(self.now, tx, branch);
+            self.work.push_front(Work::Job(key));
+            return;
+        }
+        let host = Box::new(finished.host);
+        if let Some(data) = self.tm.user_mut(tx)
+            && let Some(slot) = data.branches.get_mut(usize::from(branch))
+        {
+            let shared = data.host.as_ref().and_then(|h| h.armed.reply);
+            slot.reply_route = host.armed.reply.filter(|r| Some(*r) != shared);
+        }
+        let target = Target {
+            uri: Str::from(host.current_ruri()),
+            du: host.du.clone(),
+            path: host.path.clone(),
+            flags: host.bflags.clone(),
+            socket: host.socket_out,
+            q: target.q,
+        };
+        if self.prepared(key, branch, host, target) {
+            self.work.push_front(Work::Job(key));
+        }
+    }
+
+    /// Finds the branch's next hop; false if that has to wait.
+    fn prepared(&mut self, key: Key, branch: BranchNo, host: Box<SipHost>, target: Target) -> bool {
+        let Some(job) = self.jobs.get_mut(key) else { return true };
+        let hop = match (&target.du, &job.order.proxy) {
+            (Some(du), _) => Hop::of_uri(du),
+            (None, Some(proxy)) => Hop::of_address(proxy),
+            (None, None) => Hop::of_uri(&target.uri),
+        };
+        let Some(hop) = hop else {
+            self.branch_unsent(key, branch, -4, 476);
+            return true;
+        };
+        if let Some(addr) = hop.literal() {
+            self.send_branch(key, branch, host, target, addr);
+            return true;
+        }
+        job.current = Some((branch, host, target));
+        self.look_up(&hop, LookupFor::Branch { job: key, branch, port: hop.port });
+        false
+    }
+
+    /// The next hop's name is known, or is not.
+    pub(super) fn branch_resolved(&mut self, key: Key, branch: BranchNo, addr: Option<SocketAddr>) {
+        let Some(job) = self.jobs.get_mut(key) else { return };
+        if job.current.as_ref().is_none_or(|c| c.0 != branch) {
+            return;
+        }
+        let Some((_, host, target)) = job.current.take() else { return };
+        match addr {
+            Some(addr) => self.send_branch(key, branch, host, target, addr),
+            None => self.branch_unsent(key, branch, -4, 476),
+        }
+        self.job(key);
+    }
+
+    fn send_branch(&mut self, key: Key, branch: BranchNo, host: Box<SipHost>, target: Target, addr: SocketAddr) {
+        let Some(job) = self.jobs.get(key) else { return };
+        let (tx, routing) = (job.order.tx, job.routing);
+        let Some(listener) = self.outgoing(&host, target.socket, addr) else {
+            return self.branch_unsent(key, branch, -6, 477);
+        };
+        let Some(text) = self.tm.branch_text(tx, branch, routing) else { return self.job_failed(key, -3) };
+        let Some(request) = self.branch_request(&host, &target, listener, &text) else {
+            return self.branch_unsent(key, branch, -1, 500);
+        };
+        if let Some(data) = self.tm.user_mut(tx)
+            && let Some(slot) = data.branches.get_mut(usize::from(branch))
+        {
+            slot.sent = Some(request.clone());
+            slot.flags = target.flags;
+        }
+        let spec =
+            BranchSpec { request, dest: Dest { listener, addr }, reliable: false, ask: Ask::Never, minor: false };
+        match self.tm.send_branch(self.now, tx, branch, spec) {
+            Ok(()) => {
+                if let Some(job) = self.jobs.get_mut(key) {
+                    job.sent += 1;
+                }
+            }
+            Err(_) => self.job_failed(key, -3),
+        }
+    }
+
+    /// A branch that could not be sent.
+    fn branch_unsent(&mut self, key: Key, branch: BranchNo, code: i32, status: u16) {
+        if let Some(job) = self.jobs.get(key) {
+            let tx = job.order.tx;
+            let _ = self.tm.fail_branch(self.now, tx, branch, status);
+        }
+        self.job_failed(key, code);
+    }
+
+    fn job_failed(&mut self, key: Key, code: i32) {
+        if let Some(job) = self.jobs.get_mut(key) {
+            job.failed = code;
+        }
+    }
+
+    /// A branch ended while it was prepared (timer, CANCEL): the preparation is dropped.
+    pub(super) fn branch_ended(&mut self, tx: TxKey, branch: BranchNo) {
+        let found = self
+            .jobs
+            .iter()
+            .find(|(_, j)| j.order.tx == tx && j.current.as_ref().is_some_and(|c| c.0 == branch))
+            .map(|(k, _)| k);
+        let Some(key) = found else { return };
+        if let Some(job) = self.jobs.get_mut(key) {
+            job.current = None;
+            job.failed = -3;
+        }
+        // A branch route that waits is given up with its branch.
+        let waiting: Vec<Key> = self
+            .parked
+            .iter()
+            .filter(|(_, p)| matches!(p.role.kind, RoleKind::Branch(j, b) if j == key && b == branch))
+            .map(|(k, _)| k)
+            .collect();
+        for parked in waiting {
+            self.abandon(parked);
+        }
+        self.work.push_back(Work::Job(key));
+    }
+
+    /// Every branch was handed to a transport or has failed: the caller goes on.
+    fn job_done(&mut self, key: Key) {
+        let Some(job) = self.jobs.remove(key) else { return };
+        let tx = job.order.tx;
+        let mut rc = if job.sent > 0 { 1 } else { job.failed };
+        if job.sent > 0 {
+            self.release(tx);
+        } else {
+            // Nothing left: the script, or we, must answer; the failed branches do not count.
+            self.tm.forget_replies(tx, job.first);
+            let cancelled = self.tm.view(tx).is_none_or(|v| v.cancelled || v.final_sent.is_some());
+            self.release(tx);
+            let text = match rc {
+                -4 => (476, "Unresolvable destination"),
+                -6 => (477, "Send failed"),
+                -3 => (500, "No destination"),
+                _ => (500, "Server error occurred"),
+            };
+            if cancelled {
+                rc = -3;
+            } else if job.order.created && !job.order.no_auto_477 && matches!(rc, -4 | -6) {
+                let reply =
+                    ReplyRequest { code: text.0, reason: Str::from(format!("{} ({}/TM)", text.1, text.0)), body: None };
+                let host = self.tm.user(tx).and_then(|d| d.host.clone());
+                if let Some(host) = host
+                    && self.reply_through(&host, tx, &reply)
+                {
+                    rc = 1;
+                }
+            } else if let Some(p) = self.parked.get_mut(job.parked) {
+                p.run.host_mut().last_error = Some((text.0, Str::from(text.1)));
+            }
+        }
+        self.work.push_front(Work::Resume(job.parked, Outcome::Code(rc)));
+    }
+}

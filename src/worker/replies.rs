@@ -1,0 +1,78 @@
+//! Writing replies that are made here.
+
+use super::state::{ReplyPath, Worker};
+use crate::base::Str;
+use crate::modules::host::SipHost;
+use crate::modules::request::ReplyRequest;
+use crate::sip::Message;
+use crate::sip::reply::{self, ReplySpec};
+use crate::transaction::{Decision, Outgoing, TxKey};
+
+impl Worker {
+    /// Appends a reply to `request` (RFC 3261 8.2.6).
+    pub(super) fn write_reply(
+        &self,
+        request: &Message,
+        host: Option<&SipHost>,
+        path: &ReplyPath,
+        wanted: &ReplyRequest,
+        out: &mut Vec<u8>,
+    ) {
+        let tag = self.local_tag(request);
+        let env = self.env();
+        let spec = ReplySpec {
+            status: wanted.code,
+            reason: &wanted.reason,
+            to_tag: Some(&tag),
+            extra: host.map_or(&b""[..], |h| &h.reply_headers),
+            server: env.settings.server_header.as_deref(),
+            content_type: b"",
+            body: wanted.body.as_deref().unwrap_or_default(),
+            received: Some(path.source),
+            force_rport: path.rport,
+        };
+        reply::build(request, &spec, out);
+    }
+
+    /// A reply to the request of a transaction, as the transaction needs it.
+    pub(super) fn transaction_reply(&self, tx: TxKey, status: u16) -> Option<Message> {
+        let request = self.tm.request(tx)?.clone();
+        let path = *self.tm.path(tx)?;
+        let host = self.tm.user(tx).and_then(|d| d.host.as_deref());
+        let reason = match status {
+            100 => "Giving it a try",
+            _ => reply::default_reason(status),
+        };
+        let mut out = Vec::with_capacity(512);
+        let wanted = ReplyRequest { code: status, reason: Str::from(reason), body: None };
+        self.write_reply(&request, host, &path, &wanted, &mut out);
+        Message::parse(Str::from(out)).ok()
+    }
+
+    /// Answers a transaction with a status of our own.
+    pub(super) fn answer_transaction(&mut self, tx: TxKey, status: u16) {
+        if let Some(reply) = self.transaction_reply(tx, status) {
+            let _ = self.tm.reply(self.now, tx, (&reply).into());
+        }
+    }
+
+    /// Sends what was decided when all branches had failed.
+    pub(super) fn relay_decision(&mut self, tx: TxKey, decision: &Decision) {
+        let Some(status) = decision.upstream else {
+            self.tm.discard(self.now, tx);
+            return;
+        };
+        match &decision.bytes {
+            Some(bytes) => {
+                let to_tag = decision.reply.as_ref().and_then(|r| r.to_tag()).unwrap_or_default();
+                let reply = Outgoing { status, bytes: bytes.clone(), to_tag };
+                let _ = self.tm.relay_final(self.now, tx, decision.branch, reply);
+            }
+            None => {
+                if let Some(reply) = self.transaction_reply(tx, status) {
+                    let _ = self.tm.relay_final(self.now, tx, decision.branch, (&reply).into());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What goes on: a finished operation finds the run that waits for it.
+
+use super::state::{Waiting, Worker};
+use crate::base::Key;
+use crate::modules::emit;
+use crate::modules::request::Outcome;
+use crate::ops::{self, OpId};
+use crate::store::Counter;
+use std::time::Duration;
+
+/// An operation slower than this is worth a line in the log.
+const SLOW: Duration = Duration::from_secs(5);
+
+impl Worker {
+    /// Every operation that has finished: its run goes on.
+    pub(super) fn completions(&mut self) {
+        for (id, outcome) in std::mem::take(&mut self.stalled.finished) {
+            self.operation_done(id, outcome);
+        }
+        loop {
+            let mut io = self.reactor.io(self.now);
+            let Some((id, outcome)) = self.driver.poll_finished(&mut io) else { break };
+            self.operation_done(id, outcome);
+        }
+        while let Some(((_, key), result)) = self.driver.poll_resolved() {
+            self.resolved(key, result);
+        }
+    }
+
+    fn operation_done(&mut self, id: OpId, outcome: ops::Outcome) {
+        let Some(key) = self.by_op.remove(&id) else { return };
+        if let ops::Outcome::Failed(failure) = &outcome {
+            self.counters.inc(match failure.why {
+                ops::Why::Timeout => Counter::WaitsTimedOut,
+                ops::Why::Cancelled => Counter::WaitsCancelled,
+                _ => Counter::WaitsFailed,
+            });
+            self.log_failure(key, failure);
+        } else {
+            self.counters.inc(Counter::WaitsDone);
+        }
+        self.resume(key, Outcome::Op(outcome));
+        self.flush_transactions();
+    }
+
+    /// Gives a parked run its outcome and drives it on.
+    pub(super) fn resume(&mut self, key: Key, outcome: Outcome) {
+        let Some(parked) = self.parked.remove(key) else { return };
+        self.counters.set(Counter::WaitsNow, self.parked.len() as u64);
+        let mut run = parked.run;
+        self.refresh(run.host_mut(), &parked.role);
+        if matches!(parked.waiting, Waiting::Op(_)) && self.now.since(parked.since) > SLOW {
+            let info = run.describe();
+            if !matches!(outcome, Outcome::Op(ops::Outcome::Slept)) {
+                emit(
+                    1,
+                    "ops",
+                    &format!(
+                        "slow: {} took {} ms, route {} ({}:{}), Call-ID {}",
+                        info.function,
+                        self.now.since(parked.since).as_millis(),
+                        info.route,
+                        info.file,
+                        info.line,
+                        String::from_utf8_lossy(run.host().msg.call_id()),
+                    ),
+                );
+            }
+        }
+        let run = run.resume(outcome);
+        self.drive(run, parked.role);
+    }
+
+    /// Names backend, phase, age, place in the script and Call-ID of what failed.
+    fn log_failure(&self, key: Key, failure: &ops::Failure) {
+        let Some(parked) = self.parked.get(key) else { return };
+        let info = parked.run.describe();
+        emit(
+            1,
+            "ops",
+            &format!(
+                "{}: {failure} after {} ms, route {} ({}:{}), Call-ID {}",
+                info.function,
+                self.now.since(parked.since).as_millis(),
+                info.route,
+                info.file,
+                info.line,
+                String::from_utf8_lossy(parked.run.host().msg.call_id()),
+            ),
+        );
+    }
+}

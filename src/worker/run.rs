@@ -1,0 +1,264 @@
+//! THE loop of a worker. One turn:
+//!
+//! 1. poll, at most until the next timer;
+//! 2. finished operations first: they free memory, and somebody waits for them;
+//! 3. due timers;
+//! 4. the bus;
+//! 5. the sockets, in batches;
+//! 6. what this turn produced leaves.
+
+use super::locks::Locks;
+use super::seat::{Seat, ToMain};
+use super::state::{Age, Blueprint, MainRoutes, Worker};
+use crate::base::{Key, Slab};
+use crate::modules::emit;
+use crate::modules::time_text::wall_micros;
+use crate::net::batch::RecvBatch;
+use crate::net::bus::Bus;
+use crate::net::reactor::{Event, Interest, Reactor, Source, clock};
+use crate::net::udp::UdpSocket;
+use crate::ops::driver::Driver;
+use crate::ops::sql::Limits;
+use crate::ops::sql::sqlite::{Sqlite, SqliteEndpoint};
+use crate::script::ast::RouteKind;
+use crate::transaction::Transactions;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::time::Duration;
+
+/// Longest sleep; the loop looks at what has no event of its own at least this often.
+const LONGEST_SLEEP: Duration = Duration::from_millis(1000);
+/// Batches read from one socket per turn.
+const BATCHES_PER_TURN: usize = 8;
+/// Values taken from the bus per turn.
+const BUS_PER_TURN: usize = 256;
+
+const ONLY: Key = Key { index: 0, generation: 0 };
+
+/// Runs a worker until main says it is enough. Returns the process's exit code.
+pub fn main(seat: Seat, blueprint: &Blueprint) -> i32 {
+    match Worker::new(seat, blueprint.clone()) {
+        Ok(mut worker) => match worker.run() {
+            Ok(()) => 0,
+            Err(e) => {
+                emit(-2, "worker", &format!("the loop failed: {e}"));
+                1
+            }
+        },
+        Err(e) => {
+            emit(-2, "worker", &format!("cannot start: {e}"));
+            1
+        }
+    }
+}
+
+impl Worker {
+    fn new(seat: Seat, blueprint: Blueprint) -> io::Result<Worker> {
+        let now = clock();
+        let mut reactor = Reactor::new(now)?;
+        let mut udp = Vec::with_capacity(seat.sockets.len());
+        for (_, fd) in seat.sockets {
+            udp.push(UdpSocket::from_fd(fd)?);
+        }
+        let mut io = reactor.io(now);
+        io.register(&seat.main, Source::Main, ONLY, Interest::READABLE | Interest::WRITABLE)?;
+        io.register(&seat.bus.fd(), Source::Bus, ONLY, Interest::READABLE)?;
+        if let Some(fd) = seat.log.raw_fd() {
+            io.register(&fd, Source::Log, ONLY, Interest::WRITABLE)?;
+        }
+        let mut driver = Driver::new();
+        if let Some(path) = &blueprint.sqlite {
+            *driver.sqlite() = Sqlite::new(Some(SqliteEndpoint { path: path.clone() }), Limits::default());
+        }
+        for (_, url) in &blueprint.env.settings.db_urls {
+            if !url.starts_with(b"sqlite")
+                && let Err(why) = driver.mysql().prepare(url)
+            {
+                emit(-1, "ops", &format!("the database cannot be prepared: {why}"));
+            }
+        }
+        let mut config = blueprint.tm.clone();
+        config.worker = seat.index as u16;
+        config.incarnation = seat.incarnation;
+        config.secret[..8].copy_from_slice(&seat.hash_key[0].to_be_bytes());
+        config.secret[8..].copy_from_slice(&seat.hash_key[1].to_be_bytes());
+        let program = &blueprint.program;
+        let routes = MainRoutes {
+            request: program.find_route(RouteKind::Request, None),
+            reply: program.find_route(RouteKind::OnReply, None),
+            local: program.find_route(RouteKind::Local, None),
+            error: program.find_route(RouteKind::Error, None),
+            startup: program.find_route(RouteKind::Startup, None).filter(|_| seat.run_startup),
+        };
+        let mut worker = Worker {
+            now,
+            routes,
+            me: seat.index,
+            count: seat.count,
+            hash_key: seat.hash_key,
+            reactor,
+            driver,
+            tm: Transactions::new(now, config),
+            tm_timer: None,
+            udp,
+            batch: RecvBatch::new(),
+            bus: seat.bus,
+            main: seat.main,
+            counters: seat.counters,
+            in_work: seat.in_work,
+            log: seat.log,
+            parked: Slab::new(),
+            by_op: HashMap::new(),
+            jobs: Slab::new(),
+            lookups: Slab::new(),
+            work: VecDeque::new(),
+            locks: Locks::default(),
+            timers: Vec::new(),
+            drain: None,
+            stalled: super::block::Stalled::default(),
+            traffic: false,
+            quit: false,
+            messages: 0,
+            age: Age::default(),
+            scratch: Vec::new(),
+            blueprint,
+        };
+        if seat.run_startup {
+            worker.startup();
+        }
+        worker.tell_main(&ToMain::Ready);
+        Ok(worker)
+    }
+
+    /// Main says that all are ready: read the sockets, arm the timer routes.
+    pub(super) fn start_traffic(&mut self) {
+        if std::mem::replace(&mut self.traffic, true) {
+            return;
+        }
+        for (i, socket) in self.udp.iter().enumerate() {
+            let key = Key { index: i as u32, generation: 0 };
+            let mut io = self.reactor.io(self.now);
+            if let Err(e) = io.register(socket, Source::Udp, key, Interest::READABLE) {
+                emit(-2, "worker", &format!("cannot watch {}: {e}", socket.local()));
+                self.quit = true;
+            }
+            io.again(Source::Udp, key);
+        }
+        self.arm_timer_routes();
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        let mut events = Vec::with_capacity(1024);
+        let mut busy = false;
+        while !self.quit {
+            let stalled = !self.stalled.events.is_empty() || !self.stalled.finished.is_empty();
+            let may_sleep = !busy && !stalled && self.work.is_empty() && self.bus.prepare_sleep();
+            let cap = if may_sleep { LONGEST_SLEEP } else { Duration::ZERO };
+            events.clear();
+            self.now = self.reactor.turn(self.now, cap, &mut events)?;
+            for event in &events {
+                let io = self.reactor.io(self.now);
+                self.driver.handle(*event, io);
+            }
+            events.append(&mut self.stalled.events);
+            self.completions();
+            self.due(&events);
+            busy = self.receive_bus();
+            self.ready(&events);
+            busy |= self.work();
+            self.completions();
+            self.flush_transactions();
+            self.look_at_drain();
+            self.flush();
+        }
+        self.flush();
+        self.log.finish();
+        Ok(())
+    }
+
+    /// Due timers that are not the operations' own.
+    fn due(&mut self, events: &[Event]) {
+        for event in events {
+            match event {
+                Event::Due(Source::Transaction, _) => {
+                    self.tm_timer = None;
+                    self.tm.expire(self.now);
+                    self.flush_transactions();
+                }
+                Event::Due(Source::Worker, key) if key.index != u32::MAX => self.timer_due(*key),
+                Event::Due(Source::Locks, _) => self.expire_locks(),
+                _ => {}
+            }
+        }
+    }
+
+    fn receive_bus(&mut self) -> bool {
+        let mut values = Vec::new();
+        let n = self.bus.drain(BUS_PER_TURN, &mut |envelope, payload| values.push((envelope.kind, payload.to_vec())));
+        for (kind, payload) in &values {
+            self.bus_value(*kind, payload);
+        }
+        n == BUS_PER_TURN
+    }
+
+    /// Sockets and channels.
+    fn ready(&mut self, events: &[Event]) {
+        for event in events {
+            match *event {
+                Event::Ready(Source::Udp, key, r) => {
+                    if r.writable {
+                        self.flush_sockets();
+                    }
+                    self.read_socket(key);
+                }
+                Event::Again(Source::Udp, key) => self.read_socket(key),
+                Event::Ready(Source::Main, ..) => {
+                    let _ = self.main.flush();
+                    self.main_readable();
+                }
+                Event::Ready(Source::Log, ..) => self.log.flush(),
+                _ => {}
+            }
+        }
+    }
+
+    /// Reads batches until the socket is empty or has had its share of the turn.
+    fn read_socket(&mut self, key: Key) {
+        if !self.traffic {
+            return;
+        }
+        let index = key.index as usize;
+        for _ in 0..BATCHES_PER_TURN {
+            let Some(socket) = self.udp.get(index) else { return };
+            match socket.recv_batch(&mut self.batch) {
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                // An ICMP error of an earlier datagram: the next read goes on.
+                Err(_) => continue,
+            }
+            let batch = std::mem::take(&mut self.batch);
+            let wall = Duration::from_micros(wall_micros().max(0) as u64);
+            for datagram in batch.iter() {
+                if let Some(at) = datagram.at {
+                    self.age.note(wall.saturating_sub(at));
+                }
+                self.datagram(datagram.data, datagram.from, index as u16);
+            }
+            let drained = batch.drained();
+            self.batch = batch;
+            if drained {
+                return;
+            }
+        }
+        self.reactor.io(self.now).again(Source::Udp, key);
+    }
+
+    /// What this turn produced leaves.
+    fn flush(&mut self) {
+        self.flush_sockets();
+        self.bus.flush();
+        let _ = self.main.flush();
+        self.log.flush();
+        self.counters.set(crate::store::Counter::TmInUse, self.tm.len() as u64);
+    }
+}

@@ -1,0 +1,327 @@
+//! What a worker owns. Everything is here and is passed as `&mut`; there are no globals.
+
+use super::drain::Drain;
+use super::locks::Locks;
+use super::seat::MainChannel;
+use super::timers::TimerJob;
+use crate::base::{Key, Slab, Str, Time};
+use crate::modules::env::Env;
+use crate::modules::host::SipHost;
+use crate::modules::request::Outcome;
+use crate::net::batch::RecvBatch;
+use crate::net::bus::BusEnd;
+use crate::net::logpipe::LogHandle;
+use crate::net::reactor::Reactor;
+use crate::net::udp::UdpSocket;
+use crate::ops::OpId;
+use crate::ops::driver::Driver;
+use crate::script::avp::Avps;
+use crate::script::program::Program;
+use crate::script::vm::{Run, Suspended};
+use crate::sip::Message;
+use crate::store::{Counters, InWork};
+use crate::transaction::{BranchNo, Matched, Transactions, TxKey};
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// What main prepared before the fork and every worker inherits.
+#[derive(Clone)]
+pub struct Blueprint {
+    /// The compiled script.
+    pub program: Rc<Program<SipHost>>,
+    /// Who we are and how we were configured.
+    pub env: Rc<Env>,
+    /// Transaction timers and limits; worker and incarnation are filled in.
+    pub tm: crate::transaction::Config,
+    /// Where the SQLite helper listens, if there is one.
+    pub sqlite: Option<std::path::PathBuf>,
+    /// Most runs that may wait at a time, per worker.
+    pub max_suspended: usize,
+    /// Instructions a run may execute before others have their turn.
+    pub budget: u32,
+}
+
+/// Where a request goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Dest {
+    /// Number of the listener it leaves from.
+    pub listener: u16,
+    /// Address.
+    pub addr: SocketAddr,
+}
+
+/// Where the replies to a request go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReplyPath {
+    /// Number of the listener the request came in on.
+    pub listener: u16,
+    /// Address the replies go to.
+    pub addr: SocketAddr,
+    /// Address the request came from.
+    pub source: SocketAddr,
+    /// `force_rport` was called.
+    pub rport: bool,
+}
+
+/// What the worker attaches to a transaction.
+#[derive(Default)]
+pub struct TxData {
+    /// The request as the script left it when it was relayed, for later routes.
+    pub host: Option<Box<SipHost>>,
+    /// The AVPs between two routes.
+    pub avps: Avps,
+    /// What was sent, by branch.
+    pub branches: Vec<BranchData>,
+    /// A request or failure route runs or waits in it: failure routes have to wait.
+    pub busy: bool,
+    /// A failure route to be run when it is free.
+    pub failure: Option<Chosen>,
+    /// `async()` made it: a resume route that ends without an answer is answered 500.
+    pub by_async: bool,
+}
+
+/// The reply that won when all branches failed.
+#[derive(Clone, Copy, Debug)]
+pub struct Chosen {
+    /// Its branch.
+    pub branch: BranchNo,
+    /// Its status.
+    pub status: u16,
+    /// Made by a timer.
+    pub timeout: bool,
+}
+
+/// What the worker keeps of a branch.
+#[derive(Default)]
+pub struct BranchData {
+    /// The request as sent.
+    pub sent: Option<Message>,
+    /// Its own onreply_route.
+    pub reply_route: Option<u32>,
+    /// Its flags.
+    pub flags: Vec<Str>,
+}
+
+/// Why a run runs: decides what its end means.
+#[derive(Debug)]
+pub struct Role {
+    /// The occasion.
+    pub kind: RoleKind,
+    /// The transaction it runs in.
+    pub tx: Option<TxKey>,
+    /// The transaction was told to stay while this run waits.
+    pub kept: bool,
+    /// Script locks it holds.
+    pub locks: Vec<Str>,
+}
+
+impl Role {
+    /// A run outside of any transaction (yet).
+    pub fn new(kind: RoleKind) -> Role {
+        Role { kind, tx: None, kept: false, locks: Vec::new() }
+    }
+
+    /// A run in a transaction.
+    pub fn within(kind: RoleKind, tx: TxKey) -> Role {
+        Role { tx: Some(tx), ..Role::new(kind) }
+    }
+}
+
+/// Occasions.
+#[derive(Debug)]
+pub enum RoleKind {
+    /// A request came.
+    Request(Matched),
+    /// A reply came; before it is matched.
+    AnyReply,
+    /// A reply of a branch.
+    Reply(BranchNo),
+    /// All branches have failed.
+    Failure,
+    /// A branch is about to be sent by this relay job.
+    Branch(Key, BranchNo),
+    /// A request of the server's own is about to be sent.
+    Local,
+    /// A message could not be parsed.
+    Error,
+    /// An event was raised.
+    Event,
+    /// A timer route; its number in the worker's list.
+    Timer(usize),
+    /// `startup_route`
+    Startup,
+    /// `launch`
+    Launched,
+}
+
+/// A run that waits.
+pub struct Parked {
+    /// The run.
+    pub run: Suspended<SipHost>,
+    /// Why it runs.
+    pub role: Role,
+    /// What it waits for.
+    pub waiting: Waiting,
+    /// Since when.
+    pub since: Time,
+}
+
+/// What a run waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Waiting {
+    /// An operation.
+    Op(OpId),
+    /// Its branches to be sent.
+    Relay(Key),
+    /// A name, before a stateless forward.
+    Lookup(Key),
+    /// A script lock.
+    Lock(Str),
+}
+
+impl Waiting {
+    /// The word shown to operators.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Waiting::Op(_) => "operation",
+            Waiting::Relay(_) => "relay",
+            Waiting::Lookup(_) => "lookup",
+            Waiting::Lock(_) => "lock",
+        }
+    }
+}
+
+/// What is to be done in this turn, after what is being done.
+pub enum Work {
+    /// Go on with a run whose budget was used up, or that is new.
+    Go(Box<Run<SipHost>>, Role),
+    /// Give a parked run its outcome.
+    Resume(Key, Outcome),
+    /// Go on with a relay job.
+    Job(Key),
+}
+
+/// Numbers of the script's main blocks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MainRoutes {
+    /// `route`
+    pub request: Option<u32>,
+    /// `onreply_route` without a name
+    pub reply: Option<u32>,
+    /// `local_route`
+    pub local: Option<u32>,
+    /// `error_route`
+    pub error: Option<u32>,
+    /// `startup_route`
+    pub startup: Option<u32>,
+}
+
+/// One worker.
+pub struct Worker {
+    pub(super) now: Time,
+    pub(super) blueprint: Blueprint,
+    pub(super) routes: MainRoutes,
+    pub(super) me: usize,
+    pub(super) count: usize,
+    pub(super) hash_key: [u64; 2],
+    pub(super) reactor: Reactor,
+    pub(super) driver: Driver,
+    pub(super) tm: Transactions<TxData, Dest, ReplyPath>,
+    pub(super) tm_timer: Option<(Time, crate::base::TimerKey)>,
+    pub(super) udp: Vec<UdpSocket>,
+    pub(super) batch: RecvBatch,
+    pub(super) bus: BusEnd,
+    pub(super) main: MainChannel,
+    pub(super) counters: Counters,
+    pub(super) in_work: InWork,
+    pub(super) log: LogHandle,
+    pub(super) parked: Slab<Parked>,
+    pub(super) by_op: HashMap<OpId, Key>,
+    pub(super) jobs: Slab<super::relay::RelayJob>,
+    pub(super) lookups: Slab<super::forward::Lookup>,
+    pub(super) work: VecDeque<Work>,
+    pub(super) locks: Locks,
+    pub(super) timers: Vec<TimerJob>,
+    pub(super) drain: Option<Drain>,
+    pub(super) stalled: super::block::Stalled,
+    pub(super) traffic: bool,
+    pub(super) quit: bool,
+    pub(super) messages: u32,
+    pub(super) age: Age,
+    pub(super) scratch: Vec<u8>,
+}
+
+/// How old datagrams are when they are read: moving average with hysteresis.
+#[derive(Debug, Default)]
+pub struct Age {
+    /// Average, microseconds.
+    pub average: u64,
+    /// New calls are refused.
+    pub overload: bool,
+}
+
+impl Age {
+    const HIGH: u64 = 250_000;
+    const LOW: u64 = 50_000;
+
+    /// Takes in the age of one datagram.
+    pub fn note(&mut self, age: Duration) {
+        let us = u64::try_from(age.as_micros()).unwrap_or(u64::MAX).min(10_000_000);
+        self.average = (self.average * 15 + us) / 16;
+        if self.average > Self::HIGH {
+            self.overload = true;
+        } else if self.average < Self::LOW {
+            self.overload = false;
+        }
+    }
+}
+
+impl Worker {
+    /// The server.
+    pub(super) fn env(&self) -> &Rc<Env> {
+        &self.blueprint.env
+    }
+
+    /// The script.
+    pub(super) fn program(&self) -> Rc<Program<SipHost>> {
+        self.blueprint.program.clone()
+    }
+
+    /// A number for a text that all workers agree on and nobody outside can foresee.
+    #[allow(deprecated)]
+    pub(super) fn hash(&self, text: &[u8]) -> u64 {
+        use std::hash::Hasher;
+        let mut h = std::hash::SipHasher::new_with_keys(self.hash_key[0], self.hash_key[1]);
+        h.write(text);
+        h.finish()
+    }
+
+    /// Which worker owns a Call-ID.
+    pub(super) fn owner_of(&self, call_id: &[u8]) -> usize {
+        (self.hash(call_id) % self.count.max(1) as u64) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overload_comes_and_goes_with_hysteresis() {
+        let mut age = Age::default();
+        for _ in 0..100 {
+            age.note(Duration::from_millis(400));
+        }
+        assert!(age.overload);
+        for _ in 0..10 {
+            age.note(Duration::from_millis(1));
+        }
+        assert!(age.overload, "between the marks nothing changes");
+        for _ in 0..100 {
+            age.note(Duration::from_millis(1));
+        }
+        assert!(!age.overload);
+    }
+}

@@ -1,0 +1,606 @@
+//! Name resolution on a real loop, against name servers that do as they are told.
+
+#![allow(clippy::unwrap_used)]
+
+mod oploop;
+
+use oploop::{Loop, alone, open_fds};
+use reprise::base::Key;
+use reprise::net::reactor::{Source, clock};
+use reprise::net::resolver::ResolverConfig;
+use reprise::ops::driver::Driver;
+use reprise::ops::{CancelReason, HttpMethod, HttpRequest, Outcome, Phase, Request, Why};
+use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+const LONG: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_millis(200);
+const A: u16 = 1;
+const CNAME: u16 = 5;
+const AAAA: u16 = 28;
+
+/// One question as a server sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Asked {
+    name: String,
+    kind: u16,
+    tcp: bool,
+    id: u16,
+    from: SocketAddr,
+    edns: bool,
+    query: Vec<u8>,
+}
+
+fn wire(name: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    for label in name.split('.').filter(|l| !l.is_empty()) {
+        out.push(label.len() as u8);
+        out.extend_from_slice(label.as_bytes());
+    }
+    out.push(0);
+    out
+}
+
+fn read_query(query: &[u8], tcp: bool, from: SocketAddr) -> Asked {
+    assert_eq!(query[2] & 0x81, 1, "a recursive query");
+    assert_eq!(&query[4..6], [0, 1], "one question");
+    let (mut at, mut name) = (12, Vec::new());
+    while query[at] != 0 {
+        let end = at + 1 + usize::from(query[at]);
+        name.push(String::from_utf8(query[at + 1..end].to_vec()).unwrap());
+        at = end;
+    }
+    let kind = u16::from_be_bytes([query[at + 1], query[at + 2]]);
+    let id = u16::from_be_bytes([query[0], query[1]]);
+    Asked { name: name.join("."), kind, tcp, id, from, edns: query[11] == 1, query: query.to_vec() }
+}
+
+impl Asked {
+    /// An answer with these flags and records (owner, type, ttl, data).
+    fn reply(&self, rcode: u8, truncated: bool, records: &[(&str, u16, u32, Vec<u8>)], soa: Option<u32>) -> Vec<u8> {
+        let mut out = self.id.to_be_bytes().to_vec();
+        out.extend([0x81 | if truncated { 2 } else { 0 }, 0x80 | rcode, 0, 1]);
+        out.extend((records.len() as u16).to_be_bytes());
+        out.extend([0, u8::from(soa.is_some()), 0, 0]);
+        out.extend(wire(&self.name));
+        out.extend(self.kind.to_be_bytes());
+        out.extend([0, 1]);
+        let mut record = |owner: &str, kind: u16, ttl: u32, data: &[u8]| {
+            out.extend(wire(owner));
+            out.extend(kind.to_be_bytes());
+            out.extend([0, 1]);
+            out.extend(ttl.to_be_bytes());
+            out.extend((data.len() as u16).to_be_bytes());
+            out.extend(data);
+        };
+        for (owner, kind, ttl, data) in records {
+            record(owner, *kind, *ttl, data);
+        }
+        if let Some(minimum) = soa {
+            let mut data = [wire("ns.test"), wire("admin.test"), vec![0; 16]].concat();
+            data.extend(minimum.to_be_bytes());
+            record("test", 6, 3600, &data);
+        }
+        out
+    }
+
+    /// The address records of this question's type.
+    fn addresses(&self, ttl: u32, ips: &[&str]) -> Vec<Vec<u8>> {
+        self.addresses_of(&self.name, ttl, ips)
+    }
+
+    fn addresses_of(&self, owner: &str, ttl: u32, ips: &[&str]) -> Vec<Vec<u8>> {
+        let records: Vec<_> = self.data(ips).into_iter().map(|d| (owner, self.kind, ttl, d)).collect();
+        vec![self.reply(0, false, &records, if records.is_empty() { Some(60) } else { None })]
+    }
+
+    fn data(&self, ips: &[&str]) -> Vec<Vec<u8>> {
+        let parsed = ips.iter().map(|i| i.parse::<IpAddr>().unwrap());
+        let mine = parsed.filter(|i| i.is_ipv4() == (self.kind == A));
+        mine.map(|i| match i {
+            IpAddr::V4(i) => i.octets().to_vec(),
+            IpAddr::V6(i) => i.octets().to_vec(),
+        })
+        .collect()
+    }
+}
+
+/// A name server on one port of 127.0.0.1, UDP and TCP.
+struct Dns {
+    addr: SocketAddr,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Dns {
+    fn start(script: impl Fn(&Asked) -> Vec<Vec<u8>> + Send + Sync + 'static) -> Dns {
+        let (udp, tcp) = loop {
+            let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+            if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()) {
+                break (udp, tcp);
+            }
+        };
+        let addr = udp.local_addr().unwrap();
+        let pause = Duration::from_millis(5);
+        udp.set_read_timeout(Some(pause)).unwrap();
+        tcp.set_nonblocking(true).unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let stop = Arc::new(AtomicBool::new(false));
+        let script = Arc::new(script);
+        let answer = {
+            let asked = Arc::clone(&asked);
+            move |query: &[u8], tcp, from| {
+                let question = read_query(query, tcp, from);
+                asked.lock().unwrap().push(question.clone());
+                script(&question)
+            }
+        };
+        let over_udp = {
+            let (answer, stop) = (answer.clone(), Arc::clone(&stop));
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while !stop.load(Ordering::SeqCst) {
+                    if let Ok((n, from)) = udp.recv_from(&mut buffer) {
+                        for reply in answer(&buffer[..n], false, from) {
+                            let _ = udp.send_to(&reply, from);
+                        }
+                    }
+                }
+            })
+        };
+        let over_tcp = {
+            let stop = Arc::clone(&stop);
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::SeqCst) {
+                    let Ok((mut stream, from)) = tcp.accept() else {
+                        std::thread::sleep(pause);
+                        continue;
+                    };
+                    stream.set_nonblocking(false).unwrap();
+                    let mut length = [0; 2];
+                    stream.read_exact(&mut length).unwrap();
+                    let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
+                    stream.read_exact(&mut query).unwrap();
+                    for reply in answer(&query, true, from) {
+                        let all = [&(reply.len() as u16).to_be_bytes()[..], &reply].concat();
+                        // In pieces, so that the client has to put them together.
+                        for piece in all.chunks(700) {
+                            let _ = stream.write_all(piece);
+                            std::thread::sleep(Duration::from_millis(1));
+                        }
+                    }
+                }
+            })
+        };
+        Dns { addr, asked, stop, threads: vec![over_udp, over_tcp] }
+    }
+
+    /// One that hears and says nothing.
+    fn silent() -> Dns {
+        Dns::start(|_| Vec::new())
+    }
+
+    fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    fn count(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+}
+
+impl Drop for Dns {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        for thread in self.threads.drain(..) {
+            thread.join().unwrap();
+        }
+    }
+}
+
+fn config(servers: &[SocketAddr]) -> ResolverConfig {
+    ResolverConfig { servers: servers.to_vec(), timeout: SHORT, ..ResolverConfig::parse("", "") }
+}
+
+fn resolver(servers: &[&Dns]) -> Loop {
+    let servers: Vec<_> = servers.iter().map(|d| d.addr).collect();
+    Loop::with(Driver::with_resolver(config(&servers)))
+}
+
+fn ask(l: &mut Loop, host: &str, index: u32) {
+    let now = clock();
+    let key = Key { index, generation: 7 };
+    l.driver.resolve_for(Source::Transaction, key, host, l.reactor.io(now));
+}
+
+fn next(l: &mut Loop) -> (u32, Result<Vec<IpAddr>, String>) {
+    let begin = Instant::now();
+    loop {
+        if let Some(((source, key), answer)) = l.driver.poll_resolved() {
+            assert_eq!((source, key.generation), (Source::Transaction, 7));
+            return (key.index, answer);
+        }
+        assert!(begin.elapsed() < LONG);
+        l.turn(Duration::from_millis(20));
+    }
+}
+
+fn lookup(l: &mut Loop, host: &str) -> Result<Vec<IpAddr>, String> {
+    ask(l, host, 1);
+    next(l).1
+}
+
+fn ips(text: &[&str]) -> Result<Vec<IpAddr>, String> {
+    Ok(text.iter().map(|t| t.parse().unwrap()).collect())
+}
+
+/// Every socket and timer of the look-ups is gone.
+fn clean(l: &Loop, fds: usize) {
+    assert_eq!((open_fds(), l.reactor.timers()), (fds, 0));
+}
+
+#[test]
+fn both_families_ipv4_first_and_kept_while_they_hold() {
+    let _alone = alone();
+    let dns = Dns::start(|q| {
+        q.addresses(if q.name == "zero.test" { 0 } else { 1 }, &["2001:db8::1", "192.0.2.1", "192.0.2.2"])
+    });
+    let mut l = resolver(&[&dns]);
+    let fds = open_fds();
+    let all = ips(&["192.0.2.1", "192.0.2.2", "2001:db8::1"]);
+    assert_eq!(lookup(&mut l, "Www.Test"), all);
+    let asked = dns.asked();
+    assert_eq!(asked.len(), 2);
+    assert!(asked.iter().all(|q| q.name == "www.test" && q.edns && !q.tcp));
+    assert_eq!(lookup(&mut l, "www.test."), all);
+    assert_eq!(lookup(&mut l, "www.test"), all);
+    assert_eq!(dns.count(), 2, "known already");
+    l.run_for(Duration::from_millis(1100));
+    assert_eq!(lookup(&mut l, "www.test"), all);
+    assert_eq!(dns.count(), 4, "known no longer");
+    lookup(&mut l, "zero.test").unwrap();
+    lookup(&mut l, "zero.test").unwrap();
+    assert_eq!(dns.count(), 8, "not to be kept");
+    clean(&l, fds);
+}
+
+#[test]
+fn what_needs_no_server() {
+    let _alone = alone();
+    let dns = Dns::silent();
+    let hosts = "192.0.2.9 db.test db\n2001:db8::9 db.test\n";
+    let config = ResolverConfig { servers: vec![dns.addr], ..ResolverConfig::parse("search corp.test", hosts) };
+    let mut l = Loop::with(Driver::with_resolver(config));
+    assert_eq!(lookup(&mut l, "192.0.2.1"), ips(&["192.0.2.1"]));
+    assert_eq!(lookup(&mut l, "2001:db8::1"), ips(&["2001:db8::1"]));
+    assert_eq!(lookup(&mut l, "[2001:db8::1]"), ips(&["2001:db8::1"]));
+    assert_eq!(lookup(&mut l, "localhost"), ips(&["127.0.0.1", "::1"]));
+    assert_eq!(lookup(&mut l, "DB"), ips(&["192.0.2.9"]));
+    assert_eq!(lookup(&mut l, "db.test."), ips(&["192.0.2.9", "2001:db8::9"]));
+    let long = format!("{}.test", "a".repeat(64));
+    for bad in ["", "a b", "a..b", ".", "a/b", "x\0y", "\u{e9}.test", &long, &"a.".repeat(200)] {
+        assert!(lookup(&mut l, bad).is_err(), "{bad:?}");
+    }
+    assert_eq!(dns.count(), 0);
+}
+
+#[test]
+fn many_wait_for_one_look_up() {
+    let _alone = alone();
+    let dns = Dns::start(|q| {
+        std::thread::sleep(Duration::from_millis(50));
+        q.addresses(60, &["192.0.2.1"])
+    });
+    let mut l = resolver(&[&dns]);
+    let fds = open_fds();
+    for i in 0..500 {
+        ask(&mut l, "shared.test", i);
+    }
+    let answers: Vec<_> = (0..500).map(|_| next(&mut l)).collect();
+    assert!(answers.iter().all(|(_, a)| *a == ips(&["192.0.2.1"])));
+    assert_eq!(answers.iter().map(|(i, _)| *i).collect::<HashSet<_>>().len(), 500);
+    assert_eq!(dns.count(), 2);
+    clean(&l, fds);
+}
+
+#[test]
+fn names_that_are_not_there() {
+    let _alone = alone();
+    let dns = Dns::start(|q| match q.name.as_str() {
+        "gone.test" => vec![q.reply(3, false, &[], Some(60))],
+        "gone2.test" => vec![q.reply(3, false, &[], None)],
+        _ => vec![q.reply(0, false, &[], Some(1))],
+    });
+    let mut l = resolver(&[&dns]);
+    let fds = open_fds();
+    assert_eq!(lookup(&mut l, "gone.test"), Err("gone.test: no such name".into()));
+    assert_eq!(lookup(&mut l, "gone.test"), Err("gone.test: no such name".into()));
+    assert_eq!(dns.count(), 2);
+    assert!(lookup(&mut l, "gone2.test").is_err() && lookup(&mut l, "gone2.test").is_err());
+    assert_eq!(dns.count(), 6, "without an SOA it is not kept");
+    assert_eq!(lookup(&mut l, "empty.test"), Err("empty.test: the name has no address".into()));
+    assert!(lookup(&mut l, "empty.test").is_err());
+    assert_eq!(dns.count(), 8);
+    l.run_for(Duration::from_millis(1100));
+    assert!(lookup(&mut l, "empty.test").is_err());
+    assert_eq!(dns.count(), 10);
+    clean(&l, fds);
+}
+
+#[test]
+fn aliases() {
+    let _alone = alone();
+    let dns = Dns::start(|q| {
+        let alias = |from: &'static str, to: &str| (from, CNAME, 60, wire(to));
+        match q.name.as_str() {
+            "here.test" => {
+                let mut all = vec![alias("mid.test", "end.test"), alias("here.test", "mid.test")];
+                all.extend(q.data(&["192.0.2.5"]).into_iter().map(|d| ("end.test", q.kind, 60, d)));
+                vec![q.reply(0, false, &all, None)]
+            }
+            "away.test" => vec![q.reply(0, false, &[alias("away.test", "target.test")], None)],
+            "target.test" => q.addresses(60, &["192.0.2.6"]),
+            "loop.test" => vec![q.reply(0, false, &[alias("loop.test", "loop.test")], None)],
+            "ping.test" => vec![q.reply(0, false, &[alias("ping.test", "pong.test")], None)],
+            "pong.test" => vec![q.reply(0, false, &[alias("pong.test", "ping.test")], None)],
+            "dead.test" => vec![q.reply(3, false, &[alias("dead.test", "gone.test")], Some(60))],
+            // Records of others prove nothing.
+            _ => q.addresses_of("other.test", 60, &["192.0.2.66"]),
+        }
+    });
+    let mut l = resolver(&[&dns]);
+    let fds = open_fds();
+    assert_eq!(lookup(&mut l, "here.test"), ips(&["192.0.2.5"]));
+    assert_eq!(lookup(&mut l, "away.test"), ips(&["192.0.2.6"]));
+    assert_eq!(dns.asked().iter().filter(|q| q.name == "target.test").count(), 2);
+    assert!(lookup(&mut l, "loop.test").is_err());
+    assert!(lookup(&mut l, "ping.test").is_err());
+    assert!(dns.count() < 40);
+    assert!(lookup(&mut l, "dead.test").is_err());
+    assert_eq!(lookup(&mut l, "stray.test"), Err("stray.test: the name has no address".into()));
+    clean(&l, fds);
+}
+
+#[test]
+fn answers_that_are_none_are_ignored() {
+    let _alone = alone();
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let dns = Dns::start(move |q| {
+        let good = q.addresses(60, &["192.0.2.1", "2001:db8::1"]).remove(0);
+        let forged = q.addresses(60, &["192.0.2.66", "2001:db8::66"]).remove(0);
+        let _ = stranger.send_to(&forged, q.from);
+        let other = Asked { name: "evil.test".into(), ..q.clone() };
+        let kind = Asked { kind: 16, ..q.clone() };
+        let mut wrong_id = forged.clone();
+        wrong_id[0] ^= 0x80;
+        let mut query = forged.clone();
+        query[2] &= 0x7f;
+        let mut no_question = forged.clone();
+        no_question[5] = 0;
+        let upper: Vec<_> = good.iter().map(|b| if *b == b'w' { b'W' } else { *b }).collect();
+        let short = forged[..11].to_vec();
+        let others = other.addresses(60, &["192.0.2.66"]).remove(0);
+        let kinds = kind.reply(0, false, &[], Some(60));
+        vec![vec![], short, wrong_id, query, no_question, others, kinds, upper]
+    });
+    let mut l = resolver(&[&dns]);
+    assert_eq!(lookup(&mut l, "www.test"), ips(&["192.0.2.1", "2001:db8::1"]));
+    assert_eq!(dns.count(), 2);
+}
+
+#[test]
+fn what_does_not_fit_comes_over_tcp() {
+    let _alone = alone();
+    let dns = Dns::start(|q| match (q.tcp, q.name.as_str()) {
+        (false, _) => vec![q.reply(0, true, &[], None)],
+        (true, "cut.test") => vec![],
+        (true, _) => {
+            let many: Vec<_> = (0..200u8).map(|i| (q.name.as_str(), A, 60, vec![192, 0, 2, i])).collect();
+            vec![q.reply(0, false, if q.kind == A { &many } else { &[] }, Some(60))]
+        }
+    });
+    let mut l = resolver(&[&dns]);
+    let fds = open_fds();
+    assert_eq!(lookup(&mut l, "many.test").unwrap().len(), 200);
+    assert_eq!(dns.asked().iter().filter(|q| q.tcp).count(), 2);
+    assert!(lookup(&mut l, "cut.test").is_err());
+    l.until(LONG, "the connections closed", |_| open_fds() == fds);
+    clean(&l, fds);
+}
+
+#[test]
+fn servers_in_turn() {
+    let _alone = alone();
+    let refused = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let silent = Dns::silent();
+    let failing = Dns::start(|q| vec![q.reply(2, false, &[], None)]);
+    let broken = Dns::start(|q| {
+        // The right question, then a record that is cut off.
+        let whole = q.addresses(60, &["192.0.2.1", "2001:db8::1"]).remove(0);
+        vec![whole[..whole.len() - 2].to_vec()]
+    });
+    let good = Dns::start(|q| q.addresses(0, &["192.0.2.1"]));
+    for first in [refused, failing.addr, broken.addr] {
+        let mut l = Loop::with(Driver::with_resolver(config(&[first, good.addr])));
+        let begin = Instant::now();
+        assert_eq!(lookup(&mut l, "www.test"), ips(&["192.0.2.1"]));
+        assert!(begin.elapsed() < SHORT, "no time is lost");
+    }
+    let mut l = resolver(&[&silent, &good]);
+    let fds = open_fds();
+    let begin = Instant::now();
+    assert_eq!(lookup(&mut l, "www.test"), ips(&["192.0.2.1"]));
+    assert!(begin.elapsed() >= SHORT && begin.elapsed() < 4 * SHORT);
+    for _ in 0..5 {
+        let begin = Instant::now();
+        assert_eq!(lookup(&mut l, "www.test"), ips(&["192.0.2.1"]));
+        assert!(begin.elapsed() < SHORT, "the silent one is not asked first again");
+    }
+    assert_eq!(silent.count(), 2);
+    clean(&l, fds);
+}
+
+#[test]
+fn nobody_answers() {
+    let _alone = alone();
+    let silent = Dns::silent();
+    let mut l = resolver(&[&silent, &silent]);
+    let fds = open_fds();
+    let begin = Instant::now();
+    let error = lookup(&mut l, "www.test").unwrap_err();
+    assert!(error.starts_with("www.test: name server 127.0.0.1: no answer"), "{error}");
+    assert!(begin.elapsed() >= 4 * SHORT && begin.elapsed() < 8 * SHORT);
+    assert_eq!(silent.count(), 8);
+    clean(&l, fds);
+    // The whole look-up is bounded, too, however many servers and domains there are.
+    let many = ResolverConfig { total: 2 * SHORT, ..config(&[silent.addr; 8]) };
+    drop(l);
+    let mut l = Loop::with(Driver::with_resolver(many));
+    let begin = Instant::now();
+    assert!(lookup(&mut l, "www.test").is_err());
+    assert!(begin.elapsed() < 4 * SHORT);
+    clean(&l, fds);
+    // None is configured.
+    let mut l = Loop::with(Driver::with_resolver(config(&[])));
+    assert!(lookup(&mut l, "www.test").is_err());
+}
+
+#[test]
+fn one_family_does_not_hold_up_the_other() {
+    let _alone = alone();
+    let dns = Dns::start(|q| match q.kind {
+        AAAA => Vec::new(),
+        _ => q.addresses(60, &["192.0.2.1"]),
+    });
+    let slow = ResolverConfig { timeout: LONG, ..config(&[dns.addr]) };
+    let mut l = Loop::with(Driver::with_resolver(slow));
+    let fds = open_fds();
+    let begin = Instant::now();
+    assert_eq!(lookup(&mut l, "www.test"), ips(&["192.0.2.1"]));
+    assert!(begin.elapsed() < Duration::from_secs(1));
+    clean(&l, fds);
+}
+
+#[test]
+fn a_server_without_edns() {
+    let _alone = alone();
+    let dns = Dns::start(|q| if q.edns { vec![q.reply(1, false, &[], None)] } else { q.addresses(60, &["192.0.2.1"]) });
+    let mut l = resolver(&[&dns]);
+    assert_eq!(lookup(&mut l, "www.test"), ips(&["192.0.2.1"]));
+    assert_eq!(dns.count(), 4);
+}
+
+#[test]
+fn search_domains() {
+    let _alone = alone();
+    let dns = Dns::start(|q| match q.name.as_str() {
+        "db.b.test" | "a.b.c" => q.addresses(60, &["192.0.2.1"]),
+        _ => vec![q.reply(3, false, &[], Some(60))],
+    });
+    let search = ResolverConfig { search: vec!["a.test".into(), "b.test".into()], ..config(&[dns.addr]) };
+    let mut l = Loop::with(Driver::with_resolver(search));
+    assert_eq!(lookup(&mut l, "db"), ips(&["192.0.2.1"]));
+    let names: Vec<_> = dns.asked().into_iter().filter(|q| q.kind == A).map(|q| q.name).collect();
+    assert_eq!(names, ["db.a.test", "db.b.test"]);
+    assert_eq!(lookup(&mut l, "a.b.c"), ips(&["192.0.2.1"]));
+    assert!(lookup(&mut l, "db.").is_err());
+    assert!(lookup(&mut l, "no.where").is_err());
+}
+
+#[test]
+fn look_ups_are_bounded() {
+    let _alone = alone();
+    let silent = Dns::silent();
+    let tight = ResolverConfig { in_flight: 10, queue: 20, timeout: SHORT, attempts: 1, ..config(&[silent.addr]) };
+    let mut l = Loop::with(Driver::with_resolver(tight));
+    let fds = open_fds();
+    for i in 0..40 {
+        ask(&mut l, &format!("n{i}.test"), i);
+    }
+    assert_eq!(open_fds(), fds + 20, "two queries for each of ten");
+    let mut full = 0;
+    for _ in 0..40 {
+        full += usize::from(next(&mut l).1.unwrap_err().ends_with("too many look-ups"));
+    }
+    assert_eq!(full, 10);
+    clean(&l, fds);
+}
+
+#[test]
+fn ids_and_ports_are_hard_to_guess() {
+    let _alone = alone();
+    let dns = Dns::start(|q| q.addresses(0, &["192.0.2.1"]));
+    let mut l = resolver(&[&dns]);
+    for _ in 0..100 {
+        lookup(&mut l, "www.test").unwrap();
+    }
+    let asked = dns.asked();
+    let ids: HashSet<_> = asked.iter().map(|q| q.id).collect();
+    let ports: HashSet<_> = asked.iter().map(|q| q.from.port()).collect();
+    assert!(ids.len() > 95 && ports.len() > 80, "{} ids, {} ports of {}", ids.len(), ports.len(), asked.len());
+    let steps: HashSet<_> = asked.windows(2).map(|w| w[1].id.wrapping_sub(w[0].id)).collect();
+    assert!(steps.len() > 95);
+}
+
+fn web(host: &str, port: u16) -> Request {
+    Request::Http(HttpRequest {
+        method: HttpMethod::Get,
+        url: format!("http://{host}:{port}/").into(),
+        headers: Vec::new(),
+        body: None,
+        connect_timeout: Duration::ZERO,
+        max_body: 1000,
+        verify_peer: true,
+        verify_host: true,
+        ca_file: None,
+    })
+}
+
+#[test]
+fn an_operation_that_resolves() {
+    let _alone = alone();
+    let dns = Dns::start(|q| {
+        if q.name == "slow.test" {
+            std::thread::sleep(SHORT);
+        }
+        match q.name.as_str() {
+            "gone.test" => vec![q.reply(3, false, &[], None)],
+            "web.test" => q.addresses(60, &["127.0.0.2", "127.0.0.1"]),
+            _ => q.addresses(60, &["127.0.0.1"]),
+        }
+    });
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let web_server = std::thread::spawn(move || {
+        let (mut stream, _) = server.accept().unwrap();
+        let _ = stream.read(&mut [0; 1000]).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok").unwrap();
+    });
+    let mut l = resolver(&[&dns]);
+    let fds = open_fds();
+    let Outcome::Http(r) = l.run(web("web.test", port), LONG) else { panic!() };
+    assert_eq!(r.body, b"ok");
+    web_server.join().unwrap();
+    let Outcome::Failed(f) = l.run(web("gone.test", port), LONG) else { panic!() };
+    assert_eq!((f.why, f.phase, f.detail.as_str()), (Why::Refused, Phase::Resolve, "gone.test: no such name"));
+
+    // Given up while the name is looked up: the answer that comes later finds nobody.
+    let id = l.start(web("slow.test", port), LONG);
+    assert_eq!(l.driver.info(id).unwrap().phase, Phase::Resolve);
+    l.cancel(id, CancelReason::Gone);
+    let Outcome::Failed(f) = l.wait(id) else { panic!() };
+    assert_eq!((f.why, f.phase), (Why::Cancelled, Phase::Resolve));
+    let Outcome::Failed(f) = l.run(web("slow.test", port), Duration::from_millis(50)) else { panic!() };
+    assert_eq!((f.why, f.phase), (Why::Timeout, Phase::Resolve));
+    l.run_for(4 * SHORT);
+    assert!(l.driver.is_empty() && l.done.is_empty());
+    assert_eq!(l.driver.poll_resolved(), None);
+    // One descriptor less: the web server's listener.
+    clean(&l, fds - 1);
+}

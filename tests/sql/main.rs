@@ -1,0 +1,14 @@
+//! The SQL engines against real databases and against servers that misbehave. A small loop (`lp`)
+//! drives reactor and driver as a worker does.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod db;
+mod lp;
+mod mysql;
+mod mysql_faults;
+mod oracle;
+mod sqlite;

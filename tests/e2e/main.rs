@@ -9,5 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod calls;
+mod common;
 mod harness;
 mod parts;

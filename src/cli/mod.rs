@@ -3,7 +3,9 @@
 pub mod check;
 pub mod ctl;
 pub mod db;
+pub mod functions;
 pub mod load;
+pub mod paths;
 pub mod server;
 pub mod settings;
 
@@ -82,6 +84,8 @@ enum Command {
     Ctl(ctl::CtlArgs),
     /// Make, check and fill a database.
     Db(db::DbArgs),
+    /// List the script functions, or show one.
+    Functions(functions::FunctionsArgs),
     /// Explain a number that a finding shows.
     Explain {
         /// Such as E0203.
@@ -109,6 +113,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check { files, emit }) => check::main(&files, emit.as_deref() == Some("ir")),
         Some(Command::Ctl(ctl)) => ctl::main(&ctl),
         Some(Command::Db(db)) => db::run(db),
+        Some(Command::Functions(args)) => functions::main(&args),
         Some(Command::Explain { code }) => explain(&code),
         None if args.check => check::main(&[args.file], false),
         None => {

@@ -1,6 +1,7 @@
 //! Starting the server: from a loaded configuration to the supervisor.
 
 use super::load::load;
+use super::paths::Directories;
 use super::settings::ServerConfig;
 use crate::base::Str;
 use crate::modules::emit;
@@ -8,6 +9,7 @@ use crate::modules::env::{Env, Listen};
 use crate::modules::host::SipHost;
 use crate::net::listen::{ListenSpec, Listener};
 use crate::net::logpipe;
+use crate::ops::sql::sqlite::ensure_sqlite_demo;
 use crate::ops::sql::sqlite::helper::{HelperConfig, helper_main};
 use crate::script::ast::Dialect;
 use crate::script::program::Program;
@@ -55,6 +57,7 @@ pub fn start(args: &StartArgs) -> ExitCode {
     if args.stderr {
         config.log.stderr = true;
     }
+    let demos = Directories::find(args.workdir.as_deref().or(config.workdir.as_deref())).settle(&mut config);
     let log = logpipe::install(&config.log);
     let PlannedParts(plan, sqlite) = match plan(args, &config, log) {
         Ok(planned) => planned,
@@ -71,7 +74,7 @@ pub fn start(args: &StartArgs) -> ExitCode {
         logpipe::NOTICE,
         &format!("reprise {}: {} workers on {}", env!("CARGO_PKG_VERSION"), plan.workers, names.join(", ")),
     );
-    let code = run(plan, &mut |seat| child(seat, &blueprint));
+    let code = run(plan, &mut |seat| child(seat, &blueprint, &demos));
     if let Some(path) = sqlite {
         // Nobody is left who could use it; a leftover is replaced at the next start.
         let _ = std::fs::remove_file(path);
@@ -80,14 +83,22 @@ pub fn start(args: &StartArgs) -> ExitCode {
 }
 
 /// What a child does: it is a worker or a helper.
-fn child(seat: Seat, blueprint: &worker::Blueprint) -> i32 {
+fn child(seat: Seat, blueprint: &worker::Blueprint, demos: &[PathBuf]) -> i32 {
     match seat.kind {
         SeatKind::Worker => worker::run::main(seat, blueprint),
-        SeatKind::Helper => helper(seat),
+        SeatKind::Helper => helper(seat, demos),
     }
 }
 
-fn helper(mut seat: Seat) -> i32 {
+/// The SQLite helper. Before it is ready it makes the demonstration databases that are not there.
+fn helper(mut seat: Seat, demos: &[PathBuf]) -> i32 {
+    for path in demos {
+        match ensure_sqlite_demo(path) {
+            Ok(true) => emit(2, logpipe::NOTICE, &format!("made {} with demonstration data", path.display())),
+            Ok(false) => {}
+            Err(why) => emit(-1, "sqlite", &format!("cannot make the demonstration database: {why}")),
+        }
+    }
     let Some(listener) = seat.helper_listener.take() else { return 1 };
     let stop: OwnedFd = match nix::unistd::dup(&seat.main) {
         Ok(fd) => fd,

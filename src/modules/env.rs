@@ -1,6 +1,7 @@
 //! What every run of one process shares and never changes: who we are, and how we were configured.
 
 use crate::base::Str;
+use crate::script::value::Value;
 use crate::sip::Transport;
 use crate::sip::uri::Uri;
 use std::net::{IpAddr, SocketAddr};
@@ -119,12 +120,72 @@ pub struct Settings {
     pub http_ca_file: Option<Str>,
     /// avpops, sqlops: database URLs by number.
     pub db_urls: Vec<(i64, Str)>,
+    /// avpops, sqlops: the table of AVPs kept per user.
+    pub usr: UsrTable,
     /// exec: `time_to_kill`; zero = the wait's own deadline.
     pub exec_limit: Duration,
     /// exec: `setvars`
     pub exec_setvars: bool,
     /// cfgutils: `initial_probability`, percent.
     pub rand_probability: u8,
+}
+
+/// Table and columns of the AVPs that `avp_db_load`, `sql_avp_load` and the like keep per user.
+#[derive(Clone, Debug)]
+pub struct UsrTable {
+    /// sqlops: `usr_table`, avpops: `avp_table`
+    pub table: Str,
+    /// `uuid_column`
+    pub uuid: Str,
+    /// `username_column`
+    pub username: Str,
+    /// `domain_column`
+    pub domain: Str,
+    /// `attribute_column`
+    pub attribute: Str,
+    /// `value_column`
+    pub value: Str,
+    /// `type_column`
+    pub kind: Str,
+    /// `use_domain`; `None` = not configured: sqlops looks at the domain, avpops does not.
+    pub use_domain: Option<bool>,
+}
+
+impl Default for UsrTable {
+    fn default() -> Self {
+        UsrTable {
+            table: Str::from("usr_preferences"),
+            uuid: Str::from("uuid"),
+            username: Str::from("username"),
+            domain: Str::from("domain"),
+            attribute: Str::from("attribute"),
+            value: Str::from("value"),
+            kind: Str::from("type"),
+            use_domain: None,
+        }
+    }
+}
+
+impl UsrTable {
+    /// Takes over a parameter of avpops or sqlops, by its name; says whether it is one of these.
+    pub fn set(&mut self, param: &str, value: &Value) -> bool {
+        let field = match param {
+            "usr_table" | "avp_table" => &mut self.table,
+            "uuid_column" => &mut self.uuid,
+            "username_column" => &mut self.username,
+            "domain_column" => &mut self.domain,
+            "attribute_column" => &mut self.attribute,
+            "value_column" => &mut self.value,
+            "type_column" => &mut self.kind,
+            "use_domain" => {
+                self.use_domain = value.to_int().map(|n| n != 0);
+                return true;
+            }
+            _ => return false,
+        };
+        *field = value.to_text().unwrap_or_default();
+        true
+    }
 }
 
 impl Default for Settings {
@@ -152,6 +213,7 @@ impl Default for Settings {
             http_verify_host: true,
             http_ca_file: None,
             db_urls: Vec::new(),
+            usr: UsrTable::default(),
             exec_limit: Duration::ZERO,
             exec_setvars: false,
             rand_probability: 10,

@@ -3,7 +3,7 @@
 //! Plain data but for the shared [`Env`]; it survives waits and journeys between processes.
 
 use super::env::Env;
-use super::pv::{self, Pv};
+use super::pv::{self, Context, ScopedPv};
 use super::request::{Outcome, Request};
 use crate::base::{Key, Str, Time};
 use crate::ops;
@@ -237,7 +237,7 @@ pub fn phony_message() -> Message {
 }
 
 impl Host for SipHost {
-    type Pv = Pv;
+    type Pv = ScopedPv;
     type Request = Request;
     type Outcome = Outcome;
 
@@ -245,7 +245,7 @@ impl Host for SipHost {
         super::catalog::of(dialect)
     }
 
-    fn find_pv(dialect: Dialect, name: &str, sub: Option<&str>) -> Option<PvSpec<Pv>> {
+    fn find_pv(dialect: Dialect, name: &str, sub: Option<&str>) -> Option<PvSpec<ScopedPv>> {
         pv::find(dialect, name, sub)
     }
 
@@ -253,12 +253,32 @@ impl Host for SipHost {
         pv::names(dialect)
     }
 
-    fn get(&mut self, pv: Pv, sub: Option<&Value>, index: Index, now: Time) -> Value {
-        super::pv_get::get(self, pv, sub, index, now)
+    fn get(&mut self, scoped: ScopedPv, sub: Option<&Value>, index: Index, now: Time) -> Value {
+        let wants_request = match scoped.context {
+            Context::Own => return super::pv_get::get(self, scoped.pv, sub, index, now),
+            Context::Request => true,
+            Context::Reply => false,
+        };
+        if self.msg.is_request() == wants_request {
+            return super::pv_get::get(self, scoped.pv, sub, index, now);
+        }
+        // The other message takes the place of the own one for as long as the value is read.
+        let Some(other) = self.other.take() else { return Value::Null };
+        let own = std::mem::replace(&mut self.msg, other);
+        let value = super::pv_get::get(self, scoped.pv, sub, index, now);
+        self.other = Some(std::mem::replace(&mut self.msg, own));
+        value
     }
 
-    fn set(&mut self, pv: Pv, sub: Option<&Value>, index: Index, replace: bool, value: Value) -> Result<(), SetError> {
-        super::pv_set::set(self, pv, sub, index, replace, value)
+    fn set(
+        &mut self,
+        pv: ScopedPv,
+        sub: Option<&Value>,
+        index: Index,
+        replace: bool,
+        value: Value,
+    ) -> Result<(), SetError> {
+        super::pv_set::set(self, pv.pv, sub, index, replace, value)
     }
 
     fn is_myself(&mut self, text: &[u8]) -> bool {

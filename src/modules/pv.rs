@@ -135,9 +135,42 @@ pvs! {
     SdpLine Required ro "a line of the SDP" ["sdp.line"]
 }
 
-/// Finds a variable by its name; `sub` is the text in parentheses if it is literal.
-pub fn find(_dialect: Dialect, name: &str, _sub: Option<&str>) -> Option<PvSpec<Pv>> {
-    TABLE.iter().find(|(n, _)| *n == name).map(|(_, s)| *s)
+/// Whose message a variable is about: `$(<request>ru)`, `$(<reply>rs)`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+pub enum Context {
+    /// The message in work.
+    #[default]
+    Own,
+    /// The request, also in a reply route.
+    Request,
+    /// The reply, also in a failure route.
+    Reply,
+}
+
+/// A pseudo-variable with its context.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct ScopedPv {
+    /// The variable.
+    pub pv: Pv,
+    /// Whose message it is about.
+    pub context: Context,
+}
+
+/// Finds a variable by its name, with a context such as `<reply>` in front if one was written;
+/// `sub` is the text in parentheses if it is literal.
+pub fn find(_dialect: Dialect, name: &str, _sub: Option<&str>) -> Option<PvSpec<ScopedPv>> {
+    let (context, bare) = match name.strip_prefix('<').and_then(|rest| rest.split_once('>')) {
+        Some(("request", rest)) => (Context::Request, rest),
+        Some(("reply", rest)) => (Context::Reply, rest),
+        Some(_) => return None,
+        None => (Context::Own, name),
+    };
+    let spec = TABLE.iter().find(|(n, _)| *n == bare).map(|(_, s)| *s)?;
+    Some(PvSpec {
+        pv: ScopedPv { pv: spec.pv, context },
+        sub: spec.sub,
+        writable: spec.writable && context == Context::Own,
+    })
 }
 
 /// All names.

@@ -212,6 +212,11 @@ impl Bench {
             Kind::Str | Kind::Flag => Arg::Value(Value::Str(fake.expand(&mut self.host, text.as_bytes()))),
             Kind::Int | Kind::Condition => Arg::Value(Value::Int(text.parse().unwrap())),
             Kind::IntOrStr => Arg::Value(text.parse().map_or(Value::from(text), Value::Int)),
+            // In quotes: a text.
+            Kind::RawOrOut => match format::single(text.as_bytes()) {
+                Some(v) => Arg::Out(fake.place(v)),
+                None => Arg::Value(Value::from(text.trim_matches('"'))),
+            },
             Kind::Raw | Kind::Route(_) => Arg::Value(Value::from(text)),
             Kind::Out => Arg::Out(fake.place(format::single(text.as_bytes()).unwrap())),
             Kind::StrOrOut => match format::single(text.as_bytes()) {

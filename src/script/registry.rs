@@ -77,6 +77,9 @@ pub enum Kind {
     /// Either: a literal or expression as a format string (`Arg::Value`), or a single writable
     /// variable, also quoted (`Arg::Out`); the function decides.
     StrOrOut,
+    /// A string that is not expanded (the function interprets it), or a single writable variable
+    /// without quotes (`Arg::Out`).
+    RawOrOut,
     /// A condition: arrives as `Arg::Value(Int)`, 1 if it holds, else 0.
     Condition,
     /// `"$avp(a);$avp(b)"`: writable variables: arrives as `Arg::Outs`.

@@ -2,6 +2,7 @@
 
 use crate::base::Str;
 use serde::{Deserialize, Serialize};
+use std::io::Write;
 
 /// What a variable, an argument or an expression holds. NULL differs from the empty text.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -67,7 +68,10 @@ impl Value {
     pub fn write_to(&self, out: &mut Vec<u8>) {
         match self {
             Value::Null => out.extend_from_slice(b"<null>"),
-            Value::Int(n) => out.extend_from_slice(n.to_string().as_bytes()),
+            Value::Int(n) => {
+                // Writing to a Vec cannot fail.
+                let _ = write!(out, "{n}");
+            }
             Value::Str(s) | Value::Both(_, s) => out.extend_from_slice(s),
         }
     }

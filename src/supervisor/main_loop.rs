@@ -5,7 +5,8 @@ use super::calls::Calls;
 use super::children::{Place, Tenant};
 use super::fork::{Forked, fork};
 use super::orphans::Orphans;
-use super::{sys, systemd};
+use super::sys;
+use super::systemd::Systemd;
 use crate::base::{Key, Time};
 use crate::control::merge::Forwarded;
 use crate::control::server::{ControlServer, Incoming};
@@ -98,7 +99,7 @@ pub(super) struct Supervisor<'a> {
     pub(super) started: Time,
     pub(super) started_wall: Duration,
     pub(super) on_reload: Option<Box<dyn FnMut()>>,
-    pub(super) alive_every: Option<Duration>,
+    pub(super) systemd: Systemd,
     pub(super) next_alive: Time,
     pub(super) next_tick: Time,
     pub(super) more_log: Vec<usize>,
@@ -189,7 +190,7 @@ impl Supervisor<'_> {
             return Duration::ZERO;
         }
         let mut next = self.next_tick;
-        if self.alive_every.is_some() {
+        if self.systemd.alive_every.is_some() {
             next = next.min(self.next_alive);
         }
         let stage = match self.stage {
@@ -213,16 +214,17 @@ impl Supervisor<'_> {
                 }
             }
         }
-        if let Some(every) = self.alive_every
+        if let Some(every) = self.systemd.alive_every
             && now >= self.next_alive
         {
             self.next_alive = now + every;
-            systemd::alive();
+            self.systemd.alive();
         }
         if now < self.next_tick {
             return;
         }
         self.next_tick = now + TICK;
+        self.systemd.flush();
         let seats: Vec<i32> = self.seat_pids();
         self.orphans.look(|pid| seats.contains(&pid));
         if let Some(control) = &mut self.control {
@@ -401,7 +403,7 @@ impl Supervisor<'_> {
             for seat in 0..self.places.len() {
                 self.tell(seat, &ToChild::StartTraffic);
             }
-            systemd::ready(self.workers);
+            self.systemd.ready(self.workers);
             let took = now.since(self.started).as_millis();
             log::info!(target: NOTICE, "{} is up: {} workers, {took} ms", self.version, self.workers);
         }
@@ -511,7 +513,7 @@ impl Supervisor<'_> {
         match self.stage {
             Stage::Starting => self.quit(now),
             Stage::Running => {
-                systemd::stopping();
+                self.systemd.stopping();
                 let timeout_ms = u64::try_from(self.drain_timeout.as_millis()).unwrap_or(u64::MAX);
                 log::info!(target: NOTICE, "terminating: up to {timeout_ms} ms for what is in flight");
                 self.stage = Stage::Draining { until: now + self.drain_timeout + DRAIN_MARGIN };

@@ -8,7 +8,8 @@ use super::orphans::Orphans;
 use super::pidfile::Pidfile;
 use super::plan::Plan;
 use super::privileges::Identity;
-use super::{sys, systemd};
+use super::sys;
+use super::systemd::Systemd;
 use crate::base::Time;
 use crate::control::server::ControlServer;
 use crate::net::bus::{BusConfig, BusHub};
@@ -52,6 +53,8 @@ pub fn run_to_code(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> u8 {
 fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, String> {
     let started = clock();
     let text = |e: &dyn std::fmt::Display| e.to_string();
+    // Found before the privileges are dropped.
+    let systemd = Systemd::find();
     let identity = Identity::find(plan.user.as_deref(), plan.group.as_deref())?;
     if let Some(dir) = &plan.workdir {
         std::env::set_current_dir(dir).map_err(|e| format!("working directory {}: {e}", dir.display()))?;
@@ -136,7 +139,7 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
             started,
             started_wall: realtime(),
             on_reload: plan.on_reload,
-            alive_every: systemd::interval(),
+            systemd,
             next_alive: Time::ZERO,
             next_tick: started,
             more_log: Vec::new(),

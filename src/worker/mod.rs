@@ -10,6 +10,7 @@
 pub mod run;
 pub mod seat;
 
+mod block;
 mod build;
 mod control;
 mod drain;

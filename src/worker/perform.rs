@@ -90,8 +90,10 @@ impl Worker {
             return refused("too many runs wait already", self.now);
         }
         let info = run.describe();
+        let blocks = self.env().settings.script_io_block && !info.via_async;
         if let RoleKind::Request(matched) = &role.kind
             && role.tx.is_none()
+            && !blocks
             && run.host().msg.method() != Method::Ack
             && !info.launched
         {
@@ -120,6 +122,9 @@ impl Worker {
             secs.map_or(self.env().settings.async_timeout, |s| Duration::from_secs_f64(s.clamp(0.001, 86_400.0)));
         let io = self.reactor.io(self.now);
         let id = self.driver.start(op, self.now + span, io);
+        if self.env().settings.script_io_block && !info.via_async && !info.launched {
+            return Act::Now(self.block_on(id));
+        }
         Act::Park(Waiting::Op(id))
     }
 

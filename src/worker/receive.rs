@@ -8,7 +8,7 @@ use crate::modules::time_text::wall_micros;
 use crate::net::bus::{ANY_INCARNATION, Bus, BusError};
 use crate::script::vm::Run;
 use crate::sip::reply::{self, ReplySpec};
-use crate::sip::{Message, Method, validate};
+use crate::sip::{Fault, Message, Method, validate};
 use crate::store::Counter;
 use crate::transaction::{BranchId, Disposition, Matched, Output, ReplyMatch};
 use std::net::SocketAddr;
@@ -36,7 +36,7 @@ impl Worker {
                 self.counters.inc(Counter::ErrRequests);
                 if let Some((partial, fault)) = error.answer() {
                     let partial = partial.clone();
-                    self.refuse(&partial, from, listener, fault.status, fault.reason.as_bytes(), b"");
+                    self.faulty(partial, from, listener, fault);
                 }
             }
         }
@@ -120,7 +120,7 @@ impl Worker {
         if let Err(fault) = validate::validate(&msg) {
             self.counters.inc(Counter::ErrRequests);
             if reply::may_answer(&msg) {
-                self.refuse(&msg, from, listener, fault.status, fault.reason.as_bytes(), b"");
+                self.faulty(msg, from, listener, fault);
             }
             return;
         }
@@ -146,6 +146,18 @@ impl Worker {
         let host = self.host(msg, from, listener);
         let run = Run::new(self.program(), route, host);
         self.drive(run, Role::new(RoleKind::Request(matched)));
+        self.flush_transactions();
+    }
+
+    /// A request that cannot be worked on: error_route decides, or it is answered as RFC 3261 says.
+    fn faulty(&mut self, msg: Message, from: SocketAddr, listener: u16, fault: Fault) {
+        let Some(route) = self.routes.error else {
+            return self.refuse(&msg, from, listener, fault.status, fault.reason.as_bytes(), b"");
+        };
+        let mut host = self.host(msg, from, listener);
+        host.last_error = Some((fault.status, Str::from(fault.reason)));
+        let run = Run::new(self.program(), route, host);
+        self.drive(run, Role::new(RoleKind::Error));
         self.flush_transactions();
     }
 

@@ -14,6 +14,9 @@ const SLOW: Duration = Duration::from_secs(5);
 impl Worker {
     /// Every operation that has finished: its run goes on.
     pub(super) fn completions(&mut self) {
+        for (id, outcome) in std::mem::take(&mut self.stalled.finished) {
+            self.operation_done(id, outcome);
+        }
         loop {
             let mut io = self.reactor.io(self.now);
             let Some((id, outcome)) = self.driver.poll_finished(&mut io) else { break };

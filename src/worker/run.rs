@@ -115,6 +115,7 @@ impl Worker {
             locks: Locks::default(),
             timers: Vec::new(),
             drain: None,
+            stalled: super::block::Stalled::default(),
             traffic: false,
             quit: false,
             messages: 0,
@@ -150,7 +151,8 @@ impl Worker {
         let mut events = Vec::with_capacity(1024);
         let mut busy = false;
         while !self.quit {
-            let may_sleep = !busy && self.work.is_empty() && self.bus.prepare_sleep();
+            let stalled = !self.stalled.events.is_empty() || !self.stalled.finished.is_empty();
+            let may_sleep = !busy && !stalled && self.work.is_empty() && self.bus.prepare_sleep();
             let cap = if may_sleep { LONGEST_SLEEP } else { Duration::ZERO };
             events.clear();
             self.now = self.reactor.turn(self.now, cap, &mut events)?;
@@ -158,6 +160,7 @@ impl Worker {
                 let io = self.reactor.io(self.now);
                 self.driver.handle(*event, io);
             }
+            events.append(&mut self.stalled.events);
             self.completions();
             self.due(&events);
             busy = self.receive_bus();

@@ -245,6 +245,7 @@ pub struct Worker {
     pub(super) locks: Locks,
     pub(super) timers: Vec<TimerJob>,
     pub(super) drain: Option<Drain>,
+    pub(super) stalled: super::block::Stalled,
     pub(super) traffic: bool,
     pub(super) quit: bool,
     pub(super) messages: u32,

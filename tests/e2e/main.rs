@@ -13,3 +13,5 @@ mod calls;
 mod common;
 mod harness;
 mod parts;
+mod seeds;
+mod waits_common;

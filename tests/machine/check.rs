@@ -1,7 +1,7 @@
 //! What is wrong with a configuration is found when it is loaded, all in one run, with the
 //! place, the reason and a suggestion.
 
-use crate::host::try_compile;
+use crate::host::{run_quietly, try_compile};
 use reprise::script::print;
 
 /// Compiles with `tm` and `io` loaded and gives the findings.
@@ -163,4 +163,46 @@ fn deep_trees_are_lowered() {
         findings(&format!("route {{ {open} if ({chain}) {{ $var(x) = {sum}; }} if ({nots}$rm) {{ exit; }} {close} }}")),
         ""
     );
+}
+
+/// Scripts with pieces cut out, doubled and swapped: findings or a program that runs, never a panic.
+#[test]
+fn damaged_scripts_do_no_harm() {
+    const SCRIPT: &str = "loadmodule \"tm.so\" loadmodule \"io.so\" modparam(\"tm|io\", \"db_url\", \"x\")
+        route { $var(i) = 0; $avp(a) = \"x $rm\"; $(avp(a)[append]) = 5; while ($var(i) < 3 && $si == 10.0.0.0/8) {
+          $var(i) += 1; switch ($var(i)) { case 1: route(sub, \"p\", $var(i)); case \"b\": break; default: xlog(\"$(ru{uri.user}{s.substr,0,2})\"); } }
+          for ($var(it) in $(avp(a)[*])) { if (!ask(\"$var(it)\", $var(o)) || uri==myself) { $var(x) = 1 + 2 * ret(3) - $var(o); } }
+          launch(ask(\"l\", $avp(o)), report, \"$(hdr(X-One)[-1])\"); if ($rm =~ \"^INV\") { async(ask(\"q\", $var(o)), report, 5); } drop; }
+        route[sub] { t_on_failure(\"f\"); return(2, $param(1), \"$route\"); }
+        route[report] { xlog(\"$rc $(var(o){s.md5}{s.select,0,a}) $(avp(a)[$var(i)]) $return(0) $$\"); }
+        failure_route[f] { exit; } startup_route { $var(k) = ~7 << 2; }";
+    let mut seed = 0x2545_f491_4f6c_dd1du64;
+    let mut next = |n: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed % n.max(1) as u64) as usize
+    };
+    let mut ran = 0;
+    for round in 0..1500 {
+        let mut text = SCRIPT.as_bytes().to_vec();
+        for _ in 0..=(round % 4) {
+            let from = next(text.len());
+            let len = 1 + next(12);
+            let piece: Vec<u8> = text[from..(from + len).min(text.len())].to_vec();
+            match next(3) {
+                0 => drop(text.drain(from..(from + piece.len()))),
+                1 => drop(text.splice(from..from, piece)),
+                _ => {
+                    let to = next(text.len());
+                    drop(text.splice(to..to, piece));
+                }
+            }
+        }
+        if let (Some(p), _) = try_compile(&String::from_utf8_lossy(&text)) {
+            ran += 1;
+            run_quietly(p);
+        }
+    }
+    assert!(ran > 20, "only {ran} of them compiled");
 }

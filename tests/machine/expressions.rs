@@ -151,6 +151,9 @@ fn literals_in_assignments_are_not_expanded() {
     assert_eq!(value_of("$var(x) = \"$(var(x){s.eval})\";", "$(var(x){s.len})"), "17");
     let t = trace("$var(x) = \"$(var(x){s.eval})\"; xlog(\"$(var(x){s.eval})\");");
     assert_eq!(t, ["<null>"]);
+    let many = "$(var(x){s.eval})".repeat(50);
+    let t = trace(&format!("$var(x) = \"{many}\"; xlog(\"$(var(x){{s.eval}}{{s.len}})\");"));
+    assert!(t[0].parse::<u32>().is_ok(), "{t:?}");
 }
 
 #[test]

@@ -489,6 +489,20 @@ pub fn run_route(p: &Rc<Program<Fake>>, kind: RouteKind, name: Option<&str>) -> 
     straight
 }
 
+/// Runs the main route of any program for a while.
+pub fn run_quietly(p: Program<Fake>) {
+    let Some(route) = p.find_route(RouteKind::Request, None) else { return };
+    let mut run = Run::new(Rc::new(p), route, Fake::new());
+    let mut budget = 20_000;
+    for _ in 0..100 {
+        match run.go(&mut budget, Time::ZERO) {
+            Paused::Wait(s, request) => run = s.resume(answer(&request)),
+            Paused::Launch { run: r, .. } => run = r,
+            Paused::Finished(_) | Paused::Budget(_) => return,
+        }
+    }
+}
+
 /// Runs the main route of a script.
 pub fn run(text: &str) -> Story {
     run_route(&program(text), RouteKind::Request, None)

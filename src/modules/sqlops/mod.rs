@@ -1,18 +1,38 @@
-//! `sqlops`: queries (opensips.md section 3.4). [`super::avpops`] exports the same under its 2.2 names.
+//! `sqlops`: queries, structured statements and AVPs kept in a table (opensips.md section 3.4).
+//! [`super::avpops`] exports some of them under their 2.2 names.
+
+mod json;
+pub(super) mod prefs;
+mod query;
+mod structured;
+
+pub use prefs::{SQL_AVP_DELETE, SQL_AVP_LOAD, SQL_AVP_STORE};
+pub use query::SQL_QUERY;
 
 use super::host::SipHost;
 use super::request::{Outcome, Request};
 use crate::base::Str;
 use crate::ops::{self, SqlValue};
 use crate::script::ast::Dialect;
-use crate::script::registry::{Arg, Call, FnSpec, Kind, ModParamKind, ModParamSpec, ModuleSpec, Param, RouteSet, Step};
-use crate::script::value::Value;
+use crate::script::registry::{Call, ModParamKind, ModParamSpec, ModuleSpec, Step};
 
 /// The module.
 pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
     name: "sqlops",
     dialects: &[Dialect::OpenSips],
-    functions: &[SQL_QUERY, SQL_QUERY_ONE],
+    functions: &[
+        query::SQL_QUERY,
+        query::SQL_QUERY_ONE,
+        structured::SQL_SELECT,
+        structured::SQL_SELECT_ONE,
+        structured::SQL_UPDATE,
+        structured::SQL_INSERT,
+        structured::SQL_DELETE,
+        structured::SQL_REPLACE,
+        prefs::SQL_AVP_LOAD,
+        prefs::SQL_AVP_STORE,
+        prefs::SQL_AVP_DELETE,
+    ],
     params: PARAMS,
     any_param: false,
     needs: &[],
@@ -32,13 +52,18 @@ pub const PARAMS: &[ModParamSpec] = &[
         ignored: false,
         doc: "1: BIGINT columns arrive as text",
     },
-    ModParamSpec { name: "usr_table", kind: ModParamKind::Str, ignored: false, doc: "default usr_preferences" },
+    ModParamSpec {
+        name: "usr_table",
+        kind: ModParamKind::Str,
+        ignored: false,
+        doc: "table of the AVPs kept per user; default usr_preferences",
+    },
     ModParamSpec { name: "avp_table", kind: ModParamKind::Str, ignored: false, doc: "2.2's name of usr_table" },
     ModParamSpec {
         name: "use_domain",
         kind: ModParamKind::Int,
         ignored: false,
-        doc: "match the domain too; default 1",
+        doc: "1: a user is found by name and domain; default 1, for the functions of avpops 0",
     },
     ModParamSpec { name: "uuid_column", kind: ModParamKind::Str, ignored: false, doc: "default uuid" },
     ModParamSpec { name: "username_column", kind: ModParamKind::Str, ignored: false, doc: "default username" },
@@ -51,114 +76,34 @@ pub const PARAMS: &[ModParamSpec] = &[
     ModParamSpec { name: "buf_size", kind: ModParamKind::Int, ignored: true, doc: "not needed" },
 ];
 
-const RETURNS: &[(i32, &str)] = &[
-    (1, "at least one row"),
-    (-2, "no row; also after INSERT, UPDATE and DELETE"),
-    (-1, "error: connection, syntax, time-out (see $async_err, $async_phase)"),
-];
-
-/// `sql_query` and, in avpops, `avp_db_query`.
-pub const SQL_QUERY: FnSpec<SipHost> = FnSpec {
-    opensips: Some("sql_query"),
-    kamailio: None,
-    params: &[Param::req("query", Kind::Str), Param::opt("columns", Kind::OutList), Param::opt("db_id", Kind::Int)],
-    variadic: false,
-    routes: RouteSet::ALL,
-    waits: true,
-    doc: "Runs a query. Every row adds one value to each column's AVP, index 0 being the first row; without a \
-          list they go to $avp(1), $avp(2) ... SQL NULL arrives as the text `<null>`. Values are not escaped: \
-          use `{s.escape.common}`.",
-    returns: RETURNS,
-    example: r#"async(sql_query("SELECT credit FROM users WHERE uid='$(fU{s.escape.common})'", "$avp(credit)"), got_credit);"#,
-    run,
-    finish: Some(finish_rows),
-};
-
-const SQL_QUERY_ONE: FnSpec<SipHost> = FnSpec {
-    opensips: Some("sql_query_one"),
-    doc: "Runs a query and stores its first row in any writable variables. SQL NULL makes the variable NULL.",
-    example: r#"sql_query_one("SELECT a, b FROM t", "$var(a);$var(b)");"#,
-    finish: Some(finish_one),
-    ..SQL_QUERY
-};
-
-fn run(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
-    let Some(query) = call.text(0) else { return Step::Fail("the query is NULL".to_string()) };
-    let number = call.int(2).unwrap_or(0);
+/// Waits for a statement on the database whose number is argument `db`; 0 if it is left out.
+fn statement(call: &Call<'_, SipHost>, db: usize, query: Str, params: Vec<SqlValue>) -> Step<SipHost> {
+    let number = call.int(db).unwrap_or(0);
     let urls = &call.host.env().settings.db_urls;
     let Some((_, url)) = urls.iter().find(|(n, _)| *n == number) else {
         return Step::Fail(format!("no db_url with number {number} is configured"));
     };
-    let op = ops::Request::Sql(ops::SqlRequest { url: url.clone(), query, params: Vec::new() });
+    let op = ops::Request::Sql(ops::SqlRequest { url: url.clone(), query, params });
     Step::Wait(Request::Op { op, limit: None })
 }
 
-fn rows(outcome: Outcome) -> Result<ops::SqlResult, i32> {
-    match outcome {
-        Outcome::Op(ops::Outcome::Sql(result)) if result.rows.is_empty() || result.columns.is_empty() => Err(-2),
-        Outcome::Op(ops::Outcome::Sql(result)) => Ok(result),
-        _ => Err(-1),
+/// The end of a statement whose rows nobody wants: 1, or -1 for an error.
+fn finish_code(_call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost> {
+    Step::Done(if matches!(outcome, Outcome::Op(ops::Outcome::Sql(_))) { 1 } else { -1 })
+}
+
+/// A name as it may stand in a statement: table or column, with its schema (`db.table`). Names may
+/// come from the network, so nothing else is let through.
+fn identifier(name: &[u8]) -> Result<&str, String> {
+    let text = std::str::from_utf8(name).unwrap_or_default();
+    let fine =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$'));
+    if text.len() <= 128 && text.split('.').all(fine) {
+        Ok(text)
+    } else {
+        Err(format!("`{}` is no name of a table or column", String::from_utf8_lossy(name)))
     }
 }
 
-fn value(v: &SqlValue) -> Value {
-    match v {
-        SqlValue::Null => Value::Null,
-        SqlValue::Int(n) | SqlValue::Time(n) => Value::Int(*n),
-        SqlValue::Text(t) => Value::Str(t.clone()),
-    }
-}
-
-fn finish_rows(call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost> {
-    let result = match rows(outcome) {
-        Ok(r) => r,
-        Err(code) => return Step::Done(code),
-    };
-    let outs = match call.args.get(1) {
-        Some(Arg::Outs(list)) if !list.is_empty() => list.clone(),
-        _ => Vec::new(),
-    };
-    // AVPs push, so the last row goes first: index 0 is then the first row.
-    for row in result.rows.iter().rev() {
-        for (i, field) in row.iter().enumerate() {
-            let v = match value(field) {
-                Value::Null => Value::from("<null>"),
-                v => v,
-            };
-            match outs.get(i) {
-                Some(out) => call.assign_to(out, v),
-                None if outs.is_empty() => call.vm().push_avp((i + 1).to_string().as_bytes(), v),
-                None => {}
-            }
-        }
-    }
-    Step::Done(1)
-}
-
-fn finish_one(call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost> {
-    let result = match rows(outcome) {
-        Ok(r) => r,
-        Err(code) => return Step::Done(code),
-    };
-    let Some(row) = result.rows.first() else { return Step::Done(-2) };
-    let outs = match call.args.get(1) {
-        Some(Arg::Outs(list)) => list.clone(),
-        _ => Vec::new(),
-    };
-    if !outs.is_empty() && outs.len() < row.len() {
-        return Step::Fail(format!("{} columns for {} variables", row.len(), outs.len()));
-    }
-    for (i, field) in row.iter().enumerate() {
-        match outs.get(i) {
-            Some(out) => call.assign_to(out, value(field)),
-            None => call.vm().push_avp((i + 1).to_string().as_bytes(), value(field)),
-        }
-    }
-    Step::Done(1)
-}
-
-/// Text of an AVP name argument without `$avp(` `)`, for avpops' functions.
-pub fn avp_name(text: &[u8]) -> Str {
-    let t = text.trim_ascii();
-    Str::from(t.strip_prefix(b"$avp(").and_then(|t| t.strip_suffix(b")")).unwrap_or(t))
-}
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,8 @@ mod replace;
 mod search;
 mod subst;
 
+pub use subst::with_subst;
+
 use super::host::SipHost;
 use crate::script::ast::Dialect;
 use crate::script::registry::{ModuleSpec, RouteSet};

@@ -73,7 +73,7 @@ impl<H: Host> Lowerer<'_, H> {
                     Some(var) => ArgPlan::Int { var, required: param.required },
                     None => ArgPlan::None,
                 },
-                Kind::StrOrOut => match self.var(token) {
+                Kind::StrOrOut | Kind::RawOrOut => match self.var(token) {
                     Some(var) if self.p.vars.get(var as usize).is_some_and(|v| v.writable) => ArgPlan::Out(var),
                     Some(var) => ArgPlan::Var { var, required: param.required },
                     None => ArgPlan::None,
@@ -120,7 +120,7 @@ impl<H: Host> Lowerer<'_, H> {
                 }
             }
             Kind::Str | Kind::IntOrStr | Kind::StrOrOut | Kind::Condition => self.format_arg(&text),
-            Kind::Raw | Kind::Flag => ArgPlan::Const(self.konst(Value::text(text.bytes))),
+            Kind::Raw | Kind::RawOrOut | Kind::Flag => ArgPlan::Const(self.konst(Value::text(text.bytes))),
             Kind::Int => self.int_text(&text, param, bad),
             Kind::Out => match format::single(text.bytes) {
                 Some(v) => self.out_var(&v, text.span).map_or(ArgPlan::None, ArgPlan::Out),

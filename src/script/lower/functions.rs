@@ -133,7 +133,7 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::Int => "int",
         Kind::IntOrStr => "int or str",
         Kind::Out => "var",
-        Kind::StrOrOut => "str or var",
+        Kind::StrOrOut | Kind::RawOrOut => "str or var",
         Kind::Condition => "condition",
         Kind::OutList => "vars",
         Kind::Regex => "regex",

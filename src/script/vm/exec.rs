@@ -238,7 +238,7 @@ impl<H: Host> Exec<'_, H> {
     }
 
     pub(super) fn reader(&mut self) -> Reader<'_, H> {
-        Reader { p: self.p, m: self.m, host: self.host, now: self.now, depth: 0 }
+        Reader::new(self.p, self.m, self.host, self.now)
     }
 
     pub(super) fn load(&mut self, var: u32) -> Option<Value> {

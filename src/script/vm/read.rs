@@ -15,6 +15,9 @@ use smallvec::SmallVec;
 
 /// `{s.eval}` within `{s.eval}` goes no deeper than this.
 const MAX_EVAL: u8 = 8;
+/// Variables that one instruction may read through `{s.eval}`: its text may come from outside and
+/// name itself many times over.
+const MAX_EVAL_READS: u32 = 10_000;
 
 /// What reading needs at hand.
 pub(super) struct Reader<'a, H: Host> {
@@ -22,14 +25,27 @@ pub(super) struct Reader<'a, H: Host> {
     pub(super) m: &'a Machine,
     pub(super) host: &'a mut H,
     pub(super) now: Time,
-    pub(super) depth: u8,
+    /// How deep in `{s.eval}` it is.
+    depth: u8,
+    /// Variables read there.
+    reads: u32,
 }
 
-impl<H: Host> Reader<'_, H> {
+impl<'a, H: Host> Reader<'a, H> {
+    pub(super) fn new(p: &'a Program<H>, m: &'a Machine, host: &'a mut H, now: Time) -> Self {
+        Reader { p, m, host, now, depth: 0, reads: 0 }
+    }
+
     /// The value of a variable; `None` if it cannot be evaluated.
     pub(super) fn var(&mut self, v: &VarRef<H::Pv>) -> Option<Value> {
         if let (Base::Var(slot), true) = (v.base, v.transforms.is_empty()) {
             return Some(self.m.vars.get(slot as usize).cloned().unwrap_or_default());
+        }
+        if self.depth > 0 {
+            self.reads += 1;
+            if self.reads > MAX_EVAL_READS {
+                return None;
+            }
         }
         let index = self.index(&v.index)?;
         self.at(v, index)

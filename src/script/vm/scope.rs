@@ -61,11 +61,11 @@ impl<H: Host> ScopeWith<H> for Scope<'_, H> {
     }
 
     fn read(&mut self, host: &mut H, out: &OutVar) -> Value {
-        Reader { p: self.p, m: self.m, host, now: self.now, depth: 0 }.placed(out)
+        Reader::new(self.p, self.m, host, self.now).placed(out)
     }
 
     fn expand(&mut self, host: &mut H, format: &[u8]) -> Str {
-        Reader { p: self.p, m: self.m, host, now: self.now, depth: 0 }.expand(format)
+        Reader::new(self.p, self.m, host, self.now).expand(format)
     }
 
     fn plain(&mut self) -> &mut dyn PlainScope {

@@ -11,6 +11,7 @@
 mod auth;
 mod conn;
 mod core;
+pub mod fuzz;
 mod packet;
 mod pool;
 mod rows;

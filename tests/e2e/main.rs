@@ -12,6 +12,7 @@ mod support;
 mod calls;
 mod common;
 mod harness;
+mod main_job;
 mod parts;
 mod seeds;
 mod waits_common;

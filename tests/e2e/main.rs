@@ -16,3 +16,4 @@ mod main_job;
 mod parts;
 mod seeds;
 mod waits_common;
+mod waits_forms;

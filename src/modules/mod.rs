@@ -33,6 +33,8 @@ pub mod pv_set;
 #[cfg(test)]
 pub mod testing;
 
+use crate::net::logpipe;
+
 /// Writes a line for a run: levels on the OpenSIPS scale (-3 alert .. 4 debug), filtered by the
 /// server's `log_level` or the script's `$log_level`.
 pub fn log_line(host: &host::SipHost, level: i32, text: &str) {
@@ -45,6 +47,12 @@ pub fn log_line(host: &host::SipHost, level: i32, text: &str) {
 /// Writes a line at a level of the OpenSIPS scale, unfiltered.
 pub fn emit(level: i32, target: &str, text: &str) {
     let text = text.trim_end_matches(['\n', '\r']);
+    let target = match level {
+        i32::MIN..=-3 => logpipe::ALERT,
+        -2 => logpipe::CRIT,
+        2 => logpipe::NOTICE,
+        _ => target,
+    };
     let at = match level {
         i32::MIN..=-1 => log::Level::Error,
         0..=1 => log::Level::Warn,

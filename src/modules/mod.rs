@@ -40,24 +40,30 @@ use crate::net::logpipe;
 pub fn log_line(host: &host::SipHost, level: i32, text: &str) {
     let limit = host.levels.0.unwrap_or(host.env().settings.log_level);
     if level <= limit {
+        emit_judged(level, text);
+    }
+}
+
+/// Writes a line at a level of the OpenSIPS scale, whatever `log_level` is: the caller has judged it.
+pub fn emit_judged(level: i32, text: &str) {
+    let text = text.trim_end_matches(['\n', '\r']);
+    if !logpipe::write_unfiltered(level.clamp(-3, 4) as i8, text) {
         emit(level, "script", text);
     }
 }
 
-/// Writes a line at a level of the OpenSIPS scale, unfiltered.
+/// Writes a line at a level of the OpenSIPS scale, if `log_level` lets it pass.
 pub fn emit(level: i32, target: &str, text: &str) {
     let text = text.trim_end_matches(['\n', '\r']);
-    let target = match level {
-        i32::MIN..=-3 => logpipe::ALERT,
-        -2 => logpipe::CRIT,
-        2 => logpipe::NOTICE,
-        _ => target,
-    };
-    let at = match level {
-        i32::MIN..=-1 => log::Level::Error,
-        0..=1 => log::Level::Warn,
-        2..=3 => log::Level::Info,
-        _ => log::Level::Debug,
+    // The `log` crate lacks three levels; the log knows them by their target.
+    let (target, at) = match level {
+        i32::MIN..=-3 => (logpipe::ALERT, log::Level::Error),
+        -2 => (logpipe::CRIT, log::Level::Error),
+        -1..=0 => (target, log::Level::Error),
+        1 => (target, log::Level::Warn),
+        2 => (logpipe::NOTICE, log::Level::Info),
+        3 => (target, log::Level::Info),
+        _ => (target, log::Level::Debug),
     };
     log::log!(target: target, at, "{text}");
 }

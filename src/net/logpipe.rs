@@ -17,7 +17,7 @@ use std::fmt::{self, Write as _};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI8, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -129,6 +129,8 @@ struct Logger {
 #[derive(Clone, Copy)]
 pub struct LogHandle(&'static Logger);
 
+static INSTALLED: OnceLock<LogHandle> = OnceLock::new();
+
 impl fmt::Debug for LogHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LogHandle").field("level", &self.level()).finish_non_exhaustive()
@@ -144,6 +146,7 @@ pub fn install(settings: &LogSettings) -> LogHandle {
         inner: Mutex::new(Inner { out: Out::Main(Box::new(Sink::open(settings))), text: String::new() }),
     }));
     let handle = LogHandle(logger);
+    let _ = INSTALLED.set(handle);
     if log::set_logger(logger).is_ok() {
         handle.set_level(settings.level);
     } else {
@@ -243,16 +246,26 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !self.enabled(record.metadata()) {
-            return;
+        if self.enabled(record.metadata()) {
+            self.write(level_of(record.metadata()), *record.args());
         }
-        let severity = severity(level_of(record.metadata()));
+    }
+
+    fn flush(&self) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.flush();
+    }
+}
+
+impl Logger {
+    fn write(&self, level: i8, args: fmt::Arguments<'_>) {
+        let severity = severity(level);
         let micros = u64::try_from(crate::net::sys::realtime().as_micros()).unwrap_or(0);
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let Inner { out, text } = &mut *inner;
         text.clear();
         // A Display that fails has written what it could.
-        let _ = write!(Bounded(text), "{}", record.args());
+        let _ = Bounded(text).write_fmt(args);
         for line in text.trim_end_matches(['\n', '\r']).split('\n') {
             let line = clean(line);
             let taken = match out {
@@ -264,11 +277,14 @@ impl Log for Logger {
             }
         }
     }
+}
 
-    fn flush(&self) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.flush();
-    }
+/// Writes a line whatever the log's level is: for lines that were judged by a limit of their own
+/// (`xlog_level`, `$log_level`). False before [`install`].
+pub fn write_unfiltered(level: i8, text: &str) -> bool {
+    let Some(handle) = INSTALLED.get() else { return false };
+    handle.0.write(level, format_args!("{text}"));
+    true
 }
 
 /// A string that stops growing at [`MAX_TEXT`].

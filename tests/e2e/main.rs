@@ -11,3 +11,5 @@ mod support;
 
 mod harness;
 mod parts;
+mod seeds;
+mod waits_common;

@@ -134,9 +134,7 @@ fn operate(call: &mut Call<'_, SipHost>) -> Verdict {
         other => return Err(format!("unknown operator `{}`", other.escape_ascii())),
     };
     let value = match parts.get(1) {
-        Some(value) if word != b"not" => {
-            name::operand(call, value)?.into_iter().next().and_then(|v| v.to_int())
-        }
+        Some(value) if word != b"not" => name::operand(call, value)?.into_iter().next().and_then(|v| v.to_int()),
         _ => Some(0).filter(|_| word == b"not"),
     };
     let Some(value) = value else { return Err("a number is wanted behind the operator".to_string()) };

@@ -1,6 +1,6 @@
 //! `xlog` and other ways to write a line.
 
-use crate::modules::emit;
+use crate::modules::emit_judged;
 use crate::modules::host::SipHost;
 use crate::script::registry::{Arg, Call, FnSpec, Kind, Param, RouteSet, Step};
 use crate::script::value::Value;
@@ -146,6 +146,6 @@ fn line(call: &mut Call<'_, SipHost>, level: i32, text: &[u8]) {
     let limit = call.host.levels.1.unwrap_or(call.host.env().settings.xlog_level);
     if level <= limit {
         let text = &text[..text.len().min(MAX_LINE)];
-        emit(level, "xlog", &String::from_utf8_lossy(text));
+        emit_judged(level, &String::from_utf8_lossy(text));
     }
 }

@@ -96,9 +96,8 @@ fn finish_code(_call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost>
 /// come from the network, so nothing else is let through.
 fn identifier(name: &[u8]) -> Result<&str, String> {
     let text = std::str::from_utf8(name).unwrap_or_default();
-    let fine = |part: &str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$'))
-    };
+    let fine =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$'));
     if text.len() <= 128 && text.split('.').all(fine) {
         Ok(text)
     } else {

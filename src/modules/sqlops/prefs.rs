@@ -45,11 +45,7 @@ pub const SQL_AVP_LOAD: FnSpec<SipHost> = FnSpec {
 /// `sql_avp_store`
 pub const SQL_AVP_STORE: FnSpec<SipHost> = FnSpec {
     opensips: Some("sql_avp_store"),
-    params: &[
-        Param::req("source", Kind::Str),
-        Param::req("name", Kind::RawOrOut),
-        Param::opt("db_id", Kind::Int),
-    ],
+    params: &[Param::req("source", Kind::Str), Param::req("name", Kind::RawOrOut), Param::opt("db_id", Kind::Int)],
     doc: "Adds the values of an AVP (`a`: of all AVPs) to the table, as rows of a user; what is there stays. \
           Arguments as for sql_avp_load.",
     returns: &[(1, "stored"), (-1, "the AVP is not set, or an error (see $async_err)")],

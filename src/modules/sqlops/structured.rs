@@ -87,11 +87,7 @@ pub const SQL_UPDATE: FnSpec<SipHost> = FnSpec {
 /// `sql_insert`
 pub const SQL_INSERT: FnSpec<SipHost> = FnSpec {
     opensips: Some("sql_insert"),
-    params: &[
-        Param::req("table", Kind::Str),
-        Param::req("columns", Kind::RawOrOut),
-        Param::opt("db_id", Kind::Int),
-    ],
+    params: &[Param::req("table", Kind::Str), Param::req("columns", Kind::RawOrOut), Param::opt("db_id", Kind::Int)],
     doc: "Adds a row. Columns: `{\"col\": value, ...}` or a JSON array of such objects.",
     example: r#"sql_insert("calls", '[{"callid": "$ci"}, {"caller": "$fu"}]');"#,
     run: |call| with(call, |call| insert(call, "INSERT INTO "), 2),

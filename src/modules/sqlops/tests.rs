@@ -1,8 +1,8 @@
 //! Tests of the sqlops functions.
 
-use super::*;
 use super::query::SQL_QUERY_ONE;
 use super::structured::*;
+use super::*;
 use crate::modules::env::{Env, UsrTable};
 use crate::modules::testing::{Bench, INVITE, OMIT};
 use crate::script::registry::FnSpec;
@@ -81,8 +81,7 @@ fn what_comes_from_the_network_stays_a_value() {
 #[test]
 fn changing() {
     let mut b = bench();
-    let (query, params) =
-        built(&mut b, &SQL_UPDATE, &["db.t", r#"{"a": "$fU's"}"#, r#"{"b": -3}"#]).unwrap();
+    let (query, params) = built(&mut b, &SQL_UPDATE, &["db.t", r#"{"a": "$fU's"}"#, r#"{"b": -3}"#]).unwrap();
     assert_eq!(query, "UPDATE db.t SET a = ? WHERE b = ?");
     assert_eq!(params, [text("alice's"), SqlValue::Int(-3)]);
     let (query, _) = built(&mut b, &SQL_INSERT, &["t", r#"[{"a": 1}, {"b": null}]"#]).unwrap();

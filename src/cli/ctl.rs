@@ -42,7 +42,8 @@ pub fn main(args: &CtlArgs) -> ExitCode {
     }
 }
 
-fn ask(args: &CtlArgs) -> Result<Value, String> {
+/// The answer of a running server.
+pub fn ask(args: &CtlArgs) -> Result<Value, String> {
     let path = args.socket.display();
     let mut stream =
         UnixStream::connect(&args.socket).map_err(|e| format!("cannot reach the server at {path}: {e}"))?;

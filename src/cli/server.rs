@@ -1,6 +1,8 @@
 //! Starting the server: from a loaded configuration to the supervisor.
 
+use super::helper;
 use super::load::load;
+use super::paths::Directories;
 use super::settings::ServerConfig;
 use crate::base::Str;
 use crate::modules::emit;
@@ -8,16 +10,14 @@ use crate::modules::env::{Env, Listen};
 use crate::modules::host::SipHost;
 use crate::net::listen::{ListenSpec, Listener};
 use crate::net::logpipe;
-use crate::ops::sql::sqlite::helper::{HelperConfig, helper_main};
 use crate::script::ast::Dialect;
 use crate::script::program::Program;
 use crate::script::render::render;
 use crate::sip::Transport;
 use crate::supervisor::{ControlPlan, HelperPlan, Plan, run};
 use crate::worker;
-use crate::worker::seat::{Seat, SeatKind, ToMain};
+use crate::worker::seat::{Seat, SeatKind};
 use std::io::IsTerminal;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -55,6 +55,7 @@ pub fn start(args: &StartArgs) -> ExitCode {
     if args.stderr {
         config.log.stderr = true;
     }
+    let demos = Directories::find(args.workdir.as_deref().or(config.workdir.as_deref())).settle(&mut config);
     let log = logpipe::install(&config.log);
     let PlannedParts(plan, sqlite) = match plan(args, &config, log) {
         Ok(planned) => planned,
@@ -71,7 +72,7 @@ pub fn start(args: &StartArgs) -> ExitCode {
         logpipe::NOTICE,
         &format!("reprise {}: {} workers on {}", env!("CARGO_PKG_VERSION"), plan.workers, names.join(", ")),
     );
-    let code = run(plan, &mut |seat| child(seat, &blueprint));
+    let code = run(plan, &mut |seat| child(seat, &blueprint, &demos));
     if let Some(path) = sqlite {
         // Nobody is left who could use it; a leftover is replaced at the next start.
         let _ = std::fs::remove_file(path);
@@ -80,23 +81,11 @@ pub fn start(args: &StartArgs) -> ExitCode {
 }
 
 /// What a child does: it is a worker or a helper.
-fn child(seat: Seat, blueprint: &worker::Blueprint) -> i32 {
+fn child(seat: Seat, blueprint: &worker::Blueprint, demos: &[PathBuf]) -> i32 {
     match seat.kind {
         SeatKind::Worker => worker::run::main(seat, blueprint),
-        SeatKind::Helper => helper(seat),
+        SeatKind::Helper => helper::main(seat, demos),
     }
-}
-
-fn helper(mut seat: Seat) -> i32 {
-    let Some(listener) = seat.helper_listener.take() else { return 1 };
-    let stop: OwnedFd = match nix::unistd::dup(&seat.main) {
-        Ok(fd) => fd,
-        Err(_) => return 1,
-    };
-    if seat.main.send(&ToMain::Ready).is_err() {
-        return 1;
-    }
-    helper_main(UnixListener::from(listener), Some(stop), HelperConfig::default())
 }
 
 fn plan(args: &StartArgs, config: &ServerConfig, log: logpipe::LogHandle) -> Result<PlannedParts, String> {
@@ -149,7 +138,9 @@ fn plan(args: &StartArgs, config: &ServerConfig, log: logpipe::LogHandle) -> Res
     }
     let mut sqlite = None;
     if config.settings.db_urls.iter().any(|(_, url)| url.starts_with(b"sqlite")) {
-        let path = runtime_dir(config).join(format!("reprise-sqlite-{}.sock", std::process::id()));
+        let dir = runtime_dir(config);
+        std::fs::create_dir_all(&dir).map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
+        let path = dir.join(format!("reprise-sqlite-{}.sock", std::process::id()));
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).map_err(|e| format!("cannot make {}: {e}", path.display()))?;
         protect(&path, args)?;

@@ -9,7 +9,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod calls;
+mod common;
 mod harness;
+mod main_job;
 mod parts;
 mod seeds;
 mod waits_common;

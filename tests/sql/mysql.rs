@@ -3,8 +3,10 @@
 use crate::lp::{AMPLE, Loop, alone, failure, fds, rows, text};
 use crate::support::mariadb::{DATABASE, ED25519, MariaDb, NATIVE, TLS_ONLY};
 use crate::support::{ca, process};
+use reprise::net::resolver::ResolverConfig;
+use reprise::ops::driver::Driver;
 use reprise::ops::sql::Limits;
-use reprise::ops::sql::mysql::Mysql;
+use reprise::ops::sql::mysql::{Auth, Mysql, Secure};
 use reprise::ops::{CancelReason, Phase, SqlValue, Why};
 use std::time::{Duration, Instant};
 
@@ -197,6 +199,8 @@ fn prepared_statements() {
     // The binary protocol gives what the text protocol gives.
     let binary = rows(run("SELECT * FROM kinds WHERE id <> ? ORDER BY id", vec![INT(0)]));
     assert_eq!(binary.rows[3][11], at);
+    let r = rows(run("SELECT CAST(? AS DOUBLE), CAST(1 AS DOUBLE), CAST(1e-38 AS FLOAT), 0e0", vec![text("1e300")]));
+    assert_eq!(r.rows, [vec![text("1e300"), text("1"), text("1e-38"), text("0")]]);
     // Writes through, errors, wrong numbers of values, and the connection goes on.
     let f = failure(run("SELECT ? FROM nowhere", vec![INT(1)]));
     assert_eq!(f.why, Why::Denied);
@@ -321,4 +325,48 @@ fn idle_connections_are_closed_in_order() {
     assert_eq!(l.driver.mysql().connections(), (0, 0));
     let aborted = db.sql("SHOW GLOBAL STATUS LIKE 'Aborted_clients'");
     assert!(aborted.ends_with("\t0"), "{aborted}");
+}
+
+#[test]
+fn names_are_resolved_and_their_addresses_tried_in_turn() {
+    let _alone = alone();
+    let db = MariaDb::shared();
+    let dir = process::directory("hosts");
+    let hosts = "127.0.0.2 db.test\n127.0.0.1 db.test\n127.0.0.2 dead.test\n";
+    std::fs::write(dir.path().join("hosts"), hosts).unwrap();
+    let config = ResolverConfig::parse("nameserver 127.0.0.1", hosts);
+    let mut l = Loop::with(Driver::with_resolver(config));
+    let url = db.url().replace("127.0.0.1", "db.test");
+    assert_eq!(l.one(&url, "SELECT 1"), INT(1));
+    let f = l.expect(&url.replace("db.test", "dead.test"), "SELECT 1", AMPLE, Why::Refused, Phase::Connect);
+    assert!(f.detail.contains("127.0.0.2"), "{f}");
+    // The name server (nobody) does not know it.
+    let f = l.fails(&url.replace("db.test", "unknown.test"), "SELECT 1", Duration::from_millis(500));
+    assert_eq!(f.phase, Phase::Resolve, "{f}");
+}
+
+#[test]
+fn the_servers_rsa_key_seals_the_password() {
+    let _alone = alone();
+    let dir = process::directory("rsa");
+    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    for bits in [1024, 2048, 3072, 4096] {
+        let (private, public, sealed) = (path("private"), path("public"), path("sealed"));
+        let size = format!("rsa_keygen_bits:{bits}");
+        process::run("openssl", &["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", &size, "-out", &private]);
+        process::run("openssl", &["pkey", "-in", &private, "-pubout", "-out", &public]);
+        let nonce: Vec<u8> = (1..=20).collect();
+        let (mut auth, _) = Auth::begin(b"caching_sha2_password", &nonce, b"p\xc3\xa4ssword", Secure::No).unwrap();
+        assert_eq!(auth.more(&[4]), Ok(Some(vec![2])));
+        let answer = auth.more(&std::fs::read(&public).unwrap()).unwrap().unwrap();
+        std::fs::write(&sealed, answer).unwrap();
+        let opened = path("opened");
+        let padding = ["-pkeyopt", "rsa_padding_mode:oaep"];
+        let args =
+            [&["pkeyutl", "-decrypt", "-inkey", &private, "-in", &sealed, "-out", &opened][..], &padding].concat();
+        process::run("openssl", &args);
+        let opened = std::fs::read(&opened).unwrap();
+        let password: Vec<u8> = opened.iter().zip(nonce.iter().cycle()).map(|(a, b)| a ^ b).collect();
+        assert_eq!(password, b"p\xc3\xa4ssword\0", "{bits} bits");
+    }
 }

@@ -3,7 +3,7 @@
 use crate::lp::{AMPLE, Loop, alone, failure, fds, rows, text};
 use crate::support::mariadb::MariaDb;
 use crate::support::mocks::{BlackHole, Step, TcpMock};
-use crate::support::{eventually, free_port};
+use crate::support::{eventually, free_port, process};
 use reprise::ops::sql::Limits;
 use reprise::ops::sql::mysql::Mysql;
 use reprise::ops::{Phase, SqlValue, Why};
@@ -219,6 +219,8 @@ fn a_server_that_dies_and_comes_back() {
     assert_eq!(l.one(&db.url(), "SELECT 'b'"), text("b"));
     // A server that hangs.
     db.pause();
+    eventually("the server has stopped", AMPLE, || process::state(db.pid()) == Some('T'));
+    l.pass(Duration::from_millis(20));
     l.expect(&db.url(), "SELECT 1", SHORT, Why::Timeout, Phase::Wait);
     l.expect(&db.url(), "SELECT 1", SHORT, Why::Timeout, Phase::Login);
     db.resume();

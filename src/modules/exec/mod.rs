@@ -84,7 +84,7 @@ fn run(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
         request.env.extend(message_env(call.host));
     }
     let limit = call.host.env().settings.exec_limit;
-    Step::Wait(Request::Op { op: ops::Request::Exec(request), limit: (!limit.is_zero()).then(|| limit.as_secs_f64()) })
+    Step::Wait(Request::Op { op: ops::Request::Exec(request), limit: Some(limit.as_secs_f64()).filter(|s| *s > 0.0) })
 }
 
 fn finish(call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost> {

@@ -1,10 +1,15 @@
 //! `sipmsgops`: tests and changes of the message (opensips.md section 4.6). Changes are queued:
 //! `$hdr()` and `is_present_hf` still show the message as it came.
 
+mod codecs;
 mod headers;
 mod lists;
+mod parts;
 mod ruri;
+mod streams;
 mod tests_of;
+mod validate;
+mod whole;
 
 use super::host::SipHost;
 use crate::script::ast::Dialect;
@@ -41,8 +46,27 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         ruri::RURI_ADD_PARAM,
         ruri::RURI_DEL_PARAM,
         ruri::RURI_TEL2SIP,
+        streams::STREAM_EXISTS,
+        streams::STREAM_DELETE,
+        streams::IS_AUDIO_ON_HOLD,
+        codecs::CODEC_EXISTS,
+        codecs::CODEC_EXISTS_RE,
+        codecs::CODEC_DELETE,
+        codecs::CODEC_DELETE_RE,
+        codecs::CODEC_DELETE_EXCEPT_RE,
+        codecs::CODEC_MOVE_UP,
+        codecs::CODEC_MOVE_UP_RE,
+        codecs::CODEC_MOVE_DOWN,
+        codecs::CODEC_MOVE_DOWN_RE,
+        whole::GET_GLOB_HEADERS_VALUES,
+        whole::GET_UPDATED_BODY_PART,
+        whole::SIP_TO_JSON,
+        validate::SIPMSG_VALIDATE,
     ],
     params: &[],
     any_param: false,
     needs: &[],
 };
+
+#[cfg(test)]
+mod tests;

@@ -76,7 +76,7 @@ pub const T_RELAY: FnSpec<SipHost> = FnSpec {
             (Some(a), b) => (b, Some(a)),
             (None, b) => (None, b),
         };
-        let bits = flags.as_ref().map_or(Some(0), |f| flag_bits(f));
+        let bits = flags.as_ref().map_or(Some(0), flag_bits);
         let Some(bits) = bits else { return Step::Fail("unknown flag of t_relay".to_string()) };
         Step::Wait(Request::Relay { no_auto_477: bits & 0x02 != 0, proxy: proxy.filter(|p| !p.is_empty()) })
     },

@@ -2,7 +2,8 @@
 //!
 //! - `mysql://user:password@host:port/database?ssl_mode=required`
 //! - `mysql://user@/database?socket=/run/mysqld/mysqld.sock`, `mysql://user@unix(/path)/database`
-//! - `sqlite:///absolute/path`, `sqlite://relative/path`
+//! - `sqlite:///absolute/path`, `sqlite://relative/path`, with `?demo=yes` behind it for a file that is made
+//!   with demonstration data if it is not there
 //!
 //! Every part may be percent-encoded; a `%` that is not followed by two hexadecimal digits stands for
 //! itself. Displaying a URL never shows the password.
@@ -78,6 +79,8 @@ pub enum SslMode {
 pub struct SqliteUrl {
     /// The file.
     pub path: PathBuf,
+    /// `?demo=yes`: the server makes it, with data to try things with, if it is not there.
+    pub demo: bool,
 }
 
 /// Why a text is not a usable database URL.
@@ -299,18 +302,19 @@ impl fmt::Debug for MysqlUrl {
 
 impl SqliteUrl {
     fn parse(rest: &[u8]) -> Result<SqliteUrl, UrlError> {
-        let (path, _) = split_once(rest, b'?').unwrap_or((rest, b""));
+        let (path, options) = split_once(rest, b'?').unwrap_or((rest, b""));
         let path = text(path, "path")?;
+        let demo = options.split(|b| *b == b'&').any(|o| matches!(o, b"demo=yes" | b"demo=1"));
         match path.as_str() {
             "" | "/" => Err(UrlError::NoPath),
             ":memory:" | "/:memory:" => Err(UrlError::Memory),
-            _ => Ok(SqliteUrl { path: PathBuf::from(path) }),
+            _ => Ok(SqliteUrl { path: PathBuf::from(path), demo }),
         }
     }
 
     /// The URL of a file.
     pub fn of(path: &Path) -> SqliteUrl {
-        SqliteUrl { path: path.to_path_buf() }
+        SqliteUrl { path: path.to_path_buf(), demo: false }
     }
 }
 
@@ -454,10 +458,11 @@ mod tests {
             ("sqlite://r.db", "r.db"),
             ("sqlite:/var/r.db", "/var/r.db"),
             ("sqlite:///a%20b.db?mode=x", "/a b.db"),
+            ("sqlite://r.db?mode=x&demo=yes", "r.db"),
         ] {
             assert_eq!(
                 DbUrl::parse(url.as_bytes()),
-                Ok(DbUrl::Sqlite(SqliteUrl { path: PathBuf::from(path) })),
+                Ok(DbUrl::Sqlite(SqliteUrl { path: PathBuf::from(path), demo: url.ends_with("demo=yes") })),
                 "{url}"
             );
         }

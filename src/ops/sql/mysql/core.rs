@@ -470,7 +470,7 @@ impl Core {
             self.end_of_set(result, status, events);
             return Ok(());
         }
-        let wanted = !self.kept.as_ref().is_some_and(|k| !k.columns.is_empty());
+        let wanted = self.kept.as_ref().is_none_or(|k| k.columns.is_empty());
         let taken = if !wanted {
             self.answer.discard_row(payload, &self.limits)
         } else if self.statement.is_some() {

@@ -183,8 +183,8 @@ impl Column {
                     _ => SqlValue::Int(n as i64),
                 }
             }
-            MYSQL_TYPE_FLOAT => SqlValue::Text(Str::from(f32::from_le_bytes(r.array()?).to_string())),
-            MYSQL_TYPE_DOUBLE => SqlValue::Text(Str::from(f64::from_le_bytes(r.array()?).to_string())),
+            MYSQL_TYPE_FLOAT => SqlValue::Text(real(f32::from_le_bytes(r.array()?))),
+            MYSQL_TYPE_DOUBLE => SqlValue::Text(real(f64::from_le_bytes(r.array()?))),
             MYSQL_TYPE_DATE | MYSQL_TYPE_NEWDATE | MYSQL_TYPE_DATETIME | MYSQL_TYPE_TIMESTAMP => {
                 binary_date(r, offset)?
             }
@@ -205,6 +205,14 @@ fn moment(seconds: i64, offset: i64) -> SqlValue {
 
 fn integer(field: &[u8]) -> Option<i64> {
     std::str::from_utf8(field).ok()?.parse().ok()
+}
+
+/// A number as the text protocol writes it: the shortest digits that mean it, very large and very small
+/// ones with an exponent.
+fn real<T: Into<f64> + Copy + std::fmt::Display + std::fmt::LowerExp>(number: T) -> Str {
+    let size = number.into().abs();
+    let plain = size == 0.0 || !size.is_finite() || (1e-15..1e15).contains(&size);
+    Str::from(if plain { number.to_string() } else { format!("{number:e}") })
 }
 
 /// BIT: up to eight bytes, the highest first.

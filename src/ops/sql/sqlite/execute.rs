@@ -160,8 +160,7 @@ fn execute(connection: &Connection, query: &Query<Value, Bytes>) -> Result<SqlRe
         statement.raw_bind_parameter(i + 1, Bound(value))?;
     }
     let dates: Vec<bool> = statement.columns().map(|c| is_date(c.decl_type())).collect();
-    let mut result =
-        SqlResult { columns: statement.column_names().into_iter().map(Str::from).collect(), ..SqlResult::default() };
+    let mut result = SqlResult { columns: statement.column_names().map(Str::from).collect(), ..SqlResult::default() };
     let writes = !statement.readonly();
     let mut cost = 0usize;
     let mut rows = statement.raw_query();

@@ -187,50 +187,51 @@ impl Helper {
             AtHelper::Query(query) => {
                 let wanted = Arc::new(Wanted::until(Time::from_micros(query.deadline)));
                 lock(&link.running).insert(query.id, wanted.clone());
-                let job = Job { link: link.clone(), query, wanted };
-                if let Err((job, failure)) = self.submit(job) {
-                    job.answer(Err(failure));
-                }
+                self.submit(Job { link: link.clone(), query, wanted });
             }
         }
     }
 
-    /// Queues a job at its database and sees to a thread for it.
-    fn submit(&self, job: Job) -> Result<(), (Job, Failure)> {
-        let overload = |text: String| Failure::new(Why::Overload, Phase::Queue, text);
+    /// Queues a job at its database and sees to a thread for it; or says at once that this cannot be.
+    fn submit(&self, job: Job) {
+        let overload = |text: String| Err(Failure::new(Why::Overload, Phase::Queue, text));
         let path = PathBuf::from(&job.query.path);
         let database = {
             let mut databases = lock(&self.databases);
             if !databases.contains_key(&path) && databases.len() >= self.config.databases {
                 databases.retain(|_, d| lock(&d.work).threads > 0);
                 if databases.len() >= self.config.databases {
-                    return Err((job, overload(format!("more than {} databases", self.config.databases))));
+                    drop(databases);
+                    return job.answer(overload(format!("more than {} databases", self.config.databases)));
                 }
             }
             databases.entry(path.clone()).or_insert_with(|| Arc::new(Database::new(path))).clone()
         };
         let mut work = lock(&database.work);
         if work.jobs.len() >= self.config.queue {
-            return Err((job, overload(format!("{} queries wait already", work.jobs.len()))));
+            let text = format!("{} queries wait already", work.jobs.len());
+            drop(work);
+            return job.answer(overload(text));
         }
         work.jobs.push_back(job);
         if work.idle >= work.jobs.len() || work.threads >= self.config.threads {
             database.arrived.notify_one();
-            return Ok(());
+            return;
         }
         let (thread, config) = (database.clone(), self.config.clone());
         let spawned = std::thread::Builder::new().name("query".to_string()).spawn(move || thread.execute(&config));
         match spawned {
             Ok(_) => work.threads += 1,
             Err(e) if work.threads == 0 => {
-                if let Some(job) = work.jobs.pop_back() {
-                    return Err((job, Failure::new(Why::System, Phase::Queue, e.to_string())));
+                let job = work.jobs.pop_back();
+                drop(work);
+                if let Some(job) = job {
+                    job.answer(Err(Failure::new(Why::System, Phase::Queue, e.to_string())));
                 }
             }
             // The threads there are will come to it.
             Err(e) => log::warn!("sqlite helper: no thread: {e}"),
         }
-        Ok(())
     }
 }
 

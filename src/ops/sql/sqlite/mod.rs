@@ -378,8 +378,9 @@ impl Engine for Sqlite {
             if let Ok(frame) = wire::frame(&FromWorker::Cancel { id: number(id) }) {
                 self.push(None, frame);
             }
-        } else if let Some(at) = self.out.iter().position(|(other, _)| *other == Some(id)) {
-            if let Some((_, frame)) = self.out.remove(at) {
+        } else {
+            let at = self.out.iter().position(|(other, _)| *other == Some(id));
+            if let Some((_, frame)) = at.and_then(|at| self.out.remove(at)) {
                 self.out_bytes = self.out_bytes.saturating_sub(frame.len());
             }
         }

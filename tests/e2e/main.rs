@@ -18,3 +18,4 @@ mod seeds;
 mod waits_common;
 mod waits_forms;
 mod waits_routes;
+mod waits_sql;

@@ -101,15 +101,14 @@ fn launch_goes_on_at_once_and_reports_later() {
         route {{
             $avp(own) = "caller";
             $var(own) = "caller";
-            if ($rU == "bare") launch(exec("sleep 0.3; echo bare > $dir/bare"));
-            if ($rU == "report") launch(exec("sleep 0.3; echo text", , $var(out)), report);
-            if ($rU == "param") launch(exec("sleep 0.3; echo text", , $avp(out)), report, "ci=$ci u=$rU");
-            if ($rU == "refused") launch(rest_get("http://127.0.0.1:{refused}/", $var(out), , $var(code)), report, "$rU");
-            if ($rU == "notfound") launch(exec("/nowhere/to/be/found", , $var(out)), report, "$rU");
-            if ($rU == "null") launch(rest_get($avp(nothing), $var(out)), report, "$rU");
-            if ($rU == "inplace") launch(xlog("in place\n"), report, "$rU");
-            if ($rU == "post") launch(rest_post("{echo}", "$ci", "text/plain", $var(out), , $var(code)), report, "$rU");
-            $avp(rc) = $rc;
+            if ($rU == "bare") {{ launch(exec("sleep 0.3; echo bare > $dir/bare")); $avp(rc) = $rc; }}
+            if ($rU == "report") {{ launch(exec("sleep 0.3; echo text", , $var(out)), report); $avp(rc) = $rc; }}
+            if ($rU == "param") {{ launch(exec("sleep 0.3; echo text", , $avp(out)), report, "ci=$ci u=$rU"); $avp(rc) = $rc; }}
+            if ($rU == "refused") {{ launch(rest_get("http://127.0.0.1:{refused}/", $var(out), , $var(code)), report, "$rU"); $avp(rc) = $rc; }}
+            if ($rU == "notfound") {{ launch(exec("/nowhere/to/be/found", , $var(out)), report, "$rU"); $avp(rc) = $rc; }}
+            if ($rU == "null") {{ launch(rest_get($avp(nothing), $var(out)), report, "$rU"); $avp(rc) = $rc; }}
+            if ($rU == "inplace") {{ launch(xlog("in place\n"), report, "$rU"); $avp(rc) = $rc; }}
+            if ($rU == "post") {{ launch(rest_post("{echo}", "$ci", "text/plain", $var(out), , $var(code)), report, "$rU"); $avp(rc) = $rc; }}
             sl_send_reply(200, "rc $avp(rc) $var(own) $var(out) $avp(out)");
         }}
         route[report] {{

@@ -4,8 +4,8 @@ use crate::support::eventually;
 use crate::support::reprise::run;
 use crate::support::sip::SipClient;
 use crate::support::uas::{Answer, Uas};
-use crate::support::{free_port, process};
-use crate::waits_common::{SECOND, Site, head, invite_to, ms, site, timed};
+use crate::support::process;
+use crate::waits_common::{SECOND, head, invite_to, ms, site, timed};
 
 /// The part of a script that carries calls: ACK, BYE and CANCEL.
 const CALLS: &str = r#"
@@ -864,8 +864,4 @@ fn the_list_of_waits_names_each() {
     let text = site.server.ctl("waits", serde_json::Value::Null).to_string();
     assert!(text.contains(&sleeping.call_id), "{text}");
     assert!(text.contains("inner") && text.contains("exec") && text.contains("sleep"), "{text}");
-}
-
-fn _unused(_: &Site) -> u16 {
-    free_port()
 }

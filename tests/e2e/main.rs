@@ -15,4 +15,5 @@ mod harness;
 mod main_job;
 mod parts;
 mod seeds;
+mod stall;
 mod waits_common;

@@ -3,7 +3,9 @@
 pub mod check;
 pub mod ctl;
 pub mod db;
+pub mod demo;
 pub mod functions;
+pub mod helper;
 pub mod load;
 pub mod paths;
 pub mod server;
@@ -84,6 +86,8 @@ enum Command {
     Ctl(ctl::CtlArgs),
     /// Make, check and fill a database.
     Db(db::DbArgs),
+    /// Show in two seconds what a script that waits does to the others: nothing.
+    Demo(demo::DemoArgs),
     /// List the script functions, or show one.
     Functions(functions::FunctionsArgs),
     /// Explain a number that a finding shows.
@@ -113,6 +117,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check { files, emit }) => check::main(&files, emit.as_deref() == Some("ir")),
         Some(Command::Ctl(ctl)) => ctl::main(&ctl),
         Some(Command::Db(db)) => db::run(db),
+        Some(Command::Demo(args)) => demo::main(&args),
         Some(Command::Functions(args)) => functions::main(&args),
         Some(Command::Explain { code }) => explain(&code),
         None if args.check => check::main(&[args.file], false),

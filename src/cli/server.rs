@@ -1,5 +1,6 @@
 //! Starting the server: from a loaded configuration to the supervisor.
 
+use super::helper;
 use super::load::load;
 use super::paths::Directories;
 use super::settings::ServerConfig;
@@ -9,17 +10,14 @@ use crate::modules::env::{Env, Listen};
 use crate::modules::host::SipHost;
 use crate::net::listen::{ListenSpec, Listener};
 use crate::net::logpipe;
-use crate::ops::sql::sqlite::ensure_sqlite_demo;
-use crate::ops::sql::sqlite::helper::{HelperConfig, helper_main};
 use crate::script::ast::Dialect;
 use crate::script::program::Program;
 use crate::script::render::render;
 use crate::sip::Transport;
 use crate::supervisor::{ControlPlan, HelperPlan, Plan, run};
 use crate::worker;
-use crate::worker::seat::{Seat, SeatKind, ToMain};
+use crate::worker::seat::{Seat, SeatKind};
 use std::io::IsTerminal;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -86,28 +84,8 @@ pub fn start(args: &StartArgs) -> ExitCode {
 fn child(seat: Seat, blueprint: &worker::Blueprint, demos: &[PathBuf]) -> i32 {
     match seat.kind {
         SeatKind::Worker => worker::run::main(seat, blueprint),
-        SeatKind::Helper => helper(seat, demos),
+        SeatKind::Helper => helper::main(seat, demos),
     }
-}
-
-/// The SQLite helper. Before it is ready it makes the demonstration databases that are not there.
-fn helper(mut seat: Seat, demos: &[PathBuf]) -> i32 {
-    for path in demos {
-        match ensure_sqlite_demo(path) {
-            Ok(true) => emit(2, logpipe::NOTICE, &format!("made {} with demonstration data", path.display())),
-            Ok(false) => {}
-            Err(why) => emit(-1, "sqlite", &format!("cannot make the demonstration database: {why}")),
-        }
-    }
-    let Some(listener) = seat.helper_listener.take() else { return 1 };
-    let stop: OwnedFd = match nix::unistd::dup(&seat.main) {
-        Ok(fd) => fd,
-        Err(_) => return 1,
-    };
-    if seat.main.send(&ToMain::Ready).is_err() {
-        return 1;
-    }
-    helper_main(UnixListener::from(listener), Some(stop), HelperConfig::default())
 }
 
 fn plan(args: &StartArgs, config: &ServerConfig, log: logpipe::LogHandle) -> Result<PlannedParts, String> {
@@ -160,7 +138,9 @@ fn plan(args: &StartArgs, config: &ServerConfig, log: logpipe::LogHandle) -> Res
     }
     let mut sqlite = None;
     if config.settings.db_urls.iter().any(|(_, url)| url.starts_with(b"sqlite")) {
-        let path = runtime_dir(config).join(format!("reprise-sqlite-{}.sock", std::process::id()));
+        let dir = runtime_dir(config);
+        std::fs::create_dir_all(&dir).map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
+        let path = dir.join(format!("reprise-sqlite-{}.sock", std::process::id()));
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).map_err(|e| format!("cannot make {}: {e}", path.display()))?;
         protect(&path, args)?;

@@ -17,3 +17,4 @@ mod parts;
 mod seeds;
 mod stall;
 mod waits_common;
+mod waits_forms;

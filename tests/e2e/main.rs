@@ -15,5 +15,6 @@ mod harness;
 mod main_job;
 mod parts;
 mod seeds;
+mod stall;
 mod waits_common;
 mod waits_forms;

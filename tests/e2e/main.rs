@@ -18,3 +18,5 @@ mod seeds;
 mod stall;
 mod waits_common;
 mod waits_forms;
+mod waits_routes;
+mod waits_sql;

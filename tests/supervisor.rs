@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use reprise::cli::ctl::{self, CtlArgs};
 use reprise::net::batch::RecvBatch;
 use reprise::net::bus::{ANY_INCARNATION, Bus, BusError};
 use reprise::net::channel::ChannelError;
@@ -26,7 +27,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -238,6 +239,8 @@ fn worker(mut seat: Seat, startup: &str) -> i32 {
                     "panic" => panic!("as asked"),
                     "busy" => busy = true,
                     "exec" => {
+                        // Whoever is killed with it cannot wait for it.
+                        #[allow(clippy::zombie_processes)]
                         let child = Command::new("sh")
                             .args(["-c", "sleep 1000 & sleep 1000"])
                             .process_group(0)
@@ -516,6 +519,11 @@ fn serves_answers_its_control_socket_and_drains() {
     std::thread::sleep(Duration::from_millis(50));
     s.client().ask("notice unseen");
     assert_eq!(s.call("log_level", json!(["3"]))["result"]["log_level"], json!(3));
+    for (method, worked) in [("ps", true), ("waits", true), ("nonsense", false)] {
+        let args = CtlArgs { socket: s.dir.path().join("ctl"), json: false, method: method.into(), args: vec![] };
+        let expected = if worked { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        assert_eq!(format!("{:?}", ctl::main(&args)), format!("{expected:?}"));
+    }
     s.signal(Signal::SIGHUP);
     s.wait_log("reload is not available yet");
     assert!(!s.log().contains("unseen"));
@@ -631,6 +639,21 @@ fn a_failed_start_up_ends_with_1() {
     assert_eq!(third.wait_exit(Duration::from_secs(5)), Some(1));
     third.wait_log("another server answers there");
     assert_eq!(first.ps().len(), 3);
+}
+
+fn journald_gets_its_prefixes() {
+    let (read, write) = std::io::pipe().unwrap();
+    let stat = nix::sys::stat::fstat(&write).unwrap();
+    let status = Command::new(std::env::current_exe().unwrap())
+        .env("REPRISE_TEST_SERVER", json!({ "listen": "udp:127.0.0.1:0", "startup": "die" }).to_string())
+        .env("JOURNAL_STREAM", format!("{}:{}", stat.st_dev, stat.st_ino))
+        .stderr(write)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(1));
+    let text = std::io::read_to_string(read).unwrap();
+    assert!(text.starts_with("<6>listening on udp:127.0.0.1:"), "{text}");
+    assert!(text.lines().any(|l| l.starts_with("<3>worker 0 (pid ")), "{text}");
 }
 
 fn draining_has_an_end_and_can_be_cut_short() {
@@ -755,6 +778,7 @@ const TESTS: &[Test] = &[
     ("five_deaths_slow_a_seat_down_and_name_the_message", five_deaths_slow_a_seat_down_and_name_the_message),
     ("a_log_that_nobody_reads_stalls_nobody", a_log_that_nobody_reads_stalls_nobody),
     ("a_failed_start_up_ends_with_1", a_failed_start_up_ends_with_1),
+    ("journald_gets_its_prefixes", journald_gets_its_prefixes),
     ("draining_has_an_end_and_can_be_cut_short", draining_has_an_end_and_can_be_cut_short),
     ("a_worker_that_does_not_return_is_killed", a_worker_that_does_not_return_is_killed),
     ("children_do_not_outlive_main", children_do_not_outlive_main),
@@ -763,7 +787,7 @@ const TESTS: &[Test] = &[
     ("the_bus_carries_millions_and_survives_dying_senders", the_bus_carries_millions_and_survives_dying_senders),
 ];
 
-fn main() -> std::process::ExitCode {
+fn main() -> ExitCode {
     if let Ok(config) = std::env::var("REPRISE_TEST_SERVER") {
         server_process(&config);
     }
@@ -775,7 +799,7 @@ fn main() -> std::process::ExitCode {
             "--exact" => exact = true,
             "--list" => {
                 TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
-                return std::process::ExitCode::SUCCESS;
+                return ExitCode::SUCCESS;
             }
             a if a.starts_with("--test-threads=") => threads = a[15..].parse().unwrap_or(threads),
             a if a.starts_with('-') => {}
@@ -810,5 +834,5 @@ fn main() -> std::process::ExitCode {
         count - failed,
         TESTS.len() - count
     );
-    std::process::ExitCode::from(u8::from(failed > 0))
+    ExitCode::from(u8::from(failed > 0))
 }

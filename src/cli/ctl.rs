@@ -88,7 +88,7 @@ fn render(method: &str, answer: &Value) -> String {
         Value::Array(rows) if rows.is_empty() => format!("no {method}\n"),
         Value::Array(rows) if rows.iter().all(Value::is_object) => table(rows),
         Value::Object(o) if o.values().all(|v| !v.is_object() && !v.is_array()) => {
-            let width = o.keys().map(|k| k.chars().count()).max().unwrap_or(0);
+            let width = o.keys().map(|k| k.chars().count()).max().unwrap_or(0).min(CELL);
             o.iter().fold(String::new(), |mut out, (k, v)| {
                 let _ = writeln!(out, "{k:width$}  {}", cell(v));
                 out
@@ -109,7 +109,7 @@ fn table(rows: &[Value]) -> String {
         }
     }
     columns.sort_by_key(|c| FIRST.iter().position(|f| f == c).unwrap_or(FIRST.len()));
-    let mut lines: Vec<Vec<String>> = vec![columns.iter().map(|c| c.to_uppercase()).collect()];
+    let mut lines: Vec<Vec<String>> = vec![columns.iter().map(|c| shown("", &json!(c.to_uppercase()))).collect()];
     for row in rows {
         lines.push(columns.iter().map(|c| row.get(*c).map_or_else(|| "-".into(), |v| shown(c, v))).collect());
     }
@@ -127,7 +127,19 @@ fn table(rows: &[Value]) -> String {
     out
 }
 
+/// Longest text in a table; the whole is in the JSON output.
+const CELL: usize = 100;
+
 fn shown(column: &str, value: &Value) -> String {
+    let mut text = shown_in_full(column, value);
+    if let Some((end, _)) = text.char_indices().nth(CELL) {
+        text.truncate(end);
+        text.push_str("...");
+    }
+    text
+}
+
+fn shown_in_full(column: &str, value: &Value) -> String {
     match (column, value.as_u64()) {
         ("rss", Some(bytes)) => format!("{:.1} MB", bytes as f64 / 1e6),
         ("uptime", Some(s)) => format!("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60),
@@ -160,6 +172,10 @@ INDEX  PID    KIND    RSS      UPTIME
 ";
         assert_eq!(render("ps", &ps), expected);
         assert_eq!(render("waits", &json!([])), "no waits\n");
+        let wide = "é".repeat(70_000);
+        let text = render("waits", &json!([{ "id": wide, &*wide: 1 }]));
+        assert!(text.chars().count() < 1000);
+        assert!(render("x", &json!({ &*wide: 1 })).starts_with('é'));
         assert_eq!(render("uptime", &json!({"now": 5, "up_since": 1})), "now       5\nup_since  1\n");
         assert_eq!(render("x", &json!("text")), "text\n");
         assert_eq!(render("which", &json!(["a"])), "[\n  \"a\"\n]\n");

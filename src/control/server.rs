@@ -90,6 +90,7 @@ impl std::error::Error for BindError {}
 pub struct ControlServer {
     listener: UnixListener,
     path: PathBuf,
+    created_dir: Option<PathBuf>,
     clients: Slab<Client>,
     batches: Slab<Batch>,
     token: fn(Key) -> Token,
@@ -106,6 +107,7 @@ impl ControlServer {
     /// at is replaced. `token` makes a client's event token.
     pub fn bind(path: &Path, mode: u32, token: fn(Key) -> Token) -> Result<ControlServer, BindError> {
         let failed = |e| BindError::Io(path.to_owned(), e);
+        let mut created_dir = None;
         match fs::symlink_metadata(path) {
             Ok(meta) if !meta.file_type().is_socket() => return Err(BindError::NotASocket(path.to_owned())),
             Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
@@ -117,6 +119,7 @@ impl ControlServer {
             Err(_) => {
                 if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty() && !p.exists()) {
                     fs::create_dir(parent).map_err(failed)?;
+                    created_dir = Some(parent.to_owned());
                 }
             }
         }
@@ -126,12 +129,24 @@ impl ControlServer {
         nix::sys::stat::umask(old);
         let listener = bound.map_err(failed)?;
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
-        Ok(ControlServer { listener, path: path.to_owned(), clients: Slab::new(), batches: Slab::new(), token })
+        Ok(ControlServer {
+            listener,
+            path: path.to_owned(),
+            created_dir,
+            clients: Slab::new(),
+            batches: Slab::new(),
+            token,
+        })
     }
 
     /// The socket's path.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The directory that had to be made for it.
+    pub fn created_dir(&self) -> Option<&Path> {
+        self.created_dir.as_deref()
     }
 
     /// The listening fd.

@@ -488,3 +488,34 @@ fn from_icmp(errno: i32) -> bool {
         libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EHOSTDOWN | libc::EPROTO | libc::EOPNOTSUPP
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::UdpSocket;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn what_was_not_sent_keeps_its_bytes() {
+        let (a, b) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        let mut out = SendBatch::new(1 << 20);
+        let push = |out: &mut SendBatch, i: usize| {
+            assert!(out.push(&vec![i as u8; 10 + i], b.local_addr().unwrap(), None, i as u64));
+        };
+        (0..10).for_each(|i| push(&mut out, i));
+        // As after a partial send: early ones are gone, sometimes enough of them to move the rest.
+        for (gone, from) in [(3, 10), (4, 13), (5, 17)] {
+            out.entries.drain(..gone);
+            out.compact();
+            (from..from + gone).for_each(|i| push(&mut out, i));
+        }
+        assert!(out.data.len() < 400, "{}", out.data.len());
+        let done = out.flush(a.as_fd(), &mut |f| panic!("{f:?}"));
+        assert_eq!((done.sent, out.len(), out.data.len()), (10, 0, 0));
+        let mut buffer = [0; 100];
+        for i in 12..22 {
+            let n = b.recv(&mut buffer).unwrap();
+            assert_eq!(buffer[..n], vec![i as u8; 10 + i]);
+        }
+    }
+}

@@ -57,7 +57,7 @@ pub struct OpInfo {
     pub phase: Phase,
     /// When it was started.
     pub started: Time,
-    /// When it will be given up; [`Time::NEVER`] for sleeps.
+    /// When it will be given up; [`Time::NEVER`] for a sleep without a deadline of its own.
     pub deadline: Time,
 }
 
@@ -163,7 +163,7 @@ impl Driver {
         self.ops.is_empty()
     }
 
-    /// Starts an operation that is given up at `deadline` (sleeps wait as long as they say). Its
+    /// Starts an operation that is given up at `deadline` ([`Time::NEVER`] for none). Its
     /// outcome comes from [`Driver::poll_finished`], also if it cannot even begin.
     pub fn start(&mut self, request: Request, deadline: Time, mut io: Io<'_>) -> OpId {
         let kind = match &request {
@@ -175,7 +175,6 @@ impl Driver {
         };
         let started = io.now;
         let mut cx = Cx { io: io.reborrow(), finished: &mut self.finished, lookups: &mut self.lookups };
-        let deadline = if kind == OpKind::Sleep { Time::NEVER } else { deadline };
         let id = self.ops.insert_with(|id| InFlight {
             kind,
             started,

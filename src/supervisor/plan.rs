@@ -89,7 +89,11 @@ impl Plan {
             control: None,
             log,
             helpers: Vec::new(),
-            forwarded: vec![Forwarded::new("waits", Merge::Concat), Forwarded::new("kill-wait", Merge::First)],
+            forwarded: vec![
+                Forwarded::new("waits", Merge::Concat),
+                Forwarded::new("kill-wait", Merge::First),
+                Forwarded::new("transactions", Merge::PerWorker),
+            ],
             version: concat!("reprise ", env!("CARGO_PKG_VERSION")).to_owned(),
             on_reload: None,
         }

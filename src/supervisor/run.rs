@@ -67,6 +67,9 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
     };
     if let Some(c) = &control {
         identity.give(c.path());
+        if let Some(dir) = c.created_dir() {
+            identity.give(dir);
+        }
     }
     let pidfile = match &plan.pidfile {
         Some(path) => {
@@ -102,7 +105,7 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
         }
         nix::sys::prctl::set_child_subreaper(true).map_err(|e| text(&e))?;
         let handled = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD];
-        sys::ignore_by_handler(&[Signal::SIGPIPE]).map_err(|e| text(&e))?;
+        sys::ignore_by_handler(&[Signal::SIGPIPE, Signal::SIGUSR1, Signal::SIGUSR2]).map_err(|e| text(&e))?;
         sys::block_only(&handled).map_err(|e| text(&e))?;
         let set: SigSet = handled.into_iter().collect();
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;

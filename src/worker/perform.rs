@@ -118,10 +118,14 @@ impl Worker {
             (Some(a), None) => Some(f64::from(a)),
             (None, b) => b,
         };
-        let span =
-            secs.map_or(self.env().settings.async_timeout, |s| Duration::from_secs_f64(s.clamp(0.001, 86_400.0)));
+        let deadline = match secs {
+            Some(s) => self.now + Duration::from_secs_f64(s.clamp(0.001, 86_400.0)),
+            // A sleep waits as long as it says.
+            None if matches!(op, ops::Request::Sleep(_)) => Time::NEVER,
+            None => self.now + self.env().settings.async_timeout,
+        };
         let io = self.reactor.io(self.now);
-        let id = self.driver.start(op, self.now + span, io);
+        let id = self.driver.start(op, deadline, io);
         if self.env().settings.script_io_block && !info.via_async && !info.launched {
             return Act::Now(self.block_on(id));
         }

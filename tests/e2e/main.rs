@@ -10,7 +10,11 @@
 mod support;
 
 mod demo;
+mod calls;
+mod common;
 mod harness;
+mod main_job;
 mod parts;
 mod seeds;
 mod waits_common;
+mod waits_forms;

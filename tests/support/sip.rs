@@ -380,6 +380,14 @@ impl SipClient {
         SipClient { server, local, socket }
     }
 
+    /// The client's address as the host of a URI: IPv6 in brackets.
+    fn host(&self) -> String {
+        match self.local {
+            SocketAddr::V4(a) => a.ip().to_string(),
+            SocketAddr::V6(a) => format!("[{}]", a.ip()),
+        }
+    }
+
     /// A request with fresh identifiers and this client's Via and Contact.
     pub fn request(&self, method: &str, uri: &str) -> Request {
         let call_id = unique("call-");
@@ -387,7 +395,7 @@ impl SipClient {
             method: method.to_owned(),
             uri: uri.to_owned(),
             via: format!("SIP/2.0/UDP {};rport;branch={}", self.local, unique("z9hG4bK-t-")),
-            from: format!("<sip:alice@{}>;tag={}", self.local.ip(), unique("f")),
+            from: format!("<sip:alice@{}>;tag={}", self.host(), unique("f")),
             to: format!("<{uri}>"),
             call_id,
             cseq: 1,
@@ -401,7 +409,8 @@ impl SipClient {
     /// An INVITE with a small SDP offer.
     pub fn invite(&self, uri: &str) -> Request {
         let ip = self.local.ip();
-        let sdp = format!("v=0\no=- 1 1 IN IP4 {ip}\ns=-\nc=IN IP4 {ip}\nt=0 0\nm=audio 40000 RTP/AVP 0\n");
+        let kind = if self.local.is_ipv6() { "IP6" } else { "IP4" };
+        let sdp = format!("v=0\no=- 1 1 IN {kind} {ip}\ns=-\nc=IN {kind} {ip}\nt=0 0\nm=audio 40000 RTP/AVP 0\n");
         self.request("INVITE", uri).body("application/sdp", &sdp)
     }
 

@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod demo;
 mod calls;
 mod common;
 mod harness;

@@ -11,10 +11,12 @@ mod support;
 
 mod calls;
 mod common;
+mod demo;
 mod harness;
 mod main_job;
 mod parts;
 mod seeds;
+mod stall;
 mod waits_check;
 mod waits_common;
 mod waits_exec;

@@ -49,8 +49,7 @@ route[my_resume_route] {
 
 /// The manual's two external commands.
 const CURL: &str = r#"async(exec("curl my_host", "$var(response_body)"), resume_route);"#;
-const MYSQL: &str =
-    r#"async(exec("mysql-query 'SELECT * FROM subscriber...'", "$var(result_row)"), resume_route);"#;
+const MYSQL: &str = r#"async(exec("mysql-query 'SELECT * FROM subscriber...'", "$var(result_row)"), resume_route);"#;
 
 fn database(url: &str) -> String {
     format!("modparam(\"avpops\", \"db_url\", \"{url}\")\n")
@@ -97,10 +96,8 @@ fn the_credit_query_with_its_resume_route() {
 fn the_credit_query_when_the_database_does_not_answer() {
     let refused = crate::support::free_port();
     let url = format!("mysql://reprise:secret@127.0.0.1:{refused}/reprise");
-    let site = site(
-        &["avpops"],
-        &format!("{}route {{\n$avp(uid) = $fU;\n{CREDIT}\n}}\n{RESUME_CREDIT}", database(&url)),
-    );
+    let site =
+        site(&["avpops"], &format!("{}route {{\n$avp(uid) = $fU;\n{CREDIT}\n}}\n{RESUME_CREDIT}", database(&url)));
     assert_eq!(site.ask().status(), 500);
     site.server.wait_log(r"error -1 in avp_db_query\(\)$", SECOND);
     site.server.wait_log("Credit of user alice is <null>$", SECOND);
@@ -138,11 +135,8 @@ fn commands() -> (tempfile::TempDir, Site) {
         ),
     );
     // curl's own configuration: my_host is the web server of this test.
-    fs::write(
-        dir.path().join(".curlrc"),
-        format!("silent\nconnect-to = \"my_host:80:127.0.0.1:{}\"\n", web.port),
-    )
-    .unwrap();
+    fs::write(dir.path().join(".curlrc"), format!("silent\nconnect-to = \"my_host:80:127.0.0.1:{}\"\n", web.port))
+        .unwrap();
     let home = dir.path().to_string_lossy().into_owned();
     let script = format!(
         "route {{
@@ -159,11 +153,8 @@ fn commands() -> (tempfile::TempDir, Site) {
             sl_send_reply(200, \"OK\");
         }}"
     );
-    let site = site_with(
-        &["exec"],
-        &script,
-        &[("PATH", &path_with(dir.path())), ("CURL_HOME", &home), ("HOME", &home)],
-    );
+    let site =
+        site_with(&["exec"], &script, &[("PATH", &path_with(dir.path())), ("CURL_HOME", &home), ("HOME", &home)]);
     (dir, site)
 }
 

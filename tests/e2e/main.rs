@@ -14,6 +14,7 @@ mod common;
 mod harness;
 mod main_job;
 mod parts;
+mod processes;
 mod seeds;
 mod stall;
 mod waits_common;

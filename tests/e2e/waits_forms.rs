@@ -120,8 +120,7 @@ fn launch_goes_on_at_once_and_reports_later() {
         echo = web.url("/echo"),
     );
     let dir = process::directory("launched");
-    let site =
-        site(&["exec", "rest_client"], &script.replace("$dir", &dir.path().to_string_lossy()));
+    let site = site(&["exec", "rest_client"], &script.replace("$dir", &dir.path().to_string_lossy()));
     let ask = |user: &str| {
         let client = site.client();
         let request = client.request("OPTIONS", &format!("sip:{user}@127.0.0.1:{}", site.port));

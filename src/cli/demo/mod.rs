@@ -198,7 +198,8 @@ impl Play {
         writeln!(
             to,
             "One server with one worker{}. Five requests reach it at once; each has to wait.\n",
-            self.threads.map_or_else(String::new, |n| format!(", which has {n} thread{}", if n == 1 { "" } else { "s" }))
+            self.threads
+                .map_or_else(String::new, |n| format!(", which has {n} thread{}", if n == 1 { "" } else { "s" }))
         )?;
         let mut good = self.lost == 0 && self.ended && self.threads == Some(1);
         for (request, (user, statement, status)) in self.requests.iter().zip(WAITING) {
@@ -226,7 +227,8 @@ impl Play {
             }
         }
         self.show_waits(to)?;
-        let waited: Duration = self.requests.iter().filter_map(|r| r.answer.as_ref()?.0.duration_since(r.sent).ok()).sum();
+        let waited: Duration =
+            self.requests.iter().filter_map(|r| r.answer.as_ref()?.0.duration_since(r.sent).ok()).sum();
         let mut sorted = self.options.clone();
         sorted.sort();
         let at = |n: usize| sorted.get(n).map_or_else(String::new, |d| millis(*d));
@@ -286,7 +288,8 @@ mod tests {
             answer: None,
         };
         let mut requests = vec![request("web"), request("dead")];
-        for line in ["2026 NOTICE [7] DEMO 5 250 dead@demo received", "DEMO x", "other", "DEMO 5 250 who@demo received"] {
+        for line in ["2026 NOTICE [7] DEMO 5 250 dead@demo received", "DEMO x", "other", "DEMO 5 250 who@demo received"]
+        {
             note(line, &mut requests);
         }
         assert!(requests[0].events.is_empty());

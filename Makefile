@@ -15,9 +15,12 @@ all: build
 build:
 	$(CARGO) build --release --locked
 
-# The server in the foreground with the default configuration, log on the terminal.
+# The server in the foreground with the default configuration, log on the terminal; its database and its
+# control socket stand in target/run.
 run: build
-	$(BINARY) -f conf/reprise.cfg -E
+	@mkdir -p target/run
+	@cat conf/examples/try-next.txt
+	@$(BINARY) -f conf/reprise.cfg -w target/run -E
 
 demo: build
 	$(BINARY) demo
@@ -51,6 +54,10 @@ install: $(BINARY)
 	for file in LICENSE* README.md; do \
 	    if [ -e "$$file" ]; then install -m 644 "$$file" "$(DOCDIR)/"; fi; \
 	done
+	install -d "$(DOCDIR)/docs/functions" "$(DOCDIR)/conf/examples"
+	install -m 644 docs/*.md "$(DOCDIR)/docs/"
+	install -m 644 docs/functions/*.md "$(DOCDIR)/docs/functions/"
+	install -m 644 conf/examples/*.cfg "$(DOCDIR)/conf/examples/"
 
 # The configuration stays.
 uninstall:

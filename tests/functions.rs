@@ -1,17 +1,22 @@
 //! The script functions' descriptions: every example compiles where it says it may stand, and
 //! `docs/functions/` is what they generate. `REPRISE_BLESS=1` writes the pages anew.
 
+use reprise::base::{Str, Time};
 use reprise::cli::functions;
+use reprise::modules::env::Env;
 use reprise::modules::host::SipHost;
-use reprise::script::ast::RouteKind;
+use reprise::script::ast::{Dialect, RouteKind};
 use reprise::script::diagnostics::Diagnostics;
 use reprise::script::lower::compile;
 use reprise::script::parse::parse_text;
 use reprise::script::registry::{FnSpec, ModuleSpec, RouteSet};
 use reprise::script::render::render;
 use reprise::script::source::SourceMap;
+use reprise::script::vm::{Paused, Run};
+use reprise::sip::Message;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::rc::Rc;
 
 type Function = FnSpec<SipHost>;
 
@@ -65,12 +70,75 @@ fn examples_compile() {
         let text = config(module, &example, f.routes);
         let (mut map, mut diags) = (SourceMap::default(), Diagnostics::default());
         let tree = parse_text("example.cfg", &text, &mut map, &mut diags);
-        let program = compile::<SipHost>(reprise::script::ast::Dialect::OpenSips, &tree, &map, &mut diags);
+        let program = compile::<SipHost>(Dialect::OpenSips, &tree, &map, &mut diags);
         if program.is_none() || !diags.list().is_empty() {
             bad.push(format!("{module}: {name}: {example}\n{}", render(&map, &diags, false)));
         }
     }
     assert!(bad.is_empty(), "{} examples with findings:\n{}", bad.len(), bad.join("\n"));
+}
+
+const MESSAGE: &str = "INVITE sip:+4930123@b.com SIP/2.0\r\n\
+Via: SIP/2.0/UDP h;branch=z9hG4bK1\r\n\
+From: <sip:alice@a.com>;tag=1\r\n\
+To: <sip:bob@b.com>\r\n\
+Call-ID: x\r\n\
+CSeq: 1 INVITE\r\n\
+User-Agent: old\r\n\
+Content-Type: application/sdp\r\n\
+Content-Length: 50\r\n\r\n\
+v=0\r\nm=audio 4000 RTP/AVP 8 0\r\na=sendrecv\r\na=x:1\r\n";
+
+/// Patterns, substitutions and unexpanded texts on their way through the compiler.
+#[test]
+fn the_machine_hands_over_what_was_written() {
+    let text = r#"
+        loadmodule "textops.so"
+        loadmodule "avpops.so"
+        loadmodule "sipmsgops.so"
+        route {
+            if (!search("^user-agent: (old|older)\r$")) exit;
+            replace("^User-Agent: [^\r]*", "User-Agent: $fU");
+            replace_body_all("^a=.*$", "a=$rm\r");
+            codec_move_up("PCMU");
+            subst_user("/^\+49(.*)$/0\1-$fd/");
+            subst('/^To: (.*)@b/To: \1@$fd/');
+            $avp(x) = "one";
+            $avp(x) = "two";
+            if (!avp_check("$avp(x)", "eq/$avp(x)")) exit;
+            if (!is_avp_set("$(avp(x)[1])/s")) exit;
+            avp_subst("$avp(x)/$avp(y)/g", "/(.*)/<\1>/");
+            avp_delete("$avp(x)/g");
+            avp_insert("$avp(y)", "$rm", "-1");
+            $var(p) = "nothing|like|this";
+            if (search("$var(p)")) exit;
+            append_hf("X-Done: $(avp(y)[*])\r\n");
+        }"#;
+    let (mut map, mut diags) = (SourceMap::default(), Diagnostics::default());
+    let tree = parse_text("run.cfg", text, &mut map, &mut diags);
+    let program = compile::<SipHost>(Dialect::OpenSips, &tree, &map, &mut diags);
+    let program = Rc::new(program.unwrap_or_else(|| panic!("{}", render(&map, &diags, false))));
+    let route = program.find_route(RouteKind::Request, None).expect("the main route");
+    let msg = Message::parse(Str::from(MESSAGE)).expect("a message");
+    let host = SipHost::new(Rc::new(Env::unattached()), msg, ([127, 0, 0, 1], 5060).into(), 0);
+    let Paused::Finished(done) = Run::new(program, route, host).go(&mut 10_000, Time::ZERO) else {
+        panic!("nothing here waits")
+    };
+    let sent = String::from_utf8(done.host.edits.apply(&done.host.msg)).expect("text");
+    assert_eq!(done.host.current_ruri(), b"sip:030123-a.com@b.com");
+    let want = MESSAGE
+        .replace("User-Agent: old", "User-Agent: alice")
+        .replace("bob@b", "bob@a.com")
+        .replace("8 0", "0 8")
+        .replace("a=sendrecv", "a=INVITE")
+        .replace("a=x:1", "a=INVITE")
+        .replace("Length: 50", "Length: 51")
+        .replace("Content-Length: 51\r\n", "Content-Length: 51\r\nX-Done: <two>\r\n");
+    // The joined AVP has all three values; what joins them is the machine's business.
+    let (head, rest) = sent.split_once("X-Done: ").expect("the script ran to its end");
+    let (values, rest) = rest.split_once("\r\n").expect("a line");
+    assert_eq!(format!("{head}X-Done: <two>\r\n{rest}"), want);
+    assert!(values.contains("<two>") && values.contains("<one>") && values.contains("INVITE"), "{values}");
 }
 
 #[test]

@@ -279,6 +279,9 @@ fn module_settings(out: &mut ServerConfig, params: &[ModParam], diags: &mut Diag
                 };
                 add_db_url(s, number, Str::from(url), p.span, diags);
             }
+            ("avpops" | "sqlops", param) => {
+                s.usr.set(param, &p.value);
+            }
             _ => {}
         }
     }

@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod demo;
 mod calls;
 mod common;
 mod harness;
@@ -19,3 +20,5 @@ mod seeds;
 mod stall;
 mod waits_common;
 mod waits_forms;
+mod waits_routes;
+mod waits_sql;

@@ -242,8 +242,8 @@ impl Play {
         )?;
         writeln!(
             to,
-            "The five waited {} ms, one after the other; together they took {} ms. A worker that blocks would have kept \
-             every OPTIONS waiting, too.",
+            "The five waits add up to {} ms and were over after {} ms. A worker that blocks would have kept every OPTIONS \
+             waiting, too.",
             waited.as_millis(),
             self.took.as_millis()
         )?;
@@ -255,10 +255,10 @@ impl Play {
         writeln!(to, "`reprise ctl waits` after {} ms:", LOOK.as_millis())?;
         for wait in self.waits.as_array().into_iter().flatten() {
             let text = |name: &str| wait[name].as_str().unwrap_or_default().to_string();
-            let backend: String = text("backend").chars().take(40).collect();
+            let backend: String = text("backend").chars().take(44).collect();
             writeln!(
                 to,
-                "    {:<14} {:<40} {:<8} line {:<3} {}",
+                "    {:<14} {:<44} {:<8} line {:<3} {}",
                 text("function"),
                 backend,
                 text("phase"),

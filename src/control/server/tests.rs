@@ -99,7 +99,7 @@ fn an_endless_line_is_refused() {
     for _ in 0..40 {
         let _ = (&c).write(&chunk);
         b.serve();
-        if b.server.clients.len() == 0 {
+        if b.server.clients.is_empty() {
             break;
         }
     }

@@ -194,7 +194,7 @@ fn is_chosen(call: &mut Call<'_, SipHost>, choice: Choice, codec: &Codec) -> Res
 
 /// The codecs of a stream in their present order; none if it is not RTP.
 fn codecs(host: &SipHost, stream: &Stream<'_>) -> Vec<Codec> {
-    if !memchr::memmem::find(stream.transport, b"RTP/").is_some_and(|_| !stream.formats.is_empty()) {
+    if stream.formats.is_empty() || memchr::memmem::find(stream.transport, b"RTP/").is_none() {
         return Vec::new();
     }
     let formats = host.edits.replacement(stream.formats).unwrap_or(host.msg.slice(stream.formats));
@@ -224,10 +224,10 @@ fn about<'a>(line: &'a [u8], payload: &[u8]) -> Option<&'a [u8]> {
 }
 
 fn change(host: &mut SipHost, n: usize, action: Action, codecs: Vec<Codec>, chosen: &[bool]) {
-    let (yes, no): (Vec<(Codec, bool)>, Vec<(Codec, bool)>) =
-        codecs.into_iter().zip(chosen.iter().copied()).partition(|(_, chosen)| *chosen);
-    let (yes, no): (Vec<Codec>, Vec<Codec>) =
-        (yes.into_iter().map(|(c, _)| c).collect(), no.into_iter().map(|(c, _)| c).collect());
+    let (mut yes, mut no) = (Vec::new(), Vec::new());
+    for (codec, chosen) in codecs.into_iter().zip(chosen) {
+        if *chosen { yes.push(codec) } else { no.push(codec) }
+    }
     let Some((formats, port, gone)) = streams(host).get(n).map(|s| {
         let described = |line: &[u8]| yes.iter().any(|c| about(line, &c.payload).is_some());
         let lines = s.text.split_inclusive(|b| *b == b'\n').filter(|l| described(l));

@@ -159,7 +159,7 @@ fn validation() {
     assert_eq!(check(&cut("Content-Type: application/sdp\r\n", ""), ""), -21);
     assert_eq!(check(&cut("INVITE sip:bob@", "INVITE sip:b^b@"), "r"), -27);
     assert_eq!(check(&cut("Alice <sip:alice@atlanta.com>", "Alice <nothing>"), "f"), -24);
-    assert_eq!(check(&cut("To: Bob <sip:bob@biloxi.com>", "To: Bob <sip:bob@bi~oxi.com>"), "t") < 0, true);
+    assert!(check(&cut("To: Bob <sip:bob@biloxi.com>", "To: Bob <sip:bob@bi~oxi.com>"), "t") < 0);
     assert_eq!(check(&cut("s=-", "s -"), "s"), -6);
     assert_eq!(check(&cut("s=-", "s -"), ""), 1);
     let reply = |line: &str| {

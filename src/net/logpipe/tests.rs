@@ -69,7 +69,7 @@ fn times_and_levels() {
 #[test]
 fn text_is_bounded_and_clean() {
     let mut text = String::new();
-    let _ = write!(Bounded(&mut text), "{}{}", "é".repeat(MAX_TEXT), "more");
+    let _ = write!(Bounded(&mut text), "{}more", "é".repeat(MAX_TEXT));
     assert!(text.len() <= MAX_TEXT + 3 && text.ends_with("..."));
     assert_eq!(clean("a\tb\r"), "a\tb");
     assert_eq!(clean("\x1b[31mred"), "\\x1b[31mred");

@@ -28,7 +28,7 @@ fn greeting(plugin: &[u8], tls: bool) -> Vec<u8> {
     p.extend_from_slice(b"8.0.30\0");
     p.extend_from_slice(&77u32.to_le_bytes());
     p.extend_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8, 0]);
-    let capabilities: u32 = if tls { 0xffff_ffff } else { 0xffff_ffff & !0x800 };
+    let capabilities: u32 = if tls { 0xffff_ffff } else { !0x800 };
     p.extend_from_slice(&capabilities.to_le_bytes()[..2]);
     p.extend_from_slice(&[45, 2, 0]);
     p.extend_from_slice(&capabilities.to_le_bytes()[2..]);

@@ -9,9 +9,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod demo;
 mod calls;
 mod common;
+mod demo;
+mod faults;
 mod harness;
 mod main_job;
 mod parts;

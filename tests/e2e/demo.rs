@@ -3,7 +3,6 @@
 
 use crate::support::reprise::{BINARY, Reprise, run};
 use crate::support::{Busy, process};
-use serde_json::Value;
 use std::fs;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
@@ -178,6 +177,62 @@ fn scripts_in_the_documentation_are_good() {
             assert_eq!(checked.code, 0, "{}:\n{whole}\n{}", page.display(), checked.stderr);
         }
     }
-    assert!(count > 10, "{count} scripts found");
+    assert!(count >= 7, "{count} scripts found");
     assert!(Path::new(BINARY).exists());
+}
+
+fn page(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap()
+}
+
+#[test]
+fn documentation_names_what_there_is() {
+    let configuration = page("docs/configuration.md");
+    let params = page("src/script/parse/opensips/params.rs");
+    let named = params.lines().filter_map(|l| {
+        let l = l.trim_start();
+        ["on(\"", "old(\"", "ignored(\""].iter().find_map(|p| l.strip_prefix(p))?.split('"').next()
+    });
+    assert!(named.clone().count() > 100);
+    for name in named {
+        assert!(configuration.contains(&format!("`{name}`")), "core parameter {name}");
+    }
+    let operating = page("docs/operating.md");
+    for c in reprise::store::counters::ALL {
+        let group = format!("| `{}:` |", c.group());
+        let line = operating.lines().find(|l| l.starts_with(&group)).unwrap_or_default();
+        assert!(line.contains(&format!("`{}`", c.name())), "counter {c}");
+    }
+    let architecture = page("docs/architecture.md");
+    let cargo = page("Cargo.toml");
+    let dependencies = cargo.split("[dependencies]\n").nth(1).unwrap().split("\n[lints").next().unwrap();
+    for name in dependencies.lines().filter_map(|l| l.split_once(" = ")).map(|(name, _)| name) {
+        assert!(architecture.contains(&format!("`{name}`")), "crate {name}");
+    }
+}
+
+#[test]
+fn links_in_the_documentation_lead_somewhere() {
+    let mut pages = files(root(), "md");
+    pages.extend(files(&root().join("docs"), "md"));
+    for file in pages {
+        let text = fs::read_to_string(&file).unwrap();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+            if path.starts_with("http") {
+                continue;
+            }
+            let to = if path.is_empty() { file.clone() } else { file.parent().unwrap().join(path) };
+            assert!(to.exists(), "{}: {target}", file.display());
+            if !anchor.is_empty() {
+                let wanted = |line: &str| {
+                    let title = line.trim_start_matches('#').trim().to_lowercase();
+                    let kept: String =
+                        title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_')).collect();
+                    line.starts_with('#') && kept.replace(' ', "-") == anchor
+                };
+                assert!(fs::read_to_string(&to).unwrap().lines().any(wanted), "{}: {target}", file.display());
+            }
+        }
+    }
 }

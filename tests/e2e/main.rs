@@ -16,5 +16,8 @@ mod harness;
 mod main_job;
 mod parts;
 mod seeds;
+mod stall;
 mod waits_common;
 mod waits_forms;
+mod waits_routes;
+mod waits_sql;

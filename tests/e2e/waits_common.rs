@@ -65,12 +65,6 @@ impl Site {
         self.client().options(&format!("sip:{user}@127.0.0.1:{}", self.port)).reason().to_owned()
     }
 
-    /// OPTIONS whose user is `user`: the value of `X-Show` of the final answer.
-    pub fn shown(&self, user: &str) -> String {
-        let answer = self.client().options(&format!("sip:{user}@127.0.0.1:{}", self.port));
-        answer.header("X-Show").unwrap_or_else(|| panic!("no X-Show in\n{}", answer.raw)).to_owned()
-    }
-
     /// Waits in flight now, as the control socket tells.
     pub fn waits(&self) -> usize {
         let waits = self.server.ctl("waits", serde_json::Value::Null);

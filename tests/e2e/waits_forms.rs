@@ -101,19 +101,18 @@ fn launch_goes_on_at_once_and_reports_later() {
         route {{
             $avp(own) = "caller";
             $var(own) = "caller";
-            if ($rU == "bare") launch(exec("sleep 0.3; echo bare > $dir/bare"));
-            if ($rU == "report") launch(exec("sleep 0.3; echo text", , $var(out)), report);
-            if ($rU == "param") launch(exec("sleep 0.3; echo text", , $avp(out)), report, "ci=$ci u=$rU");
-            if ($rU == "refused") launch(rest_get("http://127.0.0.1:{refused}/", $var(out), , $var(code)), report, "$rU");
-            if ($rU == "notfound") launch(exec("/nowhere/to/be/found", , $var(out)), report, "$rU");
-            if ($rU == "null") launch(rest_get($avp(nothing), $var(out)), report, "$rU");
-            if ($rU == "inplace") launch(xlog("in place\n"), report, "$rU");
-            if ($rU == "post") launch(rest_post("{echo}", "$ci", "text/plain", $var(out), , $var(code)), report, "$rU");
-            $avp(rc) = $rc;
+            if ($rU == "bare") {{ launch(exec("sleep 0.3; echo bare > $dir/bare")); $avp(rc) = $rc; }}
+            if ($rU == "report") {{ launch(exec("sleep 0.3; echo text", , $var(out)), report); $avp(rc) = $rc; }}
+            if ($rU == "param") {{ launch(exec("sleep 0.3; echo text", , $avp(out)), report, "ci=$ci u=$rU"); $avp(rc) = $rc; }}
+            if ($rU == "refused") {{ launch(rest_get("http://127.0.0.1:{refused}/", $var(out), , $var(code)), report, "$rU"); $avp(rc) = $rc; }}
+            if ($rU == "notfound") {{ launch(exec("/nowhere/to/be/found", , $var(out)), report, "$rU"); $avp(rc) = $rc; }}
+            if ($rU == "null") {{ launch(rest_get($avp(nothing), $var(out)), report, "$rU"); $avp(rc) = $rc; }}
+            if ($rU == "inplace") {{ launch(xlog("in place\n"), report, "$rU"); $avp(rc) = $rc; }}
+            if ($rU == "post") {{ launch(rest_post("{echo}", "$ci", "text/plain", $var(out), , $var(code)), report, "$rU"); $avp(rc) = $rc; }}
             sl_send_reply(200, "rc $avp(rc) $var(own) $var(out) $avp(out)");
         }}
         route[report] {{
-            xlog("report rc=$rc param=$param(1) out=$var(out)$avp(out) code=$var(code) own=$avp(own)$var(own) err=$async_err.\n");
+            xlog("report rc=$rc param=$param(1) out=$var(out)$avp(out) code=$var(code) own=$avp(own)$var(own) err=$async_err\n");
         }}
         "#,
         refused = free_port(),
@@ -214,8 +213,8 @@ fn await_and_plain_calls_go_on_right_behind() {
                 $var(rc) = await rest_get("http://127.0.0.1:{refused}/", $var(body));
                 sl_send_reply(200, "$var(rc) $var(kept)");
             }} else if ($rU == "compare") {{
-                if (sql_query("SELECT 1 FROM users WHERE uid='nobody'") == -2) sl_send_reply(200, "none $var(kept)");
-                else sl_send_reply(500, "$rc");
+                $var(rc) = sql_query("SELECT 1 FROM users WHERE uid='nobody'");
+                if ($var(rc) == -2) sl_send_reply(200, "none $var(kept)");
             }} else if ($rU == "await-condition") {{
                 if (await exec("exit 3") && $exec_status == 3) sl_send_reply(200, "three $var(kept)");
             }}
@@ -284,7 +283,7 @@ fn waits_in_loops_switches_and_routes_five_deep() {
             }
             sl_send_reply(200, "$var(text)");
         }
-        route[one] { $var(a) = "a"; usleep(20000); route(two, $param(1) + "2"); $var(text) = $var(text) + $var(a) + $param(1); return(7); }
+        route[one] { $var(a) = "a"; usleep(20000); $var(p) = $param(1) + "2"; route(two, $var(p)); $var(text) = $var(text) + $var(a) + $param(1); return(7); }
         route[two] { usleep(20000); route(three, "3"); $var(text) = $var(text) + $param(1); }
         route[three] { route(four, "4"); usleep(20000); $var(text) = $var(text) + $param(1); }
         route[four] { if ($param(1) == "4") { while (1) { route(five, "5"); break; } } $var(text) = $var(text) + $param(1); }

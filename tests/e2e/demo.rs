@@ -37,15 +37,19 @@ fn demo_shows_the_point_and_ends() {
     assert!(!demo.stdout.contains("lost"), "{}", demo.stdout);
 }
 
-/// The default configuration on another port, in a directory of the test's own.
-fn default_server() -> (Reprise, u16) {
+/// A configuration of ours on another port, in a directory of the test's own.
+fn server_of(file: &str) -> (Reprise, u16) {
     let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let text = fs::read_to_string(root().join("conf/reprise.cfg")).unwrap();
-    assert!(text.contains("socket = udp:127.0.0.1:5060 "));
+    let text = fs::read_to_string(root().join(file)).unwrap();
+    assert!(text.contains("socket = udp:127.0.0.1:5060"));
     // The harness sets a control socket of its own.
     let text: Vec<&str> = text.lines().filter(|l| !l.contains("control_socket")).collect();
-    let text = text.join("\n").replace("udp:127.0.0.1:5060 ", &format!("udp:127.0.0.1:{port} "));
+    let text = text.join("\n").replace("udp:127.0.0.1:5060", &format!("udp:127.0.0.1:{port}"));
     (Reprise::start(&text, &["-n", "2"]), port)
+}
+
+fn default_server() -> (Reprise, u16) {
+    server_of("conf/reprise.cfg")
 }
 
 /// The status lines of the replies to a request, up to the first final one.
@@ -115,6 +119,20 @@ fn default_configuration_carries_a_call() {
     callee.send_to(reply.as_bytes(), from).unwrap();
     assert_eq!(answers.join().unwrap().pop().unwrap(), "SIP/2.0 486 Busy Here");
     assert!(server.log_count("call of alice to 00441 goes to sip:") == 1);
+}
+
+#[test]
+fn every_way_to_wait_works_in_its_example() {
+    let (server, port) = server_of("conf/examples/waits.cfg");
+    let last = |to| ask(port, "MESSAGE", "alice", to).pop().unwrap();
+    assert_eq!(last("sleep"), "SIP/2.0 200 Slept");
+    assert_eq!(last("credit"), "SIP/2.0 200 rc 1 credit 100");
+    assert!(last("command").starts_with("SIP/2.0 200 "));
+    // Whether or not somebody serves the web here.
+    assert!(["SIP/2.0 200 ", "SIP/2.0 504 "].contains(&&last("web")[..12]));
+    assert_eq!(last("later"), "SIP/2.0 202 Accepted");
+    server.wait_log("logger ended with -?1 for Call-ID alice-later-MESSAGE", SECOND * 5);
+    assert_eq!(last("loop"), "SIP/2.0 200 3 times");
 }
 
 fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {

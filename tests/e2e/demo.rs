@@ -3,7 +3,6 @@
 
 use crate::support::reprise::{BINARY, Reprise, run};
 use crate::support::{Busy, process};
-use serde_json::Value;
 use std::fs;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
@@ -38,15 +37,19 @@ fn demo_shows_the_point_and_ends() {
     assert!(!demo.stdout.contains("lost"), "{}", demo.stdout);
 }
 
-/// The default configuration on another port, in a directory of the test's own.
-fn default_server() -> (Reprise, u16) {
+/// A configuration of ours on another port, in a directory of the test's own.
+fn server_of(file: &str) -> (Reprise, u16) {
     let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let text = fs::read_to_string(root().join("conf/reprise.cfg")).unwrap();
-    assert!(text.contains("socket = udp:127.0.0.1:5060 "));
+    let text = fs::read_to_string(root().join(file)).unwrap();
+    assert!(text.contains("socket = udp:127.0.0.1:5060"));
     // The harness sets a control socket of its own.
     let text: Vec<&str> = text.lines().filter(|l| !l.contains("control_socket")).collect();
-    let text = text.join("\n").replace("udp:127.0.0.1:5060 ", &format!("udp:127.0.0.1:{port} "));
+    let text = text.join("\n").replace("udp:127.0.0.1:5060", &format!("udp:127.0.0.1:{port}"));
     (Reprise::start(&text, &["-n", "2"]), port)
+}
+
+fn default_server() -> (Reprise, u16) {
+    server_of("conf/reprise.cfg")
 }
 
 /// The status lines of the replies to a request, up to the first final one.
@@ -118,6 +121,20 @@ fn default_configuration_carries_a_call() {
     assert!(server.log_count("call of alice to 00441 goes to sip:") == 1);
 }
 
+#[test]
+fn every_way_to_wait_works_in_its_example() {
+    let (server, port) = server_of("conf/examples/waits.cfg");
+    let last = |to| ask(port, "MESSAGE", "alice", to).pop().unwrap();
+    assert_eq!(last("sleep"), "SIP/2.0 200 Slept");
+    assert_eq!(last("credit"), "SIP/2.0 200 rc 1 credit 100");
+    assert!(last("command").starts_with("SIP/2.0 200 "));
+    // Whether or not somebody serves the web here.
+    assert!(["SIP/2.0 200 ", "SIP/2.0 504 "].contains(&&last("web")[..12]));
+    assert_eq!(last("later"), "SIP/2.0 202 Accepted");
+    server.wait_log("logger ended with -?1 for Call-ID alice-later-MESSAGE", SECOND * 5);
+    assert_eq!(last("loop"), "SIP/2.0 200 3 times");
+}
+
 fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).map(|d| d.flatten().map(|e| e.path()).collect::<Vec<_>>()).unwrap_or_default();
     let mut found: Vec<PathBuf> =
@@ -178,6 +195,62 @@ fn scripts_in_the_documentation_are_good() {
             assert_eq!(checked.code, 0, "{}:\n{whole}\n{}", page.display(), checked.stderr);
         }
     }
-    assert!(count > 10, "{count} scripts found");
+    assert!(count >= 7, "{count} scripts found");
     assert!(Path::new(BINARY).exists());
+}
+
+fn page(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap()
+}
+
+#[test]
+fn documentation_names_what_there_is() {
+    let configuration = page("docs/configuration.md");
+    let params = page("src/script/parse/opensips/params.rs");
+    let named = params.lines().filter_map(|l| {
+        let l = l.trim_start();
+        ["on(\"", "old(\"", "ignored(\""].iter().find_map(|p| l.strip_prefix(p))?.split('"').next()
+    });
+    assert!(named.clone().count() > 100);
+    for name in named {
+        assert!(configuration.contains(&format!("`{name}`")), "core parameter {name}");
+    }
+    let operating = page("docs/operating.md");
+    for c in reprise::store::counters::ALL {
+        let group = format!("| `{}:` |", c.group());
+        let line = operating.lines().find(|l| l.starts_with(&group)).unwrap_or_default();
+        assert!(line.contains(&format!("`{}`", c.name())), "counter {c}");
+    }
+    let architecture = page("docs/architecture.md");
+    let cargo = page("Cargo.toml");
+    let dependencies = cargo.split("[dependencies]\n").nth(1).unwrap().split("\n[lints").next().unwrap();
+    for name in dependencies.lines().filter_map(|l| l.split_once(" = ")).map(|(name, _)| name) {
+        assert!(architecture.contains(&format!("`{name}`")), "crate {name}");
+    }
+}
+
+#[test]
+fn links_in_the_documentation_lead_somewhere() {
+    let mut pages = files(root(), "md");
+    pages.extend(files(&root().join("docs"), "md"));
+    for file in pages {
+        let text = fs::read_to_string(&file).unwrap();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+            if path.starts_with("http") {
+                continue;
+            }
+            let to = if path.is_empty() { file.clone() } else { file.parent().unwrap().join(path) };
+            assert!(to.exists(), "{}: {target}", file.display());
+            if !anchor.is_empty() {
+                let wanted = |line: &str| {
+                    let title = line.trim_start_matches('#').trim().to_lowercase();
+                    let kept: String =
+                        title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_')).collect();
+                    line.starts_with('#') && kept.replace(' ', "-") == anchor
+                };
+                assert!(fs::read_to_string(&to).unwrap().lines().any(wanted), "{}: {target}", file.display());
+            }
+        }
+    }
 }

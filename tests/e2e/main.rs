@@ -25,5 +25,6 @@ mod waits_common;
 mod waits_exec;
 mod waits_forms;
 mod waits_http;
+mod waits_more;
 mod waits_routes;
 mod waits_sql;

@@ -43,7 +43,7 @@ fn inputs_and_outputs() {
         ("three-null", "", r#"exec("printf text", $avp(nothing), $avp(o))"#, "$rc $avp(nothing) $avp(o)", "1 <null> text"),
         // As 2.2 wrote it.
         ("old", r#"$avp(in) = "in"; $avp(env) = "value";"#, r#"exec("cat; echo $$OSIPS_EXEC_0 >&2", "$avp(in)", "$avp(o)", "$avp(e)", "$avp(env)")"#, "$rc $avp(o) $avp(e)", "1 in value"),
-        ("env", r#"$avp(env) = "first"; $avp(env) = "second with 'quotes' and $$HOME";"#, r#"exec("printf '%s\n' \"$$OSIPS_EXEC_0\" \"$$OSIPS_EXEC_1\" \"$$OSIPS_EXEC_2\"", , $avp(o), , $avp(env))"#, "<$(avp(o)[2])> <$(avp(o)[1])> <$(avp(o)[0])>", "<second with 'quotes' and $HOME> <first> <>"),
+        ("env", r#"$avp(env) = "first"; $avp(env) = "second with 'quotes' and $HOME";"#, r#"exec("printf '%s\n' \"$$OSIPS_EXEC_0\" \"$$OSIPS_EXEC_1\" \"$$OSIPS_EXEC_2\"", , $avp(o), , $avp(env))"#, "<$(avp(o)[2])> <$(avp(o)[1])> <$(avp(o)[0])>", "<second with 'quotes' and $HOME> <first> <>"),
         // The exit status is not the return code, except where the shell could not run it.
         ("status", "", r#"exec("exit 3")"#, "$rc $exec_status", "1 3"),
         ("false", "", r#"exec("false")"#, "$rc $exec_status", "1 1"),

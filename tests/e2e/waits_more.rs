@@ -220,7 +220,8 @@ fn the_script_may_wait_after_it_has_relayed() {
     site.server.wait_log_after(mark, "failure route ends$", SECOND * 2);
     let log = site.server.log();
     let lines: Vec<&str> = log.lines().skip(mark).collect();
-    let at = |text: &str| lines.iter().position(|l| l.ends_with(text)).unwrap_or_else(|| panic!("no {text}: {lines:?}"));
+    let at =
+        |text: &str| lines.iter().position(|l| l.ends_with(text)).unwrap_or_else(|| panic!("no {text}: {lines:?}"));
     assert!(at("logged 1") < at("missed"), "{lines:?}");
     site.assert_idle();
 }
@@ -326,9 +327,18 @@ fn launch_is_allowed_everywhere() {
     let answer = client.exchange(&invite, SECOND * 3).pop().unwrap();
     client.send_request(&invite.ack(&answer));
     client.send("OPTIONS sip:x@127.0.0.1 SIP/2.0\r\nVia: broken\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>\r\nCall-ID: e1\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n");
-    for what in
-        ["startup", "request INVITE", "branch", "replies", "reply 486", "failure 486", "event", "timer", "local", "error"]
-    {
+    for what in [
+        "startup",
+        "request INVITE",
+        "branch",
+        "replies",
+        "reply 486",
+        "failure 486",
+        "event",
+        "timer",
+        "local",
+        "error",
+    ] {
         site.server.wait_log(&format!("report of {what} 1$"), SECOND * 3);
     }
     site.assert_idle();
@@ -588,9 +598,8 @@ fn many_waits_of_every_kind_leave_nothing_behind() {
     let expected = ["1", "1", "1", "1", "-1", "-1", "-1"];
     let round = |count: usize| {
         let client = site.client();
-        let requests: Vec<_> = (0..count)
-            .map(|i| client.request("OPTIONS", &format!("sip:k{}@127.0.0.1:{}", i % 8, site.port)))
-            .collect();
+        let requests: Vec<_> =
+            (0..count).map(|i| client.request("OPTIONS", &format!("sip:k{}@127.0.0.1:{}", i % 8, site.port))).collect();
         for request in &requests {
             client.send_request(request);
             std::thread::sleep(ms(1));

@@ -113,6 +113,11 @@ pub fn main() -> ExitCode {
         println!("reprise {} ({build}, {})", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
         return ExitCode::SUCCESS;
     }
+    if args.command.is_some() {
+        // The server installs its own log; the short-lived commands write plain lines to stderr.
+        let filter = env_logger::Env::default().default_filter_or("error");
+        let _ = env_logger::Builder::from_env(filter).format_timestamp(None).try_init();
+    }
     match args.command {
         Some(Command::Check { files, emit }) => check::main(&files, emit.as_deref() == Some("ir")),
         Some(Command::Ctl(ctl)) => ctl::main(&ctl),

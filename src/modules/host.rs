@@ -302,7 +302,8 @@ impl Host for SipHost {
         match outcome {
             Outcome::Op(ops::Outcome::Failed(f)) => {
                 let text = match f.why {
-                    ops::Why::Timeout => "timeout".to_string(),
+                    // Where and in what is in $async_phase and in the log.
+                    why @ (ops::Why::Timeout | ops::Why::Cancelled) => why.to_string(),
                     why if f.detail.is_empty() => why.to_string(),
                     why => format!("{why}: {}", f.detail),
                 };

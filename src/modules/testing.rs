@@ -181,6 +181,10 @@ impl PlainScope for Fake {
         None
     }
 
+    fn is_plain(&self) -> bool {
+        false
+    }
+
     fn position(&self) -> (String, u32) {
         Default::default()
     }

@@ -386,10 +386,11 @@ impl BusEnd {
     fn awake(&mut self) {
         self.sleeping = false;
         let index = usize::from(self.me.index);
-        if let Some(flag) = self.shared.asleep(index) {
-            flag.store(0, Relaxed);
+        // Whoever wakes us clears the flag first: while it stands, nothing was written.
+        let woken = self.shared.asleep(index).is_none_or(|flag| flag.swap(0, SeqCst) == 0);
+        if woken {
+            let _ = self.event.read();
         }
-        let _ = self.event.read();
     }
 
     /// One record of the ring whose turn it is; `None` when that ring is empty.

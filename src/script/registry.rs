@@ -251,6 +251,8 @@ pub trait PlainScope {
     fn route_kind(&self) -> RouteKind;
     /// The deadline argument of `async(f(), route, SECONDS)`, if one was given and not 0.
     fn timeout_secs(&self) -> Option<u32>;
+    /// Whether it was called plainly: neither by `async()` nor by `launch()`.
+    fn is_plain(&self) -> bool;
     /// File and line of the call.
     fn position(&self) -> (String, u32);
     /// Name of the innermost route block.

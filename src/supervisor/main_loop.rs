@@ -91,6 +91,8 @@ pub(super) struct Supervisor<'a> {
     pub(super) orphans: Orphans,
     pub(super) stage: Stage,
     pub(super) startup_done: bool,
+    /// What the startup route left for every worker.
+    pub(super) start_vars: Option<Vec<u8>>,
     pub(super) exit_code: u8,
     pub(super) over: bool,
     pub(super) drain_timeout: Duration,
@@ -375,6 +377,7 @@ impl Supervisor<'_> {
 
     fn on_message(&mut self, index: usize, life: u32, message: ToMain, now: Time) {
         match message {
+            ToMain::StartVars(bytes) => self.start_vars = Some(bytes),
             ToMain::StartupDone(Ok(())) => self.startup_done |= index == 0,
             ToMain::StartupDone(Err(reason)) => {
                 log::error!("start-up failed: {reason}");
@@ -387,7 +390,7 @@ impl Supervisor<'_> {
                     tenant.ready = true;
                 }
                 if self.stage == Stage::Running {
-                    self.tell(index, &ToChild::StartTraffic);
+                    self.start_traffic(index);
                 }
             }
             ToMain::Idle => {
@@ -401,12 +404,19 @@ impl Supervisor<'_> {
         if self.stage == Stage::Starting && self.startup_done && self.places.iter().all(ready) {
             self.stage = Stage::Running;
             for seat in 0..self.places.len() {
-                self.tell(seat, &ToChild::StartTraffic);
+                self.start_traffic(seat);
             }
             self.systemd.ready(self.workers);
             let took = now.since(self.started).as_millis();
             log::info!(target: NOTICE, "{} is up: {} workers, {took} ms", self.version, self.workers);
         }
+    }
+
+    fn start_traffic(&mut self, index: usize) {
+        if let Some(bytes) = self.start_vars.clone() {
+            self.tell(index, &ToChild::StartVars(bytes));
+        }
+        self.tell(index, &ToChild::StartTraffic);
     }
 
     fn on_death(&mut self, index: usize, how: &str, now: Time) {

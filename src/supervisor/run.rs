@@ -134,6 +134,7 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
             orphans: Orphans::default(),
             stage: Stage::Starting,
             startup_done: false,
+            start_vars: None,
             exit_code: 0,
             over: false,
             drain_timeout: plan.drain_timeout,

@@ -33,6 +33,11 @@ impl Worker {
 
     fn order(&mut self, message: ToChild) {
         match message {
+            ToChild::StartVars(bytes) => {
+                if let Ok(vars) = postcard::from_bytes(&bytes) {
+                    self.blueprint.program.set_initial_vars(vars);
+                }
+            }
             ToChild::StartTraffic => self.start_traffic(),
             ToChild::Drain { timeout_ms } => self.begin_drain(timeout_ms),
             ToChild::Quit => self.quit = true,

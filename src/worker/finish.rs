@@ -155,6 +155,6 @@ impl Worker {
     }
 
     fn startup_done(&mut self, finished: Finished<SipHost>) {
-        self.share_startup(finished.vars);
+        self.share_startup(&finished.vars);
     }
 }

@@ -15,8 +15,6 @@ use std::net::SocketAddr;
 
 /// A received message handed to the worker that owns it.
 pub(super) const BUS_MESSAGE: u8 = 1 | ANY_INCARNATION;
-/// Values of `$var` that the startup route left.
-pub(super) const BUS_VARS: u8 = 2 | ANY_INCARNATION;
 
 impl Worker {
     /// A datagram from the network.
@@ -33,7 +31,8 @@ impl Worker {
                 None => self.message(msg, from, listener),
             },
             Err(error) => {
-                self.counters.inc(Counter::ErrRequests);
+                let reply = data.starts_with(b"SIP/");
+                self.counters.inc(if reply { Counter::ErrReplies } else { Counter::ErrRequests });
                 if let Some((partial, fault)) = error.answer() {
                     let partial = partial.clone();
                     self.faulty(partial, from, listener, fault);
@@ -93,27 +92,20 @@ impl Worker {
     /// A value from another worker.
     pub(super) fn bus_value(&mut self, kind: u8, payload: &[u8]) {
         self.counters.inc(Counter::BusReceived);
-        match kind {
-            BUS_MESSAGE => {
-                let Some((&n, rest)) = payload.split_first() else { return };
-                let Some((head, bytes)) = rest.split_at_checked(usize::from(n)) else { return };
-                let Ok((listener, from)) = postcard::from_bytes::<(u16, SocketAddr)>(head) else { return };
-                if usize::from(listener) >= self.udp.len() {
-                    return;
-                }
-                self.in_work.begin(bytes);
-                if let Ok(msg) = Message::parse_slice(bytes) {
-                    self.message(msg, from, listener);
-                }
-                self.in_work.end();
-            }
-            BUS_VARS => {
-                if let Ok(vars) = postcard::from_bytes(payload) {
-                    self.blueprint.program.set_initial_vars(vars);
-                }
-            }
-            _ => {}
+        if kind != BUS_MESSAGE {
+            return;
         }
+        let Some((&n, rest)) = payload.split_first() else { return };
+        let Some((head, bytes)) = rest.split_at_checked(usize::from(n)) else { return };
+        let Ok((listener, from)) = postcard::from_bytes::<(u16, SocketAddr)>(head) else { return };
+        if usize::from(listener) >= self.udp.len() {
+            return;
+        }
+        self.in_work.begin(bytes);
+        if let Ok(msg) = Message::parse_slice(bytes) {
+            self.message(msg, from, listener);
+        }
+        self.in_work.end();
     }
 
     fn request(&mut self, msg: Message, from: SocketAddr, listener: u16) {
@@ -184,6 +176,10 @@ impl Worker {
     }
 
     fn reply(&mut self, msg: Message, from: SocketAddr, listener: u16) {
+        if validate::validate(&msg).is_err() {
+            self.counters.inc(Counter::ErrReplies);
+            return;
+        }
         if let Some(route) = self.routes.reply {
             let host = self.host(msg, from, listener);
             let run = Run::new(self.program(), route, host);

@@ -101,7 +101,7 @@ impl Worker {
             tm: Transactions::new(now, config),
             tm_timer: None,
             udp,
-            batch: RecvBatch::new(),
+            batch: Some(RecvBatch::new()),
             bus: seat.bus,
             main: seat.main,
             counters: seat.counters,
@@ -230,13 +230,18 @@ impl Worker {
         let index = key.index as usize;
         for _ in 0..BATCHES_PER_TURN {
             let Some(socket) = self.udp.get(index) else { return };
-            match socket.recv_batch(&mut self.batch) {
+            let Some(mut batch) = self.batch.take() else { return };
+            match socket.recv_batch(&mut batch) {
                 Ok(_) => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-                // An ICMP error of an earlier datagram: the next read goes on.
-                Err(_) => continue,
+                Err(e) => {
+                    self.batch = Some(batch);
+                    if e.kind() == io::ErrorKind::WouldBlock {
+                        return;
+                    }
+                    // An ICMP error of an earlier datagram: the next read goes on.
+                    continue;
+                }
             }
-            let batch = std::mem::take(&mut self.batch);
             let wall = Duration::from_micros(wall_micros().max(0) as u64);
             for datagram in batch.iter() {
                 if let Some(at) = datagram.at {
@@ -245,7 +250,7 @@ impl Worker {
                 self.datagram(datagram.data, datagram.from, index as u16);
             }
             let drained = batch.drained();
-            self.batch = batch;
+            self.batch = Some(batch);
             if drained {
                 return;
             }

@@ -76,6 +76,9 @@ pub type MainChannel = Channel<ToMain, ToChild>;
 /// What main tells a child.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ToChild {
+    /// The values of `$var` that every run begins with, from [`ToMain::StartVars`]; before
+    /// [`ToChild::StartTraffic`], also to who comes later.
+    StartVars(Vec<u8>),
     /// The server is up: read the sockets.
     StartTraffic,
     /// Finish what is in flight, refuse new calls; after that many milliseconds end what still waits.
@@ -117,6 +120,9 @@ pub enum ToChild {
 /// What a child tells main.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ToMain {
+    /// Before [`ToMain::StartupDone`]: the values of `$var` that the startup route left, for
+    /// [`ToChild::StartVars`]. Main does not look inside.
+    StartVars(Vec<u8>),
     /// The startup route ended; an error ends the server.
     StartupDone(Result<(), String>),
     /// Prepared; waits for [`ToChild::StartTraffic`].

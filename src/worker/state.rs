@@ -231,7 +231,8 @@ pub struct Worker {
     pub(super) tm: Transactions<TxData, Dest, ReplyPath>,
     pub(super) tm_timer: Option<(Time, crate::base::TimerKey)>,
     pub(super) udp: Vec<UdpSocket>,
-    pub(super) batch: RecvBatch,
+    /// Receive buffers; out on loan while a batch is worked on.
+    pub(super) batch: Option<RecvBatch>,
     pub(super) bus: BusEnd,
     pub(super) main: MainChannel,
     pub(super) counters: Counters,

@@ -1,12 +1,10 @@
 //! Timer routes, event routes and the startup route.
 
-use super::receive::BUS_VARS;
 use super::seat::ToMain;
 use super::state::{Role, RoleKind, Work, Worker};
 use crate::base::{Key, Str};
 use crate::modules::emit;
 use crate::modules::host::SipHost;
-use crate::net::bus::Bus;
 use crate::net::reactor::Source;
 use crate::script::ast::RouteKind;
 use crate::script::value::Value;
@@ -85,14 +83,11 @@ impl Worker {
     }
 
     /// The startup route has ended: its `$var` values are those that every run begins with, in
-    /// every worker.
-    pub(super) fn share_startup(&mut self, vars: Vec<Value>) {
-        if let Ok(bytes) = postcard::to_allocvec(&vars) {
-            for peer in (0..self.count).filter(|p| *p != self.me) {
-                let _ = self.bus.send(peer, BUS_VARS, &bytes);
-            }
+    /// every worker. Main keeps them for the workers that come later.
+    pub(super) fn share_startup(&mut self, vars: &[Value]) {
+        if let Ok(bytes) = postcard::to_allocvec(vars) {
+            self.tell_main(&ToMain::StartVars(bytes));
         }
-        self.blueprint.program.set_initial_vars(vars);
         self.tell_main(&ToMain::StartupDone(Ok(())));
     }
 }

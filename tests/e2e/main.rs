@@ -9,15 +9,22 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod demo;
 mod calls;
 mod common;
+mod demo;
+mod faults;
 mod harness;
 mod main_job;
+mod malformed;
 mod parts;
+mod processes;
 mod seeds;
 mod stall;
+mod waits_check;
 mod waits_common;
+mod waits_exec;
 mod waits_forms;
+mod waits_http;
+mod waits_more;
 mod waits_routes;
 mod waits_sql;

@@ -1,10 +1,10 @@
 //! Waits in every kind of route, and what happens around a request while its script waits.
 
 use crate::support::eventually;
+use crate::support::process;
 use crate::support::reprise::run;
 use crate::support::sip::SipClient;
 use crate::support::uas::{Answer, Uas};
-use crate::support::process;
 use crate::waits_common::{SECOND, head, invite_to, ms, site, timed};
 
 /// The part of a script that carries calls: ACK, BYE and CANCEL.
@@ -142,9 +142,8 @@ fn failure_routes_wait() {
         let answers = client.exchange(&invite, SECOND * 5);
         assert_eq!(answers.last().unwrap().status(), 200, "{form}");
         client.send_request(&invite.ack(answers.last().unwrap()));
-        let arrived = second.wait_for("the second attempt", SECOND, |m| {
-            m.method() == "INVITE" && m.call_id() == invite.call_id
-        });
+        let arrived =
+            second.wait_for("the second attempt", SECOND, |m| m.method() == "INVITE" && m.call_id() == invite.call_id);
         assert_eq!(arrived.header("X-Failure"), Some("486 waited 1"), "{form}");
         assert_eq!(arrived.header("X-Again"), (form == "async").then_some("1 waited 486"), "{form}");
     }
@@ -257,7 +256,10 @@ fn event_and_timer_routes_wait() {
     let log = site.server.log();
     let order: Vec<&str> =
         log.lines().filter_map(|l| ["timer begins", "timer ends"].into_iter().find(|t| l.ends_with(t))).collect();
-    assert!(order.chunks(2).all(|c| c[0] == "timer begins" && c.get(1).is_none_or(|e| *e == "timer ends")), "{order:?}");
+    assert!(
+        order.chunks(2).all(|c| c[0] == "timer begins" && c.get(1).is_none_or(|e| *e == "timer ends")),
+        "{order:?}"
+    );
 }
 
 #[test]
@@ -309,7 +311,8 @@ fn async_in_the_startup_route_is_a_load_error() {
         let done = run(&["-c", "-f", &path], SECOND * 20);
         (done.code, done.stderr.replace(&path, "reprise.cfg"))
     };
-    let (code, text) = check("startup_route {\n    async(sleep(1), later);\n}\nroute[later] { exit; }\nroute { exit; }\n");
+    let (code, text) =
+        check("startup_route {\n    async(sleep(1), later);\n}\nroute[later] { exit; }\nroute { exit; }\n");
     assert_eq!(code, 1);
     assert_eq!(
         text,
@@ -373,7 +376,11 @@ fn a_retransmission_meets_a_waiting_script() {
 #[test]
 fn cancel_during_a_wait_is_answered_at_once() {
     let uas = Uas::answering();
-    for (form, wait) in [("async", "async(sleep(1), after);"), ("plain", "sleep(1); route(after);"), ("tm", "t_newtran(); sleep(1); route(after);")] {
+    for (form, wait) in [
+        ("async", "async(sleep(1), after);"),
+        ("plain", "sleep(1); route(after);"),
+        ("tm", "t_newtran(); sleep(1); route(after);"),
+    ] {
         let script = format!(
             r#"
             route {{

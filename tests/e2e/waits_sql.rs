@@ -22,7 +22,7 @@ CREATE TABLE usr_preferences (uuid VARCHAR(64) DEFAULT '', username VARCHAR(64) 
 
 enum Backend {
     Maria(String),
-    File(PathBuf, tempfile::TempDir),
+    File(PathBuf, #[expect(dead_code, reason = "the directory lives as long as the value")] tempfile::TempDir),
 }
 
 /// A database of the test's own.
@@ -36,7 +36,8 @@ impl Db {
     fn maria() -> Db {
         let server = MariaDb::shared();
         let name = server.fresh_database();
-        server.sql(&format!("DROP DATABASE {name}; CREATE DATABASE {name} CHARACTER SET utf8mb4; USE {name}; {TABLES}"));
+        server
+            .sql(&format!("DROP DATABASE {name}; CREATE DATABASE {name} CHARACTER SET utf8mb4; USE {name}; {TABLES}"));
         let url = server.url_for(NATIVE, &name);
         Db { name: "MariaDB", url, backend: Backend::Maria(name) }
     }
@@ -151,7 +152,12 @@ fn columns_rows_and_codes() {
         ("syntax", r#"sql_query("SELEC uid FROM users", "$avp(u)")"#, "$rc $avp(u)", "-1 <null>"),
         ("table", r#"sql_query("SELECT uid FROM nowhere", "$avp(u)")"#, "$rc $avp(u)", "-1 <null>"),
         ("insert", r#"sql_query("INSERT INTO users VALUES ('dave', 7, NULL)")"#, "$rc $avp(1)", "-2 <null>"),
-        ("update", r#"sql_query("UPDATE users SET credit = 8 WHERE uid='bob'", "$avp(u)")"#, "$rc $avp(u)", "-2 <null>"),
+        (
+            "update",
+            r#"sql_query("UPDATE users SET credit = 8 WHERE uid='bob'", "$avp(u)")"#,
+            "$rc $avp(u)",
+            "-2 <null>",
+        ),
         ("delete", r#"sql_query("DELETE FROM users WHERE uid='carol'")"#, "$rc", "-2"),
         (
             "one",
@@ -165,12 +171,7 @@ fn columns_rows_and_codes() {
             "$rc $var(n) $(var(n){s.len}) $var(u)",
             "1 <null> <null> bob",
         ),
-        (
-            "one_few",
-            r#"sql_query_one("SELECT uid, credit FROM users", "$var(u)")"#,
-            "$rc $var(u)",
-            "-1 <null>",
-        ),
+        ("one_few", r#"sql_query_one("SELECT uid, credit FROM users", "$var(u)")"#, "$rc $var(u)", "-1 <null>"),
         ("one_none", r#"sql_query_one("SELECT uid FROM users WHERE uid='x'", "$var(u)")"#, "$rc $var(u)", "-2 <null>"),
         ("one_bad", r#"sql_query_one("SELECT", "$var(u)")"#, "$rc $var(u)", "-1 <null>"),
         (
@@ -186,12 +187,7 @@ fn columns_rows_and_codes() {
             "1 <null> <null> <null> <null> <null> <null>",
         ),
         ("expression", r#"sql_query("SELECT 40 + 2, 'a' AS b", "$avp(x);$avp(y)")"#, "$rc $avp(x) $avp(y)", "1 42 a"),
-        (
-            "escape",
-            r#"sql_query("SELECT '$(hdr(Subject){s.escape.common})'", "$avp(x)")"#,
-            "$rc $avp(x)",
-            "1 <null>",
-        ),
+        ("escape", r#"sql_query("SELECT '$(hdr(Subject){s.escape.common})'", "$avp(x)")"#, "$rc $avp(x)", "1 <null>"),
     ];
     each(|db| {
         let scripted: Vec<_> = cases.iter().map(|(n, body, shown, _)| (*n, *body, *shown)).collect();
@@ -263,12 +259,7 @@ fn values_in_the_script() {
             "$rc $avp(c)",
             "1 100",
         ),
-        (
-            "null_query",
-            r#"sql_query($var(nothing), "$avp(c)")"#,
-            "$rc $avp(c)",
-            "-1 <null>",
-        ),
+        ("null_query", r#"sql_query($var(nothing), "$avp(c)")"#, "$rc $avp(c)", "-1 <null>"),
         (
             "loop",
             r#"sql_query("SELECT n FROM numbers ORDER BY n", "$avp(n)"); $var(sum) = 0; for ($var(n) in $(avp(n)[*])) { $var(sum) = $var(sum) + $var(n); }"#,
@@ -365,7 +356,11 @@ fn structured_statements() {
     each(|db| {
         let cases: &[(&str, &str, &str)] = &[
             ("insert", r#"sql_insert("users", '{"uid": "erin", "credit": 3}')"#, "$rc"),
-            ("select", r#"sql_select('["uid", "credit"]', "users", '[{"credit": {">": 2}}]', "uid", "$avp(u);$avp(c)")"#, "$rc $(avp(u)[0]) $(avp(u)[1]) $(avp(c)[1])"),
+            (
+                "select",
+                r#"sql_select('["uid", "credit"]', "users", '[{"credit": {">": 2}}]', "uid", "$avp(u);$avp(c)")"#,
+                "$rc $(avp(u)[0]) $(avp(u)[1]) $(avp(c)[1])",
+            ),
             ("one", r#"sql_select_one('["credit"]', "users", '[{"uid": "erin"}]', , "$var(c)")"#, "$rc $var(c)"),
             ("update", r#"sql_update("users", '{"credit": 4}', '[{"uid": "erin"}]')"#, "$rc"),
             ("delete", r#"sql_delete("users", '[{"uid": "carol"}]')"#, "$rc"),

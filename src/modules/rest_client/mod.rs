@@ -57,7 +57,8 @@ const REST_GET: FnSpec<SipHost> = FnSpec {
     variadic: false,
     routes: ROUTES,
     waits: true,
-    doc: "Fetches a URL and stores the response's body, its type and its status.",
+    doc: "Fetches a URL and stores the response's body (called plainly: without white space around it), its type and \
+          its status.",
     returns: RETURNS,
     example: r#"async(rest_get("http://127.0.0.1/credit/$fU", $avp(body), , $avp(code)), got_it, 3);"#,
     run: |call| without_body(call, HttpMethod::Get),
@@ -98,7 +99,7 @@ const REST_POST: FnSpec<SipHost> = FnSpec {
         Param::opt("content_type", Kind::Out),
         Param::opt("code", Kind::Out),
     ],
-    doc: "Posts a body (without a type no Content-Type is sent) and stores the response.",
+    doc: "Posts a body (without a type as application/x-www-form-urlencoded) and stores the response.",
     example: r#"async(rest_post("http://127.0.0.1/log", "$ci", "text/plain", $var(body), , $var(code)), logged);"#,
     run: |call| with_body(call, HttpMethod::Post),
     finish: Some(|call, outcome| finish(call, outcome, 3)),
@@ -152,8 +153,8 @@ fn without_body(call: &mut Call<'_, SipHost>, method: HttpMethod) -> Step<SipHos
 
 fn with_body(call: &mut Call<'_, SipHost>, method: HttpMethod) -> Step<SipHost> {
     let body = call.text(1).unwrap_or_default();
-    let kind = call.text(2).filter(|t| !t.is_empty());
-    start(call, method, Some((body, kind)))
+    let kind = call.text(2).filter(|t| !t.is_empty()).unwrap_or_else(|| Str::from("application/x-www-form-urlencoded"));
+    start(call, method, Some((body, Some(kind))))
 }
 
 fn start(call: &mut Call<'_, SipHost>, method: HttpMethod, body: Option<(Str, Option<Str>)>) -> Step<SipHost> {
@@ -178,7 +179,9 @@ fn start(call: &mut Call<'_, SipHost>, method: HttpMethod, body: Option<(Str, Op
 fn finish(call: &mut Call<'_, SipHost>, outcome: Outcome, first: usize) -> Step<SipHost> {
     match outcome {
         Outcome::Op(ops::Outcome::Http(r)) => {
-            call.assign(first, Value::text(r.body));
+            // The peers trim what a blocking call delivers, and only that.
+            let plain = call.vm().is_plain();
+            call.assign(first, Value::text(if plain { r.body.trim_ascii() } else { &r.body[..] }));
             if let Some(t) = r.content_type {
                 call.assign(first + 1, Value::Str(t));
             }

@@ -49,8 +49,8 @@ pub const PARAMS: &[ModParamSpec] = &[
     ModParamSpec {
         name: "bigint_to_str",
         kind: ModParamKind::Int,
-        ignored: false,
-        doc: "1: BIGINT columns arrive as text",
+        ignored: true,
+        doc: "numbers have 64 bits: BIGINT columns arrive whole",
     },
     ModParamSpec {
         name: "usr_table",

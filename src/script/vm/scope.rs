@@ -131,6 +131,11 @@ impl<H: Host> PlainScope for Scope<'_, H> {
         self.timeout
     }
 
+    fn is_plain(&self) -> bool {
+        // A launched run has no block yet when its function ends.
+        !self.m.collect && self.child.is_none() && !self.m.frames.is_empty()
+    }
+
     fn position(&self) -> (String, u32) {
         match self.p.sites.get(self.site as usize) {
             Some(s) => (self.p.files.get(s.file as usize).cloned().unwrap_or_default(), s.line),

@@ -113,14 +113,19 @@ pub fn main() -> ExitCode {
         println!("reprise {} ({build}, {})", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
         return ExitCode::SUCCESS;
     }
+    if args.command.is_some() {
+        // The server installs its own log; the short-lived commands write plain lines to stderr.
+        let filter = env_logger::Env::default().default_filter_or("error");
+        let _ = env_logger::Builder::from_env(filter).format_timestamp(None).try_init();
+    }
     match args.command {
-        Some(Command::Check { files, emit }) => check::main(&files, emit.as_deref() == Some("ir")),
+        Some(Command::Check { files, emit }) => check::main(&files, args.dialect, emit.as_deref() == Some("ir")),
         Some(Command::Ctl(ctl)) => ctl::main(&ctl),
         Some(Command::Db(db)) => db::run(db),
         Some(Command::Demo(args)) => demo::main(&args),
         Some(Command::Functions(args)) => functions::main(&args),
         Some(Command::Explain { code }) => explain(&code),
-        None if args.check => check::main(&[args.file], false),
+        None if args.check => check::main(&[args.file], args.dialect, false),
         None => {
             if args.shared_memory.is_some() || args.private_memory.is_some() {
                 eprintln!("reprise: -m and -M are ignored: memory is not divided into pools");

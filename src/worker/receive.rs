@@ -31,7 +31,8 @@ impl Worker {
                 None => self.message(msg, from, listener),
             },
             Err(error) => {
-                self.counters.inc(Counter::ErrRequests);
+                let reply = data.starts_with(b"SIP/");
+                self.counters.inc(if reply { Counter::ErrReplies } else { Counter::ErrRequests });
                 if let Some((partial, fault)) = error.answer() {
                     let partial = partial.clone();
                     self.faulty(partial, from, listener, fault);
@@ -175,6 +176,10 @@ impl Worker {
     }
 
     fn reply(&mut self, msg: Message, from: SocketAddr, listener: u16) {
+        if validate::validate(&msg).is_err() {
+            self.counters.inc(Counter::ErrReplies);
+            return;
+        }
         if let Some(route) = self.routes.reply {
             let host = self.host(msg, from, listener);
             let run = Run::new(self.program(), route, host);

@@ -15,6 +15,7 @@ mod demo;
 mod faults;
 mod harness;
 mod main_job;
+mod malformed;
 mod parts;
 mod processes;
 mod seeds;

@@ -22,7 +22,7 @@ CREATE TABLE usr_preferences (uuid VARCHAR(64) DEFAULT '', username VARCHAR(64) 
 
 enum Backend {
     Maria(String),
-    File(PathBuf, tempfile::TempDir),
+    File(PathBuf, #[expect(dead_code, reason = "the directory lives as long as the value")] tempfile::TempDir),
 }
 
 /// A database of the test's own.

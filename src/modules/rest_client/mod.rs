@@ -29,7 +29,7 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         int("curl_http_version", true, "HTTP/1.1 is spoken"),
         int("enable_expect_100", true, "not sent"),
         int("no_concurrent_connects", true, "not needed"),
-        int("curl_conn_lifetime", true, "idle connections live 60 s"),
+        int("curl_conn_lifetime", true, "idle connections live 30 s"),
     ],
     any_param: false,
     needs: &[],

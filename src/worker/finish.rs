@@ -126,7 +126,7 @@ impl Worker {
         host.tm.last_local = chosen.timeout || host.other.is_none();
         host.tm.all_local = all_local;
         data.busy = true;
-        let avps = std::mem::take(&mut data.avps);
+        let avps = data.avps.clone();
         let mut role = Role::within(RoleKind::Failure, tx);
         self.tm.keep(tx);
         role.kept = true;

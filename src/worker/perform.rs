@@ -45,7 +45,16 @@ impl Worker {
             }
             Request::NewTransaction => self.new_transaction(run.host_mut(), role),
             Request::CheckTransaction => self.check_transaction(role, run.host()),
-            Request::Relay { no_auto_477, proxy } => self.relay(run.host_mut(), role, no_auto_477, proxy),
+            Request::Relay { no_auto_477, proxy } => {
+                let act = self.relay(run.host_mut(), role, no_auto_477, proxy);
+                // Replies may come before the run that relays has ended.
+                if self.env().settings.onreply_avps
+                    && let Some(data) = role.tx.and_then(|tx| self.tm.user_mut(tx))
+                {
+                    data.avps = run.avps().clone();
+                }
+                act
+            }
             Request::Forward { dest } => {
                 let host = run.host();
                 if !host.msg.is_request() {

@@ -248,7 +248,8 @@ impl Worker {
                 host.bflags.clone_from(&b.flags);
             }
             if with_avps {
-                avps = Some(std::mem::take(&mut data.avps));
+                // A copy: another branch's reply may come while this one waits.
+                avps = Some(data.avps.clone());
             }
         }
         host.tm.branch = Some(branch);

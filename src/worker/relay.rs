@@ -194,6 +194,10 @@ impl Worker {
     pub(super) fn branch_route_done(&mut self, key: Key, branch: BranchNo, finished: Finished<SipHost>) {
         let Some(job) = self.jobs.get_mut(key) else { return };
         let (tx, parked) = (job.order.tx, job.parked);
+        // It may have ended meanwhile, by a timer or CANCEL.
+        if job.current.as_ref().is_none_or(|c| c.0 != branch) {
+            return;
+        }
         let Some((_, _, target)) = job.current.take() else { return };
         if let Some(p) = self.parked.get_mut(parked) {
             p.run.set_avps(finished.avps);
@@ -320,7 +324,13 @@ impl Worker {
             .filter(|(_, p)| matches!(p.role.kind, RoleKind::Branch(j, b) if j == key && b == branch))
             .map(|(k, _)| k)
             .collect();
+        let caller = self.jobs.get(key).map(|j| j.parked);
         for parked in waiting {
+            // Its AVPs are its caller's.
+            let avps = self.parked.get_mut(parked).map(|p| p.run.set_avps(Avps::default()));
+            if let (Some(avps), Some(p)) = (avps, caller.and_then(|c| self.parked.get_mut(c))) {
+                p.run.set_avps(avps);
+            }
             self.abandon(parked);
         }
         self.work.push_back(Work::Job(key));

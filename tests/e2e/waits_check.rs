@@ -90,7 +90,10 @@ fn malformed_asynchronous_statements() {
         ("async(sleep(), later);", "error[E0301]: `sleep` takes 1 argument, 0 given"),
         ("async(sleep(1, 2), later);", "error[E0301]: `sleep` takes 1 argument, 2 given"),
         ("async(nothing(1), later);", "error[E0201]: unknown function `nothing`"),
-        ("async(rest_get(\"http://h/\", $var(b)), later);", "error[E0202]: `rest_get` is a function of module `rest_client`, which is not loaded"),
+        (
+            "async(rest_get(\"http://h/\", $var(b)), later);",
+            "error[E0202]: `rest_get` is a function of module `rest_client`, which is not loaded",
+        ),
         ("await sleep;", "error["),
         ("await $var(x);", "error["),
     ] {

@@ -9,7 +9,9 @@ fn cases(more: &str, cases: &[(&str, &str, &str, &str)]) -> Site {
     let mut text = format!("{more}\nroute {{\n");
     let mut resumed = String::new();
     for (i, (name, before, call, shown)) in cases.iter().enumerate() {
-        text.push_str(&format!("if ($rU == \"{name}\") {{ {before} {call}; sl_send_reply(200, \"{shown}\"); exit; }}\n"));
+        text.push_str(&format!(
+            "if ($rU == \"{name}\") {{ {before} {call}; sl_send_reply(200, \"{shown}\"); exit; }}\n"
+        ));
         text.push_str(&format!("if ($rU == \"{name}-async\") {{ {before} async({call}, after{i}); }}\n"));
         resumed.push_str(&format!("route[after{i}] {{ sl_send_reply(200, \"{shown}\"); }}\n"));
     }
@@ -24,37 +26,97 @@ fn inputs_and_outputs() {
     let list: &[(&str, &str, &str, &str, &str)] = &[
         ("bare", "", r#"exec("true")"#, "$rc $exec_status", "1 0"),
         ("out", "", r#"exec("printf 'one two'", , $var(o))"#, "$rc $var(o)", "1 one two"),
-        ("lines", "", r#"exec("printf 'a\nb\nc\n'", , $avp(o))"#, "$rc $(avp(o)[0]) $(avp(o)[1]) $(avp(o)[2]) $(avp(o)[3])", "1 c b a <null>"),
-        ("unterminated", "", r#"exec("printf 'a\nb'", , $avp(o))"#, "$(avp(o)[0]) $(avp(o)[1]) $(avp(o)[2])", "b a <null>"),
+        (
+            "lines",
+            "",
+            r#"exec("printf 'a\nb\nc\n'", , $avp(o))"#,
+            "$rc $(avp(o)[0]) $(avp(o)[1]) $(avp(o)[2]) $(avp(o)[3])",
+            "1 c b a <null>",
+        ),
+        (
+            "unterminated",
+            "",
+            r#"exec("printf 'a\nb'", , $avp(o))"#,
+            "$(avp(o)[0]) $(avp(o)[1]) $(avp(o)[2])",
+            "b a <null>",
+        ),
         // The whole text with its line ends: five bytes.
         ("whole", "", r#"exec("printf 'a\nb\n\n'", , $var(o))"#, "$(var(o){s.len})", "5"),
-        ("empty", r#"$avp(o) = "before";"#, r#"exec("true", , $avp(o))"#, "$rc $avp(o) $(avp(o)[1])", "1 before <null>"),
+        (
+            "empty",
+            r#"$avp(o) = "before";"#,
+            r#"exec("true", , $avp(o))"#,
+            "$rc $avp(o) $(avp(o)[1])",
+            "1 before <null>",
+        ),
         ("err", "", r#"exec("echo out; echo err >&2", , $avp(o), $avp(e))"#, "$rc $avp(o) $avp(e)", "1 out err"),
         ("err-only", "", r#"exec("echo out; printf err >&2", , , $var(e))"#, "$rc $var(e)", "1 err"),
         ("stdin", "", r#"exec("tr a-z A-Z", "some text", $var(o))"#, "$rc $var(o)", "1 SOME TEXT"),
-        ("stdin-var", r#"$avp(in) = "from " + $fU;"#, r#"exec("cat", $avp(in), $avp(o))"#, "$rc $avp(o)", "1 from alice"),
+        (
+            "stdin-var",
+            r#"$avp(in) = "from " + $fU;"#,
+            r#"exec("cat", $avp(in), $avp(o))"#,
+            "$rc $avp(o)",
+            "1 from alice",
+        ),
         ("stdin-format", "", r#"exec("cat", "$fU calls $rU", $avp(o))"#, "$avp(o)", "alice calls stdin-format"),
         ("stdin-unread", "", r#"exec("true", "nobody reads this", $avp(o))"#, "$rc $avp(o)", "1 <null>"),
         // The manual's form: one writable variable that is NULL.
         ("two", "", r#"exec("printf text", $avp(o))"#, "$rc $avp(o)", "1 text"),
         ("two-quoted", "", r#"exec("printf text", "$avp(o)")"#, "$rc $avp(o)", "1 text"),
         // Not NULL: it is the input, and stays what it was.
-        ("two-set", r#"$avp(o) = "input";"#, r#"exec("test \"`cat`\" = input", $avp(o))"#, "$rc $exec_status $avp(o)", "1 0 input"),
-        ("three-null", "", r#"exec("printf text", $avp(nothing), $avp(o))"#, "$rc $avp(nothing) $avp(o)", "1 <null> text"),
+        (
+            "two-set",
+            r#"$avp(o) = "input";"#,
+            r#"exec("test \"`cat`\" = input", $avp(o))"#,
+            "$rc $exec_status $avp(o)",
+            "1 0 input",
+        ),
+        (
+            "three-null",
+            "",
+            r#"exec("printf text", $avp(nothing), $avp(o))"#,
+            "$rc $avp(nothing) $avp(o)",
+            "1 <null> text",
+        ),
         // As 2.2 wrote it.
-        ("old", r#"$avp(in) = "in"; $avp(env) = "value";"#, r#"exec("cat; echo $$OSIPS_EXEC_0 >&2", "$avp(in)", "$avp(o)", "$avp(e)", "$avp(env)")"#, "$rc $avp(o) $avp(e)", "1 in value"),
-        ("env", r#"$avp(env) = "first"; $avp(env) = "second with 'quotes' and $$HOME";"#, r#"exec("printf '%s\n' \"$$OSIPS_EXEC_0\" \"$$OSIPS_EXEC_1\" \"$$OSIPS_EXEC_2\"", , $avp(o), , $avp(env))"#, "<$(avp(o)[2])> <$(avp(o)[1])> <$(avp(o)[0])>", "<second with 'quotes' and $HOME> <first> <>"),
+        (
+            "old",
+            r#"$avp(in) = "in"; $avp(env) = "value";"#,
+            r#"exec("cat; echo $$OSIPS_EXEC_0 >&2", "$avp(in)", "$avp(o)", "$avp(e)", "$avp(env)")"#,
+            "$rc $avp(o) $avp(e)",
+            "1 in value",
+        ),
+        (
+            "env",
+            r#"$avp(env) = "first"; $avp(env) = "second with 'quotes' and $$HOME";"#,
+            r#"exec("printf '%s\n' \"$$OSIPS_EXEC_0\" \"$$OSIPS_EXEC_1\" \"$$OSIPS_EXEC_2\"", , $avp(o), , $avp(env))"#,
+            "<$(avp(o)[2])> <$(avp(o)[1])> <$(avp(o)[0])>",
+            "<second with 'quotes' and $HOME> <first> <>",
+        ),
         // The exit status is not the return code, except where the shell could not run it.
         ("status", "", r#"exec("exit 3")"#, "$rc $exec_status", "1 3"),
         ("false", "", r#"exec("false")"#, "$rc $exec_status", "1 1"),
-        ("not-found", "", r#"exec("no-such-command-anywhere", , $avp(o), $avp(e))"#, "$rc $exec_status $avp(o)", "-1 127 <null>"),
+        (
+            "not-found",
+            "",
+            r#"exec("no-such-command-anywhere", , $avp(o), $avp(e))"#,
+            "$rc $exec_status $avp(o)",
+            "-1 127 <null>",
+        ),
         ("not-executable", "", r#"exec("/etc/passwd")"#, "$rc $exec_status", "-1 126"),
         ("killed", "", r#"exec("kill -9 $$$$")"#, "$rc $exec_status", "1 137"),
         ("terminated", "", r#"exec("kill -TERM $$$$")"#, "$rc $exec_status", "1 143"),
         ("syntax", "", r#"exec("if then (")"#, "$rc", "1"),
         ("expanded", "", r#"exec("echo $fU@$rU $$((6*7))", , $avp(o))"#, "$avp(o)", "alice@expanded 42"),
         // It ends when the child has exited, not when it closes its output.
-        ("early", "", r#"exec("echo early; exec >&- 2>&-; sleep 0.3; exit 9", , $avp(o))"#, "$avp(o) $exec_status", "early 9"),
+        (
+            "early",
+            "",
+            r#"exec("echo early; exec >&- 2>&-; sleep 0.3; exit 9", , $avp(o))"#,
+            "$avp(o) $exec_status",
+            "early 9",
+        ),
         // Only standard input, output and error are passed on.
         ("fds", "", r#"exec("ls /proc/self/fd | grep -c -v '^[012]$$'", , $avp(o))"#, "$avp(o)", "1"),
         ("cut", "", r#"exec("head -c 200000 /dev/zero | tr '\\0' a", , $var(o))"#, "$rc $(var(o){s.len})", "1 65535"),
@@ -64,7 +126,8 @@ fn inputs_and_outputs() {
     for (name, _, _, _, expected) in list {
         assert_eq!(site.show(name), *expected, "{name}");
         let asynchronous = site.show(&format!("{name}-async"));
-        let expected = expected.replace("calls stdin-format", "calls stdin-format-async").replace("@expanded", "@expanded-async");
+        let expected =
+            expected.replace("calls stdin-format", "calls stdin-format-async").replace("@expanded", "@expanded-async");
         assert_eq!(asynchronous, expected, "{name} by async");
     }
     site.assert_idle();
@@ -142,7 +205,10 @@ fn what_a_child_leaves_running_is_not_waited_for() {
 fn time_to_kill_bounds_every_command() {
     let site = cases(
         "modparam(\"exec\", \"time_to_kill\", 1)",
-        &[("long", "", r#"exec("sleep 711")"#, "$rc $async_err"), ("short", "", r#"exec("sleep 0.1")"#, "$rc $async_err")],
+        &[
+            ("long", "", r#"exec("sleep 711")"#, "$rc $async_err"),
+            ("short", "", r#"exec("sleep 0.1")"#, "$rc $async_err"),
+        ],
     );
     assert_eq!(site.show("short"), "1 <null>");
     let client = site.client();
@@ -156,7 +222,12 @@ fn time_to_kill_bounds_every_command() {
 fn setvars_describes_the_message() {
     let site = cases(
         "modparam(\"exec\", \"setvars\", 1)",
-        &[("vars", "", r#"exec("echo $$SIP_METHOD $$SIP_RURI $$SIP_SRCIP $$SIP_HF_CALLID $$SIP_HF_XTEST", , $avp(o))"#, "$avp(o)")],
+        &[(
+            "vars",
+            "",
+            r#"exec("echo $$SIP_METHOD $$SIP_RURI $$SIP_SRCIP $$SIP_HF_CALLID $$SIP_HF_XTEST", , $avp(o))"#,
+            "$avp(o)",
+        )],
     );
     let client = site.client();
     let uri = format!("sip:vars@127.0.0.1:{}", site.port);

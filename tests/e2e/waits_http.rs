@@ -11,7 +11,9 @@ fn cases(more: &str, cases: &[(&str, &str, &str, &str)]) -> Site {
     let mut text = format!("{more}\nroute {{\n");
     let mut resumed = String::new();
     for (i, (name, before, call, shown)) in cases.iter().enumerate() {
-        text.push_str(&format!("if ($rU == \"{name}\") {{ {before} {call}; sl_send_reply(200, \"{shown}\"); exit; }}\n"));
+        text.push_str(&format!(
+            "if ($rU == \"{name}\") {{ {before} {call}; sl_send_reply(200, \"{shown}\"); exit; }}\n"
+        ));
         text.push_str(&format!("if ($rU == \"{name}-async\") {{ {before} async({call}, after{i}); }}\n"));
         resumed.push_str(&format!("route[after{i}] {{ sl_send_reply(200, \"{shown}\"); }}\n"));
     }
@@ -30,29 +32,99 @@ fn every_method_and_its_outputs() {
     let web = Nginx::shared();
     let url = |path: &str| web.url(path);
     let list: Vec<(&str, String, &str, &str)> = vec![
-        ("get", format!(r#"rest_get("{}", $var(b), $var(t), $var(c))"#, url("/now")), "$rc $var(b) $var(t) $var(c)", "1 now text/plain 200"),
+        (
+            "get",
+            format!(r#"rest_get("{}", $var(b), $var(t), $var(c))"#, url("/now")),
+            "$rc $var(b) $var(t) $var(c)",
+            "1 now text/plain 200",
+        ),
         ("body-only", format!(r#"rest_get("{}", $avp(b))"#, url("/now")), "$rc $avp(b)", "1 now"),
-        ("json", format!(r#"rest_get("{}", $var(b), $var(t))"#, url("/json")), "$var(b) $var(t)", r#"{"credit":42,"name":"alice"} application/json"#),
+        (
+            "json",
+            format!(r#"rest_get("{}", $var(b), $var(t))"#, url("/json")),
+            "$var(b) $var(t)",
+            r#"{"credit":42,"name":"alice"} application/json"#,
+        ),
         ("code-only", format!(r#"rest_get("{}", $var(b), , $var(c))"#, url("/status/404")), "$rc $var(c)", "1 404"),
-        ("status-503", format!(r#"rest_get("{}", $var(b), , $var(c))"#, url("/status/503")), "$rc $var(b) $var(c)", "1 status 503 503"),
-        ("no-content", format!(r#"rest_get("{}", $var(b), , $var(c))"#, url("/status/204")), "$rc <$var(b)> $var(c)", "1 <> 204"),
+        (
+            "status-503",
+            format!(r#"rest_get("{}", $var(b), , $var(c))"#, url("/status/503")),
+            "$rc $var(b) $var(c)",
+            "1 status 503 503",
+        ),
+        (
+            "no-content",
+            format!(r#"rest_get("{}", $var(b), , $var(c))"#, url("/status/204")),
+            "$rc <$var(b)> $var(c)",
+            "1 <> 204",
+        ),
         ("empty", format!(r#"rest_get("{}", $var(b), , $var(c))"#, url("/empty")), "$rc <$var(b)> $var(c)", "1 <> 200"),
         ("redirect", format!(r#"rest_get("{}", $var(b), , $var(c))"#, url("/redirect")), "$rc $var(c)", "1 302"),
         ("chunked", format!(r#"rest_get("{}", $var(b))"#, url("/chunked")), "$rc $var(b)", "1 one two three"),
         ("drip", format!(r#"rest_get("{}", $var(b))"#, url("/drip")), "$rc $var(b)", "1 abc"),
         ("close", format!(r#"rest_get("{}", $var(b))"#, url("/close")), "$rc $var(b)", "1 bye"),
-        ("post", format!(r#"rest_post("{}", "from $fU", "text/plain", $var(b), , $var(c))"#, url("/echo")), "$rc $var(b) $var(c)", "1 from alice 200"),
-        ("post-method", format!(r#"rest_post("{}", "x", "text/plain", $var(b), $var(t), $var(c))"#, url("/method")), "$rc $var(b) $var(t) $var(c)", "1 POST text/plain 200"),
-        ("post-empty", format!(r#"rest_post("{}", "", , $var(b), , $var(c))"#, url("/method")), "$rc $var(b) $var(c)", "1 POST 200"),
-        ("put", format!(r#"rest_put("{}", "x", "text/plain", $var(b), , $var(c))"#, url("/method")), "$rc $var(b) $var(c)", "1 PUT 200"),
-        ("put-body", format!(r#"rest_put("{}", "put $fU", "text/plain", $var(b))"#, url("/echo")), "$rc $var(b)", "1 put alice"),
+        (
+            "post",
+            format!(r#"rest_post("{}", "from $fU", "text/plain", $var(b), , $var(c))"#, url("/echo")),
+            "$rc $var(b) $var(c)",
+            "1 from alice 200",
+        ),
+        (
+            "post-method",
+            format!(r#"rest_post("{}", "x", "text/plain", $var(b), $var(t), $var(c))"#, url("/method")),
+            "$rc $var(b) $var(t) $var(c)",
+            "1 POST text/plain 200",
+        ),
+        (
+            "post-empty",
+            format!(r#"rest_post("{}", "", , $var(b), , $var(c))"#, url("/method")),
+            "$rc $var(b) $var(c)",
+            "1 POST 200",
+        ),
+        (
+            "put",
+            format!(r#"rest_put("{}", "x", "text/plain", $var(b), , $var(c))"#, url("/method")),
+            "$rc $var(b) $var(c)",
+            "1 PUT 200",
+        ),
+        (
+            "put-body",
+            format!(r#"rest_put("{}", "put $fU", "text/plain", $var(b))"#, url("/echo")),
+            "$rc $var(b)",
+            "1 put alice",
+        ),
         ("patch", format!(r#"rest_patch("{}", "x", "text/plain", $var(b))"#, url("/method")), "$rc $var(b)", "1 PATCH"),
-        ("delete", format!(r#"rest_delete("{}", $var(b), , $var(c))"#, url("/method")), "$rc $var(b) $var(c)", "1 DELETE 200"),
-        ("head", format!(r#"rest_head("{}", $var(b), $var(t), $var(c))"#, url("/now")), "$rc <$var(b)> $var(t) $var(c)", "1 <> text/plain 200"),
-        ("options", format!(r#"rest_options("{}", $var(b), , $var(c))"#, url("/method")), "$rc $var(b) $var(c)", "1 OPTIONS 200"),
-        ("auth", format!(r#"rest_get("http://alice:wonderland@127.0.0.1:{}/auth", $var(b), , $var(c))"#, web.port), "$rc $var(b) $var(c)", "1 welcome 200"),
+        (
+            "delete",
+            format!(r#"rest_delete("{}", $var(b), , $var(c))"#, url("/method")),
+            "$rc $var(b) $var(c)",
+            "1 DELETE 200",
+        ),
+        (
+            "head",
+            format!(r#"rest_head("{}", $var(b), $var(t), $var(c))"#, url("/now")),
+            "$rc <$var(b)> $var(t) $var(c)",
+            "1 <> text/plain 200",
+        ),
+        (
+            "options",
+            format!(r#"rest_options("{}", $var(b), , $var(c))"#, url("/method")),
+            "$rc $var(b) $var(c)",
+            "1 OPTIONS 200",
+        ),
+        (
+            "auth",
+            format!(r#"rest_get("http://alice:wonderland@127.0.0.1:{}/auth", $var(b), , $var(c))"#, web.port),
+            "$rc $var(b) $var(c)",
+            "1 welcome 200",
+        ),
         ("no-auth", format!(r#"rest_get("{}", $var(b), , $var(c))"#, url("/auth")), "$rc $var(c)", "1 401"),
-        ("large", format!(r#"rest_get("{}", $var(b), , $var(c))"#, url("/large")), "$rc $(var(b){s.len}) $var(c)", "1 65536 200"),
+        (
+            "large",
+            format!(r#"rest_get("{}", $var(b), , $var(c))"#, url("/large")),
+            "$rc $(var(b){s.len}) $var(c)",
+            "1 65536 200",
+        ),
         ("name", format!(r#"rest_get("http://localhost:{}/now", $var(b))"#, web.port), "$rc $var(b)", "1 now"),
         ("query", format!(r#"rest_get("{}?t=0.05&x=$rU", $var(b))"#, url("/sleep")), "$rc $var(b)", "1 slept"),
     ];
@@ -76,18 +148,27 @@ fn what_is_sent() {
     let headers = web.url("/headers");
     let list: Vec<(&str, &str, String)> = vec![
         ("get", "", format!(r#"rest_get("{headers}", $var(b))"#)),
-        ("append", r#"rest_append_hf("X-One: $fU"); rest_append_hf("X-Two: 2\r\n");"#, format!(r#"rest_get("{headers}", $var(b))"#)),
+        (
+            "append",
+            r#"rest_append_hf("X-One: $fU"); rest_append_hf("X-Two: 2\r\n");"#,
+            format!(r#"rest_get("{headers}", $var(b))"#),
+        ),
         ("bad-header", r#"rest_append_hf("X-Bad: a\r\nX-Injected: b");"#, format!(r#"rest_get("{headers}", $var(b))"#)),
         ("post", "", format!(r#"rest_post("{headers}", "a=1", , $var(b))"#)),
         ("post-type", "", format!(r#"rest_post("{headers}", "{{}}", "application/json", $var(b))"#)),
-        ("post-own", r#"rest_append_hf("Content-Type: text/x-own");"#, format!(r#"rest_post("{headers}", "a", , $var(b))"#)),
+        (
+            "post-own",
+            r#"rest_append_hf("Content-Type: text/x-own");"#,
+            format!(r#"rest_post("{headers}", "a", , $var(b))"#),
+        ),
     ];
     let shown = "$(var(b){s.encode.hexa})";
     let four: Vec<_> = list.iter().map(|(n, before, call)| (*n, *before, call.as_str(), shown)).collect();
     let site = cases("", &four);
     let seen = |user: &str| {
         let hex = site.show(user);
-        let bytes: Vec<u8> = (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap()).collect();
+        let bytes: Vec<u8> =
+            (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap()).collect();
         String::from_utf8_lossy(&bytes).into_owned()
     };
     let plain = seen("get");
@@ -102,7 +183,10 @@ fn what_is_sent() {
     assert!(!seen("bad-header").contains("X-Injected"));
     let post = seen("post");
     assert!(post.starts_with("POST /headers HTTP/1.1\r\n"), "{post}");
-    assert!(post.contains("Content-Type: application/x-www-form-urlencoded") && post.contains("Content-Length: 3"), "{post}");
+    assert!(
+        post.contains("Content-Type: application/x-www-form-urlencoded") && post.contains("Content-Length: 3"),
+        "{post}"
+    );
     let typed = seen("post-type");
     assert!(typed.contains("Content-Type: application/json") && !typed.contains("urlencoded"), "{typed}");
     let own = seen("post-own");
@@ -140,7 +224,8 @@ fn a_plain_call_trims_the_body_as_the_peers_do() {
         Step::Write(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n  ok \r\n ".to_vec()),
         Step::Close,
     ]);
-    let site = cases("", &[("trim", "", &format!(r#"rest_get("http://{}/", $var(b))"#, mock.addr), "$rc $(var(b){s.len})")]);
+    let site =
+        cases("", &[("trim", "", &format!(r#"rest_get("http://{}/", $var(b))"#, mock.addr), "$rc $(var(b){s.len})")]);
     assert_eq!(site.show("trim"), "1 2");
     assert_eq!(site.show("trim-async"), "1 8");
 }
@@ -149,14 +234,22 @@ fn a_plain_call_trims_the_body_as_the_peers_do() {
 fn every_code() {
     let web = Nginx::shared();
     let hole = BlackHole::tcp();
-    let garbage = TcpMock::each(vec![Step::ReadUntil(b"\r\n\r\n".to_vec()), Step::Write(b"\x16\x03\x01 no HTTP at all\r\n\r\n".to_vec()), Step::Close]);
+    let garbage = TcpMock::each(vec![
+        Step::ReadUntil(b"\r\n\r\n".to_vec()),
+        Step::Write(b"\x16\x03\x01 no HTTP at all\r\n\r\n".to_vec()),
+        Step::Close,
+    ]);
     let reset = TcpMock::each(vec![Step::ReadUntil(b"\r\n\r\n".to_vec()), Step::Reset]);
     let half = TcpMock::each(vec![
         Step::ReadUntil(b"\r\n\r\n".to_vec()),
         Step::Write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf".to_vec()),
         Step::Close,
     ]);
-    let flood = TcpMock::each(vec![Step::ReadUntil(b"\r\n\r\n".to_vec()), Step::Write(b"HTTP/1.1 200 OK\r\n\r\n".to_vec()), Step::Flood]);
+    let flood = TcpMock::each(vec![
+        Step::ReadUntil(b"\r\n\r\n".to_vec()),
+        Step::Write(b"HTTP/1.1 200 OK\r\n\r\n".to_vec()),
+        Step::Flood,
+    ]);
     let shown = "$rc <$var(b)> $var(c) $async_phase";
     let get = |url: String| format!(r#"rest_get("{url}", $var(b), , $var(c))"#);
     let list: Vec<(&str, String, &str)> = vec![

@@ -268,4 +268,50 @@ mod tests {
         }
         assert!(fired);
     }
+
+    /// Against a plain list: inserts, cancels and jumps of every size, each timer on its tick.
+    #[test]
+    fn it_agrees_with_a_list() {
+        for seed in 1..60u64 {
+            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut random = |below: u64| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 33) % below.max(1)
+            };
+            let mut now = random(1 << 36);
+            let mut w = Wheel::new(Time::from_micros(now));
+            let mut list: Vec<(u64, u64, TimerKey)> = Vec::new();
+            for id in 0..3000 {
+                let span = [400, 3_000, 300_000, 5_000_000, 80_000_000, 30_000_000_000][random(6) as usize];
+                if random(3) > 0 {
+                    let at = now + random(span);
+                    list.push((at, id, w.insert(Time::from_micros(at), id)));
+                } else if !list.is_empty() && random(4) == 0 {
+                    let (_, id, key) = list.swap_remove(random(list.len() as u64) as usize);
+                    assert_eq!(w.cancel(key), Some(id));
+                }
+                let next = w.next_deadline().map_or(now, |t| t.as_micros());
+                let earliest = list.iter().map(|l| l.0.div_ceil(1000) * 1000).min();
+                assert!(earliest.is_none_or(|e| next <= e.max(now / 1000 * 1000 + 1000)), "seed {seed}");
+                now = match random(3) {
+                    0 => now + random(span / 4),
+                    1 => next.max(now),
+                    _ => now,
+                };
+                let mut fired = Vec::new();
+                w.expire(Time::from_micros(now), |id| fired.push(id));
+                fired.sort_unstable();
+                // A deadline in the tick that has begun fires with the next.
+                let due = |l: &(u64, u64, TimerKey)| l.0.div_ceil(1000) <= now / 1000;
+                let mut late: Vec<u64> = list.iter().filter(|l| due(l)).map(|l| l.1).collect();
+                late.retain(|id| !fired.contains(id));
+                assert!(fired.iter().all(|id| list.iter().any(|l| l.1 == *id && due(l))), "seed {seed}: early");
+                assert!(
+                    late.iter().all(|id| list.iter().any(|l| l.1 == *id && l.0 / 1000 + 1 >= now / 1000)),
+                    "seed {seed}: late {late:?}"
+                );
+                list.retain(|l| !fired.contains(&l.1));
+            }
+        }
+    }
 }

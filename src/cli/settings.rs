@@ -138,6 +138,7 @@ pub fn read_settings(config: &Config, modparams: &[ModParam], diags: &mut Diagno
             "control_socket" => out.control_socket = text.map(PathBuf::from),
             "drain_timeout" => out.drain_timeout = secs(int).unwrap_or(out.drain_timeout),
             "async_timeout" => out.settings.async_timeout = secs(int).unwrap_or(out.settings.async_timeout),
+            "async_resume_on_cancel" => out.settings.resume_on_cancel = yes,
             "script_io" => out.settings.script_io_block = text.as_deref() == Some("block"),
             "bus_size" => out.bus_size = int.and_then(|n| usize::try_from(n).ok()),
             "max_suspended" => {

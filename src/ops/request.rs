@@ -18,6 +18,21 @@ pub enum Request {
     Sql(SqlRequest),
 }
 
+impl Request {
+    /// Whether it changes nothing anywhere, so that it can be given up without loss.
+    pub fn only_reads(&self) -> bool {
+        match self {
+            Request::Sleep(_) => true,
+            Request::Exec(_) => false,
+            Request::Http(r) => matches!(r.method, HttpMethod::Get | HttpMethod::Head | HttpMethod::Options),
+            Request::Sql(q) => {
+                let word = q.query.trim_ascii_start().split(|b| !b.is_ascii_alphabetic()).next().unwrap_or_default();
+                word.eq_ignore_ascii_case(b"SELECT") || word.eq_ignore_ascii_case(b"SHOW")
+            }
+        }
+    }
+}
+
 /// `/bin/sh -c COMMAND`
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ExecRequest {

@@ -34,7 +34,7 @@ impl Worker {
         if self.now >= drain.until {
             self.give_up_waits();
         }
-        if self.parked.is_empty() && self.work.is_empty() && !self.calls_in_progress() {
+        if self.parked.is_empty() && self.work.is_empty() && self.yielded.is_empty() && !self.calls_in_progress() {
             self.flush_sockets();
             self.tell_main(&ToMain::Idle);
             if let Some(d) = &mut self.drain {
@@ -73,6 +73,7 @@ impl Worker {
         let Some(parked) = self.parked.remove(key) else { return };
         if let Waiting::Op(id) = parked.waiting {
             self.by_op.remove(&id);
+            self.writing.remove(&id);
             let io = self.reactor.io(self.now);
             self.driver.cancel(id, CancelReason::Gone, io);
         }

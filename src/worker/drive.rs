@@ -22,7 +22,7 @@ impl Worker {
                 Paused::Finished(finished) => return self.finished(finished, role),
                 Paused::Budget(rest) => {
                     self.counters.inc(Counter::ScriptYields);
-                    self.work.push_back(Work::Go(Box::new(rest), role));
+                    self.yielded.push_back(Work::Go(Box::new(rest), role));
                     return;
                 }
                 Paused::Launch { run: rest, child } => {
@@ -125,8 +125,10 @@ impl Worker {
 
     /// Does what has piled up in this turn. True if something is left for the next.
     pub(super) fn work(&mut self) -> bool {
+        // One budget per turn and run: what yields again waits for the next turn.
+        self.work.append(&mut self.yielded);
         for _ in 0..WORK_PER_TURN {
-            let Some(work) = self.work.pop_front() else { return false };
+            let Some(work) = self.work.pop_front() else { break };
             match work {
                 Work::Go(run, role) => self.drive(*run, role),
                 Work::Resume(key, outcome) => self.resume(key, outcome),
@@ -137,6 +139,6 @@ impl Worker {
         if self.work.len() > 100_000 {
             emit(-1, "worker", "more work than one turn can do is piling up");
         }
-        !self.work.is_empty()
+        !self.work.is_empty() || !self.yielded.is_empty()
     }
 }

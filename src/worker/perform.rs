@@ -80,12 +80,7 @@ impl Worker {
         op: ops::Request,
         limit: Option<f64>,
     ) -> Act {
-        if let ops::Request::Sleep(d) = &op
-            && d.is_zero()
-        {
-            return Act::Now(Outcome::Op(ops::Outcome::Slept));
-        }
-        if self.parked.len() >= self.blueprint.max_suspended {
+        if self.parked.len() >= self.blueprint.max_suspended && !matches!(op, ops::Request::Sleep(Duration::ZERO)) {
             self.counters.inc(Counter::WaitsRefused);
             return refused("too many runs wait already", self.now);
         }
@@ -94,6 +89,7 @@ impl Worker {
         if let RoleKind::Request(matched) = &role.kind
             && role.tx.is_none()
             && !blocks
+            && (info.via_async || !matches!(op, ops::Request::Sleep(Duration::ZERO)))
             && run.host().msg.method() != Method::Ack
             && !info.launched
         {
@@ -113,6 +109,11 @@ impl Worker {
         {
             self.promote(run.host_mut(), tx);
         }
+        if let ops::Request::Sleep(d) = &op
+            && d.is_zero()
+        {
+            return Act::Now(Outcome::Op(ops::Outcome::Slept));
+        }
         let secs = match (info.timeout_secs, limit) {
             (Some(a), Some(b)) => Some(f64::from(a).min(b)),
             (Some(a), None) => Some(f64::from(a)),
@@ -124,10 +125,14 @@ impl Worker {
             None if matches!(op, ops::Request::Sleep(_)) => Time::NEVER,
             None => self.now + self.env().settings.async_timeout,
         };
+        let keeps = !self.env().settings.resume_on_cancel && !op.only_reads();
         let io = self.reactor.io(self.now);
         let id = self.driver.start(op, deadline, io);
         if self.env().settings.script_io_block && !info.via_async && !info.launched {
             return Act::Now(self.block_on(id));
+        }
+        if keeps {
+            self.writing.insert(id);
         }
         Act::Park(Waiting::Op(id))
     }
@@ -191,10 +196,15 @@ impl Worker {
         }
         // While the script waited, a transaction absorbed the retransmissions: the reply leaves through it.
         if let Some(tx) = role.tx
-            && self.tm.view(tx).is_some_and(|v| v.final_sent.is_none() && v.branches == 0)
+            && let Some(view) = self.tm.view(tx)
         {
-            self.tm.promote(tx);
-            return code(if self.reply_through(host, tx, &reply) { 1 } else { -1 });
+            if view.final_sent.is_some() {
+                return code(-1);
+            }
+            if view.branches == 0 {
+                self.tm.promote(tx);
+                return code(if self.reply_through(host, tx, &reply) { 1 } else { -1 });
+            }
         }
         let path = self.reply_path(&host.msg, host.source, host.listener, host.rport);
         let mut out = std::mem::take(&mut self.scratch);

@@ -103,6 +103,9 @@ impl Worker {
         self.tm.promote(tx);
         self.reply_through(host, tx, &ok);
         self.tm.cancel(self.now, invite, CancelScope::Request);
+        if !self.env().settings.resume_on_cancel {
+            self.drop_runs(invite);
+        }
         self.flush_transactions();
         1
     }

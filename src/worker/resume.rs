@@ -1,11 +1,12 @@
 //! What goes on: a finished operation finds the run that waits for it.
 
-use super::state::{Waiting, Worker};
+use super::state::{Parked, Waiting, Worker};
 use crate::base::Key;
 use crate::modules::emit;
 use crate::modules::request::Outcome;
 use crate::ops::{self, OpId};
 use crate::store::Counter;
+use crate::transaction::TxKey;
 use std::time::Duration;
 
 /// An operation slower than this is worth a line in the log.
@@ -28,6 +29,7 @@ impl Worker {
     }
 
     fn operation_done(&mut self, id: OpId, outcome: ops::Outcome) {
+        self.writing.remove(&id);
         let Some(key) = self.by_op.remove(&id) else { return };
         if let ops::Outcome::Failed(failure) = &outcome {
             self.counters.inc(match failure.why {
@@ -69,6 +71,27 @@ impl Worker {
         }
         let run = run.resume(outcome);
         self.drive(run, parked.role);
+    }
+
+    /// `async_resume_on_cancel=no`: the runs that wait in a cancelled transaction are not resumed. What
+    /// only reads is given up; what may change something comes to its end.
+    pub(super) fn drop_runs(&mut self, tx: TxKey) {
+        let waits = |p: &Parked| p.role.tx == Some(tx) && matches!(p.waiting, Waiting::Op(_) | Waiting::Lock(_));
+        let keys: Vec<Key> = self.parked.iter().filter(|(_, p)| waits(p)).map(|(k, _)| k).collect();
+        for key in keys {
+            if let Some(Parked { waiting: Waiting::Op(id), .. }) = self.parked.get(key)
+                && self.writing.remove(id)
+            {
+                // Nobody waits for its outcome any more.
+                let id = *id;
+                self.by_op.remove(&id);
+                if let Some(parked) = self.parked.get_mut(key) {
+                    parked.waiting = Waiting::Nothing;
+                }
+            }
+            self.abandon(key);
+            self.counters.inc(Counter::WaitsCancelled);
+        }
     }
 
     /// Names backend, phase, age, place in the script and Call-ID of what failed.

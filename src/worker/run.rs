@@ -22,7 +22,7 @@ use crate::ops::sql::Limits;
 use crate::ops::sql::sqlite::{Sqlite, SqliteEndpoint};
 use crate::script::ast::RouteKind;
 use crate::transaction::Transactions;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::time::Duration;
 
@@ -112,6 +112,8 @@ impl Worker {
             jobs: Slab::new(),
             lookups: Slab::new(),
             work: VecDeque::new(),
+            yielded: VecDeque::new(),
+            writing: HashSet::new(),
             locks: Locks::default(),
             timers: Vec::new(),
             drain: None,

@@ -21,7 +21,7 @@ use crate::script::vm::{Run, Suspended};
 use crate::sip::Message;
 use crate::store::{Counters, InWork};
 use crate::transaction::{BranchNo, Matched, Transactions, TxKey};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -179,6 +179,8 @@ pub enum Waiting {
     Lookup(Key),
     /// A script lock.
     Lock(Str),
+    /// Its run is being dropped.
+    Nothing,
 }
 
 impl Waiting {
@@ -189,6 +191,7 @@ impl Waiting {
             Waiting::Relay(_) => "relay",
             Waiting::Lookup(_) => "lookup",
             Waiting::Lock(_) => "lock",
+            Waiting::Nothing => "nothing",
         }
     }
 }
@@ -243,6 +246,10 @@ pub struct Worker {
     pub(super) jobs: Slab<super::relay::RelayJob>,
     pub(super) lookups: Slab<super::forward::Lookup>,
     pub(super) work: VecDeque<Work>,
+    /// Runs that have used up their budget: they go on in the next turn.
+    pub(super) yielded: VecDeque<Work>,
+    /// Operations that may change something: not cut off when their run is dropped.
+    pub(super) writing: HashSet<OpId>,
     pub(super) locks: Locks,
     pub(super) timers: Vec<TimerJob>,
     pub(super) drain: Option<Drain>,

@@ -5,7 +5,7 @@
 //! `worker/receive.rs` and `worker/resume.rs`.
 
 #![deny(unsafe_code)]
-#![cfg_attr(test, allow(clippy::unwrap_used))]
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod base;
 pub mod cli;

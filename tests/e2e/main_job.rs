@@ -53,12 +53,19 @@ route[ran] {{
     let globals = String::new();
     let settings = format!("modparam(\"sqlops\", \"db_url\", \"{}\")\n", db.url());
     let (server, port) = serve(|port| proxy(port, &globals, &relay, "") + &settings, &["-n", workers]);
-    let calls = Sipp::uac("uac-invite", address(port), CALLS, 100, &[]).wait(SECOND * 90);
-    let stats = server.ctl("stats", serde_json::Value::Null);
+    let calls = Sipp::uac("uac-invite", address(port), CALLS, 100, &[]).wait_or_end(SECOND * 90);
+    let ask = |method| server.ctl(method, serde_json::Value::Null);
+    let (stats, held_now, waits) = (ask("stats"), ask("transactions"), ask("waits"));
     let answered = uas.stop();
+    let cpu: u64 = server.worker_pids().into_iter().map(process::cpu_ns).sum();
+    println!(
+        "{workers} workers: {} calls/s, {} retransmissions, {} us of CPU per call",
+        calls.rate,
+        calls.retransmissions,
+        cpu / 1000 / CALLS
+    );
     let ok = (calls.succeeded, calls.failed, answered.succeeded, answered.failed) == (CALLS, 0, CALLS, 0);
-    assert!(ok, "caller: {calls:#?}\ncallee: {answered:#?}\n{stats:#}");
-    println!("{workers} workers: {} calls/s, {} retransmissions", calls.rate, calls.retransmissions);
+    assert!(ok, "caller: {calls:#?}\ncallee: {answered:#?}\n{stats:#}\n{held_now}\n{waits}");
     assert_eq!(stat(&server, "async:started"), 3 * CALLS);
     assert_eq!(stat(&server, "async:done"), 3 * CALLS);
     for worker in server.worker_pids() {

@@ -35,8 +35,10 @@ Content-Length: 0
 ";
 
 fn alive(port: u16) {
-    let answer = SipClient::new(port).options("sip:example.test");
-    assert_eq!(answer.status(), 200, "{}", answer.raw);
+    // Right after a flood new requests may be refused for a moment: the datagrams before them were old.
+    crate::support::eventually("the server answers", SECOND * 10, || {
+        SipClient::new(port).options("sip:example.test").status() == 200
+    });
 }
 
 #[test]

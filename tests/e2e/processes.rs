@@ -482,6 +482,7 @@ fn ready_comes_after_the_startup_route() {
     let server = Reprise::start(&listening(port, "", STARTUP), &["-n", "2"]);
     let took = start.elapsed();
     assert!(took >= SECOND, "READY after {took:?}");
+    server.wait_log("startup ends", SECOND * 2);
     assert_eq!(server.log_count("startup ends"), 1);
     let (status, at) = early.join().unwrap();
     assert_eq!(status, 200);

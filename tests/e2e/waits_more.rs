@@ -443,11 +443,9 @@ fn a_branch_may_be_dropped_after_a_wait() {
 #[test]
 fn two_workers_and_one_waiting_call() {
     let port = crate::support::free_port();
+    let top = head(port, &["tm", "sl", "cfgutils", "sipmsgops"]);
     let config = format!(
-        "{}{}",
-        head(port, &["tm", "sl", "cfgutils", "sipmsgops"]),
-        format!(
-            r#"
+        r#"{top}
         startup_route {{ $var(start) = "shared"; sleep(1); }}
         route {{
             {CALLS}
@@ -460,7 +458,6 @@ fn two_workers_and_one_waiting_call() {
             t_reply(404, "$avp(start) $var(start)");
         }}
         "#
-        )
     );
     let server = Reprise::start(&config, &["-n", "2"]);
     for round in 0..12 {

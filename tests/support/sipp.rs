@@ -127,6 +127,14 @@ impl Sipp {
         self.stats(status.code().unwrap_or(-1))
     }
 
+    /// As [`Sipp::wait`], but when the time is over SIPp is ended, and what was counted so far is
+    /// returned with exit status -1.
+    pub fn wait_or_end(mut self, timeout: Duration) -> SippStats {
+        let status = process::wait_exit(&mut self.child, timeout);
+        process::end(&mut self.child);
+        self.stats(status.and_then(|s| s.code()).unwrap_or(-1))
+    }
+
     /// Ends SIPp (at once, calls that are open count as nothing) and returns what was counted.
     pub fn stop(mut self) -> SippStats {
         // The first asks it to end when its calls are over, the second not to wait for that.

@@ -9,6 +9,7 @@
 
 pub mod run;
 pub mod seat;
+pub mod sim;
 
 mod block;
 mod build;

@@ -15,6 +15,7 @@ use crate::modules::emit;
 use crate::modules::time_text::wall_micros;
 use crate::net::batch::RecvBatch;
 use crate::net::bus::Bus;
+use crate::net::listen::Transport;
 use crate::net::reactor::{Event, Interest, Reactor, Source, clock};
 use crate::net::udp::UdpSocket;
 use crate::ops::driver::Driver;
@@ -61,15 +62,18 @@ pub(super) struct Ground {
     /// Operations.
     pub driver: Driver,
     /// A socket for each listener.
-    pub udp: Vec<UdpSocket>,
+    pub udp: Vec<Option<UdpSocket>>,
 }
 
 impl Worker {
     fn new(mut seat: Seat, blueprint: Blueprint) -> io::Result<Worker> {
         let now = clock();
         let mut udp = Vec::with_capacity(seat.sockets.len());
-        for (_, fd) in std::mem::take(&mut seat.sockets) {
-            udp.push(UdpSocket::from_fd(fd)?);
+        for (listener, fd) in std::mem::take(&mut seat.sockets) {
+            udp.push(match listener.transport {
+                Transport::Udp => Some(UdpSocket::from_fd(fd)?),
+                _ => None,
+            });
         }
         let mut driver = Driver::new();
         if let Some(path) = &blueprint.sqlite {
@@ -154,7 +158,8 @@ impl Worker {
         if std::mem::replace(&mut self.traffic, true) {
             return;
         }
-        for (i, socket) in self.udp.iter().enumerate().filter(|(_, s)| s.fd().is_some()) {
+        for (i, socket) in self.udp.iter().enumerate() {
+            let Some(socket) = socket.as_ref().filter(|s| s.fd().is_some()) else { continue };
             let key = Key { index: i as u32, generation: 0 };
             let mut io = self.reactor.io(self.now);
             if let Err(e) = io.register(socket, Source::Udp, key, Interest::READABLE) {
@@ -254,7 +259,7 @@ impl Worker {
         }
         let index = key.index as usize;
         for _ in 0..BATCHES_PER_TURN {
-            let Some(socket) = self.udp.get(index) else { return };
+            let Some(Some(socket)) = self.udp.get(index) else { return };
             let Some(mut batch) = self.batch.take() else { return };
             match socket.recv_batch(&mut batch) {
                 Ok(_) => {}

@@ -13,6 +13,7 @@ use super::run::Ground;
 use super::seat::{CallError, MainChannel, Seat, SeatKind, ToChild, ToMain};
 use super::state::{Blueprint, Worker};
 use crate::base::Time;
+use crate::modules::env::Listen;
 use crate::net::bus::{BusConfig, BusHub};
 use crate::net::channel::{self, Channel};
 use crate::net::logpipe;
@@ -122,8 +123,11 @@ impl Sim {
         }
         let now = options.start;
         let wire = Wire::default();
-        let udp =
-            blueprint.env.listeners.iter().map(|l| UdpSocket::simulated(l.addr, wire.clone())).collect::<Vec<_>>();
+        let socket = |l: &Listen| match l.transport {
+            Transport::Udp => Some(UdpSocket::simulated(l.addr, wire.clone())),
+            _ => None,
+        };
+        let udp = blueprint.env.listeners.iter().map(socket).collect();
         let hub = BusHub::new(BusConfig { peers: 1, ring_bytes: 4096, max_value: 4096 })?;
         hub.set_incarnation(0, 1);
         let bus = hub.end(0).ok_or(io::ErrorKind::InvalidInput)?;
@@ -192,7 +196,11 @@ impl Sim {
 
     /// The same, but the loop has its turn only with the next call: datagrams of one batch.
     pub fn put(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) -> bool {
-        let Some(listener) = self.worker.env().listeners.iter().position(|l| l.addr == to) else { return false };
+        let Some(listener) =
+            self.worker.env().listeners.iter().position(|l| l.addr == to && l.transport == Transport::Udp)
+        else {
+            return false;
+        };
         if !self.up {
             return false;
         }

@@ -122,6 +122,7 @@ impl Worker {
             quit: false,
             messages: 0,
             age: Age::default(),
+            told: Default::default(),
             scratch: Vec::new(),
             blueprint,
         };
@@ -266,6 +267,6 @@ impl Worker {
         self.bus.flush();
         let _ = self.main.flush();
         self.log.flush();
-        self.counters.set(crate::store::Counter::TmInUse, self.tm.len() as u64);
+        self.count_transactions();
     }
 }

@@ -27,6 +27,7 @@ mod relay;
 mod replies;
 mod resume;
 mod state;
+mod statistics;
 mod timers;
 
 pub use state::{Blueprint, Worker};

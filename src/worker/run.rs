@@ -143,6 +143,7 @@ impl Worker {
             quit: false,
             messages: 0,
             age: Age::default(),
+            told: Default::default(),
             scratch: Vec::new(),
             blueprint,
         };
@@ -294,6 +295,6 @@ impl Worker {
         self.bus.flush();
         let _ = self.main.flush();
         self.log.flush();
-        self.counters.set(crate::store::Counter::TmInUse, self.tm.len() as u64);
+        self.count_transactions();
     }
 }

@@ -35,7 +35,9 @@ impl Worker {
         let (theirs, others) = std::mem::take(&mut self.adopted).into_iter().partition(|a: &Adopted| a.seat == seat);
         self.adopted = others;
         for adopted in theirs {
-            self.reactor.io(self.now).deregister(&adopted.socket);
+            if let Some(fd) = adopted.socket.fd() {
+                self.reactor.io(self.now).deregister(&fd);
+            }
         }
         if self.owners.set_vacant(seat, false) {
             self.share_timer_routes();

@@ -65,6 +65,11 @@ impl Worker {
         }
     }
 
+    /// How many timers of the wheel are timer routes'.
+    pub(super) fn armed_timer_routes(&self) -> usize {
+        self.timers.iter().filter(|j| j.timer.is_some()).count()
+    }
+
     fn arm_timer_route(&mut self, index: usize, interval: Duration) {
         let at = next_tick(self.started, interval, self.now);
         let key = Key { index: index as u32, generation: 1 };

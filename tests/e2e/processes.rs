@@ -42,7 +42,7 @@ route {{
     if ($rU == "mysql")
         async(sql_query("SELECT SLEEP({seconds})", "$avp(r)", 1), done);
     if ($rU == "sqlite")
-        async(sql_query("WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < {seconds}000000) SELECT count(*) FROM c", "$avp(r)", 2), done);
+        async(sql_query("SELECT sleep({seconds})", "$avp(r)", 2), done);
     if ($rU == "name")
         async(rest_get("http://no-such-host.invalid/", $avp(r)), done);
     if ($rU == "long")
@@ -193,10 +193,12 @@ fn a_dead_worker_is_replaced_under_calls() {
     let _alone = exclusive();
     let uas = Sipp::uas("uas-invite", &[]);
     let (server, port) = serve(|port| proxy_to(port, uas.addr), &["-n", "2"]);
-    let calls = Sipp::uac("uac-invite", address(port), 600, 100, &[]);
-    std::thread::sleep(SECOND * 3);
+    let calls = Sipp::uac("uac-invite", address(port), 300, 50, &[]);
+    eventually("calls pass", SECOND * 30, || stat(&server, "core:rcv_requests") > 300);
     let before = workers(&server);
     let victim = before[0].0;
+    let states = server.ctl("transactions", Value::Null)["0"]["states"].clone();
+    let open: u64 = ["trying", "proceeding"].iter().filter_map(|s| states[s].as_u64()).sum();
     let start = Instant::now();
     assert!(process::signal(victim, Signal::SIGKILL));
     let mut respawned = None;
@@ -214,9 +216,10 @@ fn a_dead_worker_is_replaced_under_calls() {
     println!("respawned after {took:?}; {} calls failed, {} retransmissions", done.failed, done.retransmissions);
     assert!(took < SECOND * 5, "{took:?}");
     assert_eq!(workers(&server)[1], before[1], "the other worker is the same");
-    // A call has a transaction open for about 30 ms of its life, half of them in the dead worker.
-    assert!(done.failed <= 20, "{done:#?}\n{answered:#?}");
-    assert_eq!(done.succeeded + done.failed, 600);
+    // A call has a transaction open for about 30 ms of its life, half of them in the dead worker; on a
+    // crowded machine for longer.
+    assert!(done.failed <= 20 + usize::try_from(open).unwrap(), "{open} {done:#?}\n{answered:#?}");
+    assert_eq!(done.succeeded + done.failed, 300);
     assert_eq!(stat(&server, "core:process_restarts"), 1);
     server.wait_log(&format!(r"worker 0 \(pid {victim}\) was killed by SIGKILL"), SECOND * 10);
 }
@@ -428,15 +431,22 @@ fn nobody_reads_the_log_and_nobody_waits() {
 route {
     xlog("a line of the log for $ci: $(mb{s.substr,0,200})\n");
     xlog("and another one: $(mb{s.substr,0,300})\n");
+    xlog("and a long one: $mb $mb $mb $mb\n");
     sl_send_reply(200, "OK");
 }
 "#;
     let server = Reprise::launch(&script, &listening(port, "", rest), &["-n", "1"], &[]).unwrap();
     let before = measure_options(address(port), 100, SECOND * 2);
-    // 400 KiB a second: main's buffer of 1 MiB and the pipes are full after a few seconds.
-    let during = measure_options(address(port), 1000, SECOND * 6);
-    println!("log read by nobody: before {before:?}, then {during:?}");
-    assert_eq!(during.lost, 0);
+    // Half a megabyte a second: main's buffer of 1 MiB and the pipes are full after a few seconds.
+    let mut lost = 0;
+    let mut rounds = 0;
+    while stat(&server, "core:log_lines_lost") == 0 {
+        assert!(rounds < 60, "the log takes whatever comes");
+        lost += measure_options(address(port), 200, SECOND).lost;
+        rounds += 1;
+    }
+    println!("log read by nobody: before {before:?}; full after {rounds} s");
+    assert_eq!(lost, 0);
     // A worker that waited for the log would do so for each request. A crowded machine makes some
     // requests late, or the server say 503, but not all the time.
     let served = (0..10).any(|_| {
@@ -445,7 +455,6 @@ route {
         after.lost == 0 && after.refused == 0 && after.p99 < (before.p99 * 3).max(Duration::from_millis(10))
     });
     assert!(served, "slower than {before:?} all the time");
-    assert!(stat(&server, "core:log_lines_lost") > 0);
     // The reader comes back, and so does the log.
     let mut text = Vec::new();
     let client = SipClient::new(port);

@@ -244,7 +244,8 @@ mod tests {
         use std::io::{Read, Seek, Write};
         let (mut a, mut b) = pair::<Vec<u8>, ()>().unwrap();
         let mut file = tempfile::tempfile().unwrap();
-        a.send_with(&vec![1; 100_000], vec![file.try_clone().unwrap().into(), file.try_clone().unwrap().into()]).unwrap();
+        a.send_with(&vec![1; 100_000], vec![file.try_clone().unwrap().into(), file.try_clone().unwrap().into()])
+            .unwrap();
         a.send(&vec![2]).unwrap();
         assert!(b.take_files().is_empty());
         assert_eq!(b.recv().unwrap().unwrap().len(), 100_000);

@@ -324,8 +324,16 @@ impl Supervisor<'_> {
                     seat_token(LOG, index),
                     Interest::READABLE,
                 )?;
-                place.tenant =
-                    Some(Tenant { pid, born: now, channel, log: log_reader, ready: false, idle: false, pulse: Default::default(), closed: None });
+                place.tenant = Some(Tenant {
+                    pid,
+                    born: now,
+                    channel,
+                    log: log_reader,
+                    ready: false,
+                    idle: false,
+                    pulse: Default::default(),
+                    closed: None,
+                });
                 Ok(())
             }
         }

@@ -39,9 +39,7 @@ impl Supervisor<'_> {
         for index in 0..self.places.len() {
             let Some(place) = self.places.get(index).filter(|p| p.vacant) else { continue };
             let serves = |i: usize, life: u32| {
-                self.places
-                    .get(i)
-                    .is_some_and(|p| p.incarnation == life && p.tenant.as_ref().is_some_and(|t| t.ready))
+                self.places.get(i).is_some_and(|p| p.incarnation == life && p.tenant.as_ref().is_some_and(|t| t.ready))
             };
             if place.caretaker.is_some_and(|(i, life)| serves(i, life)) {
                 continue;

@@ -7,16 +7,20 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    if let Err(e) = std::env::set_current_dir(root) {
+        eprintln!("{}: {e}", root.display());
+        return ExitCode::FAILURE;
+    }
     let mut files: Vec<PathBuf> = Vec::new();
     for directory in ["tests/scenarios", "conf/examples"] {
-        if let Err(e) = scenarios_in(&root.join(directory), &mut files) {
+        if let Err(e) = scenarios_in(Path::new(directory), &mut files) {
             eprintln!("{directory}: {e}");
             return ExitCode::FAILURE;
         }
     }
     let args: Vec<String> = std::env::args().skip(1).collect();
     let filters: Vec<&String> = args.iter().filter(|a| !a.starts_with('-')).collect();
-    let name = |f: &PathBuf| f.strip_prefix(root).unwrap_or(f).display().to_string();
+    let name = |f: &PathBuf| f.display().to_string();
     files.retain(|f| filters.is_empty() || filters.iter().any(|a| name(f).contains(a.as_str())));
     if args.iter().any(|a| a == "--list") {
         files.iter().for_each(|f| println!("{}: test", name(f)));

@@ -184,7 +184,7 @@ fn operations_end_in_every_way() {
     );
     passes(
         "alice sends OPTIONS sip:sql@x\noperation sql \"*\" fails refused in login \"no\"\n\
-         alice expects 200 -1 0 0 refused: no login\n",
+         alice expects 200 -1 <null> <null> refused: no login\n",
     );
     passes(
         "alice sends OPTIONS sip:sql@x\noperation sql \"*\" hangs in connect\nwait 30s\n\

@@ -32,5 +32,6 @@ mod resume;
 mod state;
 mod statistics;
 mod timers;
+mod unroutable;
 
 pub use state::{Blueprint, Worker};

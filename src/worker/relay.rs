@@ -82,6 +82,9 @@ impl Worker {
             socket: host.socket_out,
         });
         targets.extend(host.branches.drain(..));
+        if let Some(why) = self.unroutable(host, targets.iter(), proxy.as_ref()) {
+            return code(self.not_relayed(host, tx, why, created && !no_auto_477));
+        }
         let fr = host.tm.fr_timeout.map(|s| Duration::from_secs(u64::from(s)));
         let fr_inv = host.tm.fr_inv_timeout.map(|s| Duration::from_secs(u64::from(s)));
         self.tm.set_timeouts(tx, fr, fr_inv);
@@ -236,7 +239,7 @@ impl Worker {
             (None, None) => Hop::of_uri(&target.uri),
         };
         let Some(hop) = hop else {
-            self.branch_unsent(key, branch, -4, 476);
+            self.branch_unsent(key, branch, -4);
             return true;
         };
         if let Some(addr) = hop.literal() {
@@ -257,7 +260,7 @@ impl Worker {
         let Some((_, host, target)) = job.current.take() else { return };
         match addr {
             Some(addr) => self.send_branch(key, branch, host, target, addr),
-            None => self.branch_unsent(key, branch, -4, 476),
+            None => self.branch_unsent(key, branch, -4),
         }
         self.job(key);
     }
@@ -266,11 +269,11 @@ impl Worker {
         let Some(job) = self.jobs.get(key) else { return };
         let (tx, routing) = (job.order.tx, job.routing);
         let Some(listener) = self.outgoing(&host, target.socket, addr) else {
-            return self.branch_unsent(key, branch, -6, 477);
+            return self.branch_unsent(key, branch, -6);
         };
         let Some(text) = self.tm.branch_text(tx, branch, routing) else { return self.job_failed(key, -3) };
         let Some(request) = self.branch_request(&host, &target, listener, &text) else {
-            return self.branch_unsent(key, branch, -1, 500);
+            return self.branch_unsent(key, branch, -1);
         };
         if let Some(data) = self.tm.user_mut(tx)
             && let Some(slot) = data.branches.get_mut(usize::from(branch))
@@ -296,10 +299,11 @@ impl Worker {
     }
 
     /// A branch that could not be sent.
-    fn branch_unsent(&mut self, key: Key, branch: BranchNo, code: i32, status: u16) {
+    fn branch_unsent(&mut self, key: Key, branch: BranchNo, code: i32) {
         if let Some(job) = self.jobs.get(key) {
+            // It counts for nothing: what others answer is more to the point than that it could not be tried.
             let tx = job.order.tx;
-            let _ = self.tm.fail_branch(self.now, tx, branch, status);
+            self.tm.drop_branch(self.now, tx, branch);
         }
         self.job_failed(key, code);
     }

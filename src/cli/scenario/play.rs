@@ -181,7 +181,7 @@ impl<'a> Stage<'a> {
                 let body = self.own_body(block)?;
                 let reason = reason.as_ref().map(|r| self.fill(r, line)).transpose()?;
                 let p = self.peer(*peer);
-                let made = self.memory.reply(*peer, p, *code, reason.as_deref(), to.as_deref(), &own, body);
+                let made = self.memory.reply(*peer, p, (*code, reason.as_deref()), to.as_deref(), &own, body);
                 let (msg, from) = made.map_err(fail)?;
                 self.memory.side(*peer).sent.push((msg.clone(), from));
                 self.deliver(line, *peer, from, &msg.to_bytes())?;

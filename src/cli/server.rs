@@ -221,6 +221,7 @@ fn blueprint(
         program: Rc::new(program),
         env,
         tm: config.tm.clone(),
+        resolver: config.resolver.clone(),
         sqlite,
         max_suspended: config.max_suspended,
         budget: 10_000,

@@ -56,7 +56,7 @@ impl Worker {
             "kill-wait" => self.kill_wait(params),
             "transactions" => Ok(json!({
                 "count": self.tm.len(), "timers": self.tm.timers(), "states": self.tm.states(),
-                "parked": self.parked.len(), "operations": self.driver.len(), "jobs": self.jobs.len(),
+                "parked": self.parked.len(), "operations": self.driver.len(), "jobs": self.jobs.len() + self.ways.len(),
                 "lookups": self.lookups.len(), "reactor_timers": self.reactor.timers(),
             })),
             _ => Err(CallError::no_such_method()),

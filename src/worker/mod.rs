@@ -10,6 +10,7 @@
 pub mod run;
 pub mod seat;
 
+mod blacklist;
 mod block;
 mod build;
 mod control;
@@ -18,6 +19,7 @@ mod drive;
 mod finish;
 mod forward;
 mod local;
+mod locate;
 mod locks;
 mod outputs;
 mod perform;

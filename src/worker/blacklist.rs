@@ -43,11 +43,6 @@ impl Blacklist {
     pub fn len(&self) -> usize {
         self.until.len()
     }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.until.is_empty()
-    }
 }
 
 #[cfg(test)]

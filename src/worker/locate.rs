@@ -142,7 +142,7 @@ impl Worker {
         }
         let spec = BranchSpec {
             request,
-            dest: Dest { listener, addr: to.addr },
+            dest: Dest { listener, addr: to.addr, conn: None },
             reliable: to.transport.is_reliable(),
             ask: if more || watched { Ask::Transport } else { Ask::Never },
             minor: false,

@@ -6,6 +6,7 @@
 
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod dns;
 pub mod ca;
 pub mod mariadb;
 pub mod mocks;

@@ -107,12 +107,20 @@ mod tests {
 
     #[test]
     fn numbers_and_switches() {
-        let c = set(&[("dns_try_naptr", 0), ("dns_try_ipv6", 1), ("disable_dns_failover", 1), ("disable_dns_blacklist", 0)]);
+        let c = set(&[
+            ("dns_try_naptr", 0),
+            ("dns_try_ipv6", 1),
+            ("disable_dns_failover", 1),
+            ("disable_dns_blacklist", 0),
+        ]);
         let dns = &c.settings.dns;
         assert_eq!((dns.naptr, dns.ipv6, dns.failover, dns.blacklist), (false, Some(true), false, true));
         let c = set(&[("dns_retr_time", 2), ("dns_retr_no", 0), ("dns_servers_no", 1), ("dns_use_search_list", 0)]);
         let r = &c.resolver;
-        assert_eq!((r.timeout, r.attempts, r.servers_no, r.search), (Some(Duration::from_secs(2)), Some(1), Some(1), false));
+        assert_eq!(
+            (r.timeout, r.attempts, r.servers_no, r.search),
+            (Some(Duration::from_secs(2)), Some(1), Some(1), false)
+        );
         let c = set(&[("dns_retr_time", -1), ("dns_retr_no", -1), ("dns_cache_max_ttl", 60), ("use_dns_cache", 0)]);
         let r = &c.resolver;
         assert_eq!((r.timeout, r.attempts, r.max_ttl, r.cache), (None, None, 60, false));

@@ -5,9 +5,9 @@ use crate::base::Str;
 use crate::modules::env::Listen;
 use crate::modules::host::{SipHost, Target};
 use crate::modules::rr::record_route_lines;
-use crate::sip::header::HeaderId;
 use crate::net::resolver::locate::Destination;
 use crate::sip::Message;
+use crate::sip::header::HeaderId;
 
 impl Worker {
     /// The listener a request leaves from: the forced one, the one it came in on, or the first that fits.

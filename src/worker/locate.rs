@@ -239,7 +239,8 @@ impl Worker {
         let Some(way) = self.ways.remove(key) else { return false };
         match way.errand {
             Errand::Relay(job) => {
-                self.branch_arrived(job, Progress::Failed(-3));
+                let cancelled = self.tm.view(tx).is_none_or(|v| v.cancelled);
+                self.branch_arrived(job, Progress::Failed(if cancelled { -3 } else { -4 }));
                 self.work.push_back(Work::Job(job));
             }
             Errand::Replace(old) => self.tm.branch_verdict(self.now, tx, old, Verdict::Record),

@@ -117,7 +117,13 @@ fn read_query(query: &[u8], tcp: bool, from: SocketAddr) -> Asked {
 
 impl Asked {
     /// An answer with these flags and records (owner, type, ttl, data).
-    pub fn reply(&self, rcode: u8, truncated: bool, records: &[(&str, u16, u32, Vec<u8>)], soa: Option<u32>) -> Vec<u8> {
+    pub fn reply(
+        &self,
+        rcode: u8,
+        truncated: bool,
+        records: &[(&str, u16, u32, Vec<u8>)],
+        soa: Option<u32>,
+    ) -> Vec<u8> {
         let mut out = self.id.to_be_bytes().to_vec();
         out.extend([0x81 | if truncated { 2 } else { 0 }, 0x80 | rcode, 0, 1]);
         out.extend((records.len() as u16).to_be_bytes());

@@ -6,8 +6,8 @@
 
 #![allow(dead_code, clippy::unwrap_used)]
 
-pub mod dns;
 pub mod ca;
+pub mod dns;
 pub mod mariadb;
 pub mod mocks;
 pub mod netns;

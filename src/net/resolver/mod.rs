@@ -209,9 +209,9 @@ impl Resolver {
             About::Lookup(key) => {
                 if let Some(lookup) = self.lookups.get_mut(key) {
                     lookup.timer = None;
-                    lookup.error.get_or_insert_with(|| {
-                        (Fault::Unanswered, "the name servers did not answer in time".into())
-                    });
+                    lookup
+                        .error
+                        .get_or_insert_with(|| (Fault::Unanswered, "the name servers did not answer in time".into()));
                     self.finish(key, io);
                 }
             }

@@ -272,6 +272,8 @@ impl Locator {
                     continue;
                 }
                 if self.given.len() >= MAX_GIVEN {
+                    self.ready.clear();
+                    self.todo.clear();
                     return Next::End(None);
                 }
                 self.given.push(destination);
@@ -387,7 +389,8 @@ impl Locator {
         servers.retain(|s| !is_root(s.target));
         if servers.is_empty() {
             self.fail(format!("{}: the domain offers no SIP over {transport}", self.hop.host));
-            self.todo.retain(|s| !(s.fallback && matches!(&s.plan, Plan::Host { transport: t, .. } if *t == transport)));
+            self.todo
+                .retain(|s| !(s.fallback && matches!(&s.plan, Plan::Host { transport: t, .. } if *t == transport)));
             return;
         }
         self.todo.retain(|s| !s.fallback);

@@ -14,6 +14,7 @@ pub mod locate;
 pub mod message;
 mod query;
 pub mod question;
+pub mod zone;
 
 use crate::base::{Key, Slab, TimerKey};
 use crate::net::reactor::{Io, Source};
@@ -25,8 +26,9 @@ use query::{Look, Query};
 pub use question::{Failure, Fault, Found, Question, Want};
 use rustls::crypto::{SecureRandom, ring};
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
+use zone::Zone;
 
 /// Who asked: handed back with the answer.
 pub type Waiter = (Source, Key);
@@ -100,6 +102,8 @@ pub struct Resolver {
     /// The server asked first: the last one that did not let us wait.
     preferred: usize,
     answers: VecDeque<(Waiter, Answer)>,
+    /// In a simulation: who answers in the servers' place.
+    zone: Option<Zone>,
 }
 
 impl Resolver {
@@ -116,6 +120,7 @@ impl Resolver {
             running: 0,
             preferred: 0,
             answers: VecDeque::new(),
+            zone: None,
         }
     }
 
@@ -123,6 +128,18 @@ impl Resolver {
     pub fn configure(&mut self, config: ResolverConfig) {
         self.config = config;
         self.preferred = 0;
+    }
+
+    /// A resolver for a simulation: nothing leaves, the zone answers.
+    pub fn simulated(zone: Zone) -> Resolver {
+        let server = SocketAddr::from(([0, 0, 0, 0], 53));
+        let config = ResolverConfig { servers: vec![server], ..ResolverConfig::default() };
+        Resolver { zone: Some(zone), ..Resolver::new(config) }
+    }
+
+    /// In a simulation: what the name servers know.
+    pub fn zone(&mut self) -> Option<&mut Zone> {
+        self.zone.as_mut()
     }
 
     /// Names being looked up.
@@ -308,7 +325,11 @@ impl Resolver {
             let at = (query.first + query.tries) % servers.max(1);
             query.tries += 1;
             let Some(server) = self.config.servers.get(at) else { break };
-            match query.ask_udp(*server, random_id(self.random), query_token(key), io) {
+            let asked = match &self.zone {
+                Some(zone) => query.ask_zone(zone, *server, query_token(key), io),
+                None => query.ask_udp(*server, random_id(self.random), query_token(key), io),
+            };
+            match asked {
                 Ok(()) => {
                     query.timer = Some(io.arm(io.now + self.config.timeout, Source::Resolver, query_token(key)));
                     return Ok(());

@@ -336,7 +336,7 @@ impl Worker {
             };
             if cancelled {
                 rc = -3;
-            } else if job.order.created && !job.order.no_auto_477 && matches!(rc, -4 | -5 | -6) {
+            } else if job.order.created && !job.order.no_auto_477 && matches!(rc, -6..=-4) {
                 let reply =
                     ReplyRequest { code: text.0, reason: Str::from(format!("{} ({}/TM)", text.1, text.0)), body: None };
                 let host = self.tm.user(tx).and_then(|d| d.host.clone());

@@ -117,10 +117,12 @@ impl Worker {
         self.tm.promote(tx);
         self.reply_through(host, tx, &ok);
         self.tm.cancel(self.now, invite, CancelScope::Request);
+        // The 487 leaves before a failure route that is dropped lets another reply go.
+        self.flush_transactions();
         if !self.env().settings.resume_on_cancel {
             self.drop_runs(invite);
+            self.flush_transactions();
         }
-        self.flush_transactions();
         1
     }
 

@@ -2,6 +2,7 @@
 //! server says nothing.
 
 use std::collections::HashSet;
+use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -354,4 +355,66 @@ fn a_reply_of_the_one_that_was_given_up_is_not_lost() {
     wait_quiet(&server, SECOND * 20);
     let _: Value = server.ctl("transactions", Value::Null);
     assert_eq!(stat(&server, "core:drop_replies"), 0);
+}
+
+/// A UDP port of 127.0.0.1 that nobody listens on: what is sent there is answered with an ICMP error.
+fn closed_port() -> u16 {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    drop(socket);
+    port
+}
+
+#[test]
+fn an_unreachable_port_is_passed_over_at_once() {
+    let alive = Uas::answering();
+    let dns = service("call.test", &[closed_port(), closed_port(), alive.addr.port()]).serve();
+    let (server, port) = relaying(&dns, &["-n", "2"]);
+    let before = Footprint::of(&server);
+    let client = SipClient::new(port);
+    for _ in 0..10 {
+        let took = call(&client, "sip:bob@call.test");
+        assert!(took < Duration::from_millis(800), "{took:?}");
+    }
+    assert_eq!(alive.count("INVITE"), 10);
+    // Without another one the branch ends at once, too.
+    let (answer, took) = invite(&client, &format!("sip:bob@127.0.0.1:{}", closed_port()));
+    assert_eq!(answer.status(), 480);
+    assert!(took < Duration::from_millis(800), "{took:?}");
+    server.wait_log("failed with 503", SECOND);
+    before.wait_back(&server, SECOND * 10);
+}
+
+#[test]
+fn the_hosts_file_is_read_anew_when_it_changes() {
+    let alive = Uas::answering();
+    let dns = Zone::default().serve();
+    let dir = tempfile::tempdir().unwrap();
+    let hosts = dir.path().join("hosts");
+    std::fs::write(&hosts, "127.0.0.1 old.test\n").unwrap();
+    let globals = format!("{}dns_hosts_file = \"{}\"\n", globals(&dns), hosts.display());
+    let (server, port) = serve(|port| proxy(port, &globals, "    route(out);", TIMERS), &["-n", "2"]);
+    let client = SipClient::new(port);
+    let to = alive.addr.port();
+    call(&client, &format!("sip:bob@old.test:{to}"));
+    assert_eq!(invite(&client, &format!("sip:bob@new.test:{to}")).0.status(), 476);
+    // As an editor does: a new file in the old one's place.
+    std::fs::write(dir.path().join("new"), "127.0.0.1 new.test\n").unwrap();
+    std::fs::rename(dir.path().join("new"), &hosts).unwrap();
+    server.wait_log("has changed: read anew", SECOND * 10);
+    eventually("both workers know it", SECOND * 10, || {
+        (0..6).all(|_| invite(&client, &format!("sip:bob@new.test:{to}")).0.status() == 200)
+    });
+    // A worker that is born later knows it, too; it has read the file itself.
+    let pids = server.worker_pids();
+    crate::support::process::signal(pids[0], nix::sys::signal::Signal::SIGKILL);
+    eventually("another worker is there", SECOND * 10, || {
+        let now = server.worker_pids();
+        now.len() == 2 && now != pids
+    });
+    for _ in 0..6 {
+        eventually("the calls go on", SECOND * 10, || {
+            invite(&client, &format!("sip:bob@new.test:{to}")).0.status() == 200
+        });
+    }
 }

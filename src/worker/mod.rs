@@ -34,6 +34,7 @@ mod resume;
 mod state;
 mod statistics;
 mod timers;
+mod unreachable;
 mod unroutable;
 
 pub use state::{Blueprint, Worker};

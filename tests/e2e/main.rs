@@ -11,6 +11,8 @@ mod support;
 
 mod calls;
 mod common;
+#[path = "../torture/corpus.rs"]
+mod corpus;
 mod demo;
 mod faults;
 mod harness;
@@ -20,6 +22,7 @@ mod parts;
 mod processes;
 mod seeds;
 mod stall;
+mod torture;
 mod waits_check;
 mod waits_common;
 mod waits_exec;

@@ -15,6 +15,7 @@ use crate::modules::emit;
 use crate::modules::time_text::wall_micros;
 use crate::net::batch::RecvBatch;
 use crate::net::bus::Bus;
+use crate::net::listen::Transport;
 use crate::net::reactor::{Event, Interest, Reactor, Source, clock};
 use crate::net::udp::UdpSocket;
 use crate::ops::driver::Driver;
@@ -57,8 +58,11 @@ impl Worker {
         let now = clock();
         let mut reactor = Reactor::new(now)?;
         let mut udp = Vec::with_capacity(seat.sockets.len());
-        for (_, fd) in seat.sockets {
-            udp.push(UdpSocket::from_fd(fd)?);
+        for (listener, fd) in seat.sockets {
+            udp.push(match listener.transport {
+                Transport::Udp => Some(UdpSocket::from_fd(fd)?),
+                _ => None,
+            });
         }
         let mut io = reactor.io(now);
         io.register(&seat.main, Source::Main, ONLY, Interest::READABLE | Interest::WRITABLE)?;
@@ -138,6 +142,7 @@ impl Worker {
             return;
         }
         for (i, socket) in self.udp.iter().enumerate() {
+            let Some(socket) = socket else { continue };
             let key = Key { index: i as u32, generation: 0 };
             let mut io = self.reactor.io(self.now);
             if let Err(e) = io.register(socket, Source::Udp, key, Interest::READABLE) {
@@ -231,7 +236,7 @@ impl Worker {
         }
         let index = key.index as usize;
         for _ in 0..BATCHES_PER_TURN {
-            let Some(socket) = self.udp.get(index) else { return };
+            let Some(Some(socket)) = self.udp.get(index) else { return };
             let Some(mut batch) = self.batch.take() else { return };
             match socket.recv_batch(&mut batch) {
                 Ok(_) => {}

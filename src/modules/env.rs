@@ -130,6 +130,8 @@ pub struct Settings {
     pub exec_setvars: bool,
     /// cfgutils: `initial_probability`, percent.
     pub rand_probability: u8,
+    /// sanity
+    pub sanity: super::sanity::Settings,
 }
 
 /// Table and columns of the AVPs that `avp_db_load`, `sql_avp_load` and the like keep per user.
@@ -220,6 +222,7 @@ impl Default for Settings {
             exec_limit: Duration::ZERO,
             exec_setvars: false,
             rand_probability: 10,
+            sanity: super::sanity::Settings::default(),
         }
     }
 }

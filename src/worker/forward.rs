@@ -6,7 +6,7 @@ use crate::base::{Key, Str};
 use crate::modules::host::Target;
 use crate::modules::request::Outcome;
 use crate::net::reactor::Source;
-use crate::sip::{Message, Transport};
+use crate::sip::{Message, Transport, Via};
 use crate::transaction::{BranchNo, branch_id};
 use std::net::{IpAddr, SocketAddr};
 
@@ -146,26 +146,40 @@ impl Worker {
     /// Passes a reply that belongs to no transaction to the next Via (16.11): a 200 whose
     /// transaction died with its process still reaches the caller.
     pub(super) fn forward_reply(&mut self, msg: &Message) {
-        let Ok(forwarded) = Message::parse(self.without_our_via(msg)) else { return };
-        let ours = msg.top_via().is_some_and(|v| self.env().is_myself(v.host, Some(v.port_or_default())));
-        let Some(via) = forwarded.top_via().filter(|_| ours) else {
+        let Some((listener, addr)) = self.next_via(msg) else {
             self.counters.inc(crate::store::Counter::DropReplies);
             return;
         };
-        let (host, port) = via.reply_target();
-        let Some(ip) = crate::sip::uri::host_ip(host) else {
-            self.counters.inc(crate::store::Counter::DropReplies);
-            return;
+        let bytes = self.without_our_via(msg);
+        self.counters.inc(crate::store::Counter::FwdReplies);
+        self.send(listener, addr, &bytes);
+    }
+
+    /// Where a reply without a transaction goes: the listener and the address of its second Via.
+    /// `None` if the first is not ours (18.1.2), or if nobody is there whom it may be sent to.
+    fn next_via(&self, msg: &Message) -> Option<(u16, SocketAddr)> {
+        let ours = |v: &Via<'_>| self.env().is_myself(v.host, Some(v.port_or_default()));
+        let top = msg.top_via().filter(ours)?;
+        let next = msg.vias().nth(1)?.ok()?;
+        let (host, port) = next.reply_target();
+        let ip = crate::sip::uri::host_ip(host)?.to_canonical();
+        // RFC 4475 3.3.10
+        let nobody = match ip {
+            IpAddr::V4(ip) => ip.is_broadcast() || ip.is_unspecified() || ip.is_multicast(),
+            IpAddr::V6(ip) => ip.is_unspecified() || ip.is_multicast(),
         };
-        let addr = SocketAddr::new(ip, port);
-        let listener = self
-            .env()
-            .listeners
-            .iter()
-            .position(|l| l.transport == Transport::Udp && l.addr.is_ipv4() == addr.is_ipv4());
-        if let Some(listener) = listener {
-            self.counters.inc(crate::store::Counter::FwdReplies);
-            self.send(listener as u16, addr, forwarded.bytes());
+        // A reply may come back to us where its request has been here twice. Only for what we did
+        // send: else one datagram with a thousand of our Vias would keep us busy a thousand times.
+        let again = self.env().is_myself(host, Some(port));
+        let genuine = || top.branch().is_some_and(|b| branch_id::is_genuine_stateless(self.tm.keys(), b));
+        if nobody || port == 0 || (again && !genuine()) {
+            return None;
         }
+        let addr = SocketAddr::new(ip, port);
+        let fits = |l: &crate::modules::env::Listen| {
+            l.transport == Transport::Udp && l.addr.is_ipv4() == addr.is_ipv4()
+        };
+        let listener = self.env().listeners.iter().position(fits)?;
+        Some((u16::try_from(listener).ok()?, addr))
     }
 }

@@ -2,6 +2,7 @@
 //! that reprise starts with.
 
 use std::net::UdpSocket;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use reprise::sip::reply::{ReplySpec, build};
 use reprise::sip::{HeaderId, Message};
@@ -53,7 +54,7 @@ struct Site {
 
 fn socket() -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(SECOND * 5)).unwrap();
+    socket.set_read_timeout(Some(SECOND * 2)).unwrap();
     socket
 }
 
@@ -133,13 +134,15 @@ impl Site {
             }
             Fate::Fine | Fate::Forward => self.forwarded(name, &bytes),
             Fate::Answer(status) => {
-                let reply = Message::parse_slice(&receive(&self.near, name));
+                let bytes = receive(&self.near, name);
+                let line = format!("SIP/2.0 {status} ");
+                assert!(bytes.starts_with(line.as_bytes()), "{name}: {}", bytes.escape_ascii());
                 // What the request lacks, the answer lacks too.
-                let reply = reply.unwrap_or_else(|e| panic!("{name}: {:?}", e.reason()));
-                assert_eq!(reply.status(), status, "{name}: {}", reply.bytes().escape_ascii());
-                if status == 420 {
+                if case.parse == Fate::Fine {
+                    let reply = Message::parse_slice(&bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
                     let list: Vec<_> = reply.values_of(HeaderId::Unsupported).collect();
-                    assert_eq!(list, [&b"seeing"[..], b"altitude", b"azimuth"], "{name}");
+                    let wanted: &[&[u8]] = if status == 420 { &[b"seeing", b"altitude", b"azimuth"] } else { &[] };
+                    assert_eq!(list, wanted, "{name}");
                 }
                 if case.parse != Fate::Fine {
                     assert_eq!(self.refused(), before + 1, "{name}: not counted");
@@ -156,20 +159,41 @@ impl Site {
         nothing_waits(&self.near, name);
     }
 
+    /// Checks all messages, and shows every one that fails.
+    fn check_all(&self, fate: impl Fn(&Case) -> Fate) {
+        let all = cases();
+        let fails = |case: &&Case| catch_unwind(AssertUnwindSafe(|| self.check(case, fate(case)))).is_err();
+        let failed: Vec<&str> = all
+            .iter()
+            .filter(fails)
+            .map(|c| {
+                // What is left of it must not meet the next one.
+                std::thread::sleep(SECOND / 5);
+                for socket in [&self.near, &self.far] {
+                    socket.set_nonblocking(true).unwrap();
+                    while socket.recv(&mut [0; 16]).is_ok() {}
+                    socket.set_nonblocking(false).unwrap();
+                }
+                c.name.as_str()
+            })
+            .collect();
+        assert!(failed.is_empty(), "{failed:?}");
+        assert_eq!(stat(&self.server, "core:process_restarts"), 0);
+        assert_eq!(self.server.log_count("(?i)panic"), 0);
+    }
+
     /// A request has come through: nothing is changed but what must be; so does its answer.
     fn forwarded(&self, name: &str, sent: &[u8]) {
         let original = Message::parse_slice(sent).unwrap();
         let bytes = receive(&self.far, name);
         let got = Message::parse_slice(&bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let line = |b: &[u8]| b.split(|c| *c == b'\r').next().unwrap_or_default().to_vec();
-        let first = original.bytes().split(|c| *c == b'\n').next().unwrap_or_default();
-        assert_eq!(line(got.bytes()), first.strip_suffix(b"\r").unwrap_or(first), "{name}");
+        let first = |m: &Message| m.bytes().split(|c| *c == b'\n').next().map(<[u8]>::to_vec);
+        assert_eq!(first(&got), first(&original), "{name}");
         assert_eq!(got.body(), original.body(), "{name}");
         // Every header line byte for byte, but the top Via, which says where it came from, and
         // Max-Forwards, which is one less.
-        let mut ours = got.headers();
-        let via = ours.next().unwrap();
-        assert_eq!(via.id, HeaderId::Via, "{name}");
+        let added = got.value(HeaderId::Via).as_ptr();
+        let mut ours = got.headers().filter(|h| h.value.as_ptr() != added);
         for h in original.headers() {
             let Some(same) = ours.next() else { panic!("{name}: {:?} is missing", h.name.escape_ascii().to_string()) };
             let text = |m: &Message, h: &reprise::sip::Header<'_>| m.slice(h.line).escape_ascii().to_string();
@@ -211,11 +235,7 @@ fn without_top_via(reply: &[u8]) -> Vec<u8> {
 #[test]
 fn through_a_careful_proxy() {
     let site = Site::new(|port, next| listening(port, "", &CAREFUL.replace("[next]", &format!("127.0.0.1:{next}"))));
-    for case in cases() {
-        site.check(&case, case.proxy);
-    }
-    assert_eq!(stat(&site.server, "core:process_restarts"), 0);
-    assert_eq!(site.server.log_count("(?i)panic"), 0);
+    site.check_all(|case| case.proxy);
 }
 
 #[test]
@@ -227,9 +247,5 @@ fn with_the_default_configuration() {
         let base = crate::support::process::directory("default").keep();
         text.replace("sqlite://reprise.sqlite", &format!("sqlite://{}/reprise.sqlite", base.display()))
     });
-    for case in cases() {
-        site.check(&case, case.default);
-    }
-    assert_eq!(stat(&site.server, "core:process_restarts"), 0);
-    assert_eq!(site.server.log_count("(?i)panic"), 0);
+    site.check_all(|case| case.default);
 }

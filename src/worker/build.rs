@@ -82,6 +82,13 @@ impl Worker {
             .or_else(|| (0..self.env().listeners.len() as u16).find(|i| fits(*i)))
     }
 
+    /// Whether a message cannot leave from this listener in one datagram.
+    pub(super) fn too_large(&self, listener: u16, to: SocketAddr, bytes: &[u8]) -> bool {
+        let udp = self.env().listeners.get(usize::from(listener)).is_some_and(|l| l.transport == Transport::Udp);
+        // 65,535 less the headers of IP and UDP; the length of IPv6 does not count its own.
+        udp && bytes.len() > if to.is_ipv4() { 65_507 } else { 65_527 }
+    }
+
     /// The request of one branch, with our Via carrying `branch`.
     pub(super) fn branch_request(
         &self,

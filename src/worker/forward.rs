@@ -136,9 +136,12 @@ impl Worker {
         };
         let uri = if uri.is_empty() { Str::from(host.current_ruri()) } else { uri.clone() };
         let target = Target { uri, path: host.path.clone(), ..Target::default() };
-        let routing = self.routing(&host.msg);
+        let routing = self.routing(&host.msg, host.source);
         let Some(branch) = branch_id::stateless(self.tm.keys(), &host.msg, routing) else { return -1 };
         let Some(message) = self.branch_request(host, &target, listener, &branch) else { return -1 };
+        if self.too_large(listener, addr, message.bytes()) {
+            return -1;
+        }
         self.counters.inc(crate::store::Counter::FwdRequests);
         if self.send(listener, addr, message.bytes()) { 1 } else { -1 }
     }
@@ -176,9 +179,8 @@ impl Worker {
             return None;
         }
         let addr = SocketAddr::new(ip, port);
-        let fits = |l: &crate::modules::env::Listen| {
-            l.transport == Transport::Udp && l.addr.is_ipv4() == addr.is_ipv4()
-        };
+        let fits =
+            |l: &crate::modules::env::Listen| l.transport == Transport::Udp && l.addr.is_ipv4() == addr.is_ipv4();
         let listener = self.env().listeners.iter().position(fits)?;
         Some((u16::try_from(listener).ok()?, addr))
     }

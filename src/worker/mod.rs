@@ -20,6 +20,7 @@ mod finish;
 mod forward;
 mod local;
 mod locks;
+mod loops;
 mod outputs;
 mod perform;
 mod receive;

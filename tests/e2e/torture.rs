@@ -130,7 +130,11 @@ impl Site {
         match fate {
             Fate::Fine | Fate::Forward if bytes.starts_with(b"SIP/") => {
                 let got = receive(&self.near, name);
-                assert_eq!(got.escape_ascii().to_string(), without_top_via(&bytes).escape_ascii().to_string(), "{name}");
+                assert_eq!(
+                    got.escape_ascii().to_string(),
+                    without_top_via(&bytes).escape_ascii().to_string(),
+                    "{name}"
+                );
             }
             Fate::Fine | Fate::Forward => self.forwarded(name, &bytes),
             Fate::Answer(status) => {

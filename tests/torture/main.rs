@@ -41,8 +41,14 @@ fn the_table_is_complete() {
     let all = cases();
     let sections: BTreeSet<&str> = all.iter().map(|c| c.section.as_str()).collect();
     let named = |prefix: &str, last: u32| (1..=last).map(|n| format!("{prefix}{n}")).collect::<Vec<_>>();
-    let wanted =
-        [("4475-3.1.1.", 13), ("4475-3.1.2.", 19), ("4475-3.2.", 1), ("4475-3.3.", 15), ("4475-3.4.", 1), ("5118-4.", 10)];
+    let wanted = [
+        ("4475-3.1.1.", 13),
+        ("4475-3.1.2.", 19),
+        ("4475-3.2.", 1),
+        ("4475-3.3.", 15),
+        ("4475-3.4.", 1),
+        ("5118-4.", 10),
+    ];
     for section in wanted.iter().flat_map(|(prefix, last)| named(prefix, *last)) {
         assert!(sections.contains(section.as_str()), "no message for {section}");
     }
@@ -170,7 +176,10 @@ fn replies() {
     assert!(m.reason().ends_with(b"; %zz") && std::str::from_utf8(m.reason()).is_ok());
     let m = message("empty-reason");
     assert_eq!((m.status(), m.reason()), (180, &b""[..]));
-    assert_eq!(message("broadcast-via").vias().nth(1).unwrap().unwrap().reply_target(), (&b"255.255.255.255"[..], 5060));
+    assert_eq!(
+        message("broadcast-via").vias().nth(1).unwrap().unwrap().reply_target(),
+        (&b"255.255.255.255"[..], 5060)
+    );
 }
 
 #[test]

@@ -112,7 +112,11 @@ const KNOWN: u32 = (1 << 17) - 1;
 const SANITY_CHECK: FnSpec<SipHost> = FnSpec {
     opensips: None,
     kamailio: Some("sanity_check"),
-    params: &[Param::opt("msg_checks", Kind::Int), Param::opt("uri_checks", Kind::Int), Param::opt("noreply", Kind::Int)],
+    params: &[
+        Param::opt("msg_checks", Kind::Int),
+        Param::opt("uri_checks", Kind::Int),
+        Param::opt("noreply", Kind::Int),
+    ],
     variadic: false,
     routes: RouteSet::letters("RO"),
     waits: false,

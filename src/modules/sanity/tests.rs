@@ -52,7 +52,11 @@ fn the_answer_names_what_is_unsupported() {
     let mut settings = Settings::default();
     assert!(settings.set("proxy_require", &Value::from(" three , ONE,,")));
     let mut b = bench(&text, settings);
-    assert_eq!(check_of(&mut b, &[]), (Some((420, "Bad Extension Unsupported: two\r\n".to_owned())), 0), "the script ends");
+    assert_eq!(
+        check_of(&mut b, &[]),
+        (Some((420, "Bad Extension Unsupported: two\r\n".to_owned())), 0),
+        "the script ends"
+    );
 }
 
 #[test]
@@ -75,7 +79,8 @@ fn acks_and_replies_are_never_answered() {
     let mut b = bench(&ack, Settings::default());
     assert_eq!(check_of(&mut b, &["256"]), (None, 0));
     assert_eq!(b.call(&SANITY_REPLY, &[]), -1);
-    let reply = with("Expires: never").replacen("INVITE sip:bob@biloxi.com:5070;user=phone SIP/2.0", "SIP/2.0 200 OK", 1);
+    let reply =
+        with("Expires: never").replacen("INVITE sip:bob@biloxi.com:5070;user=phone SIP/2.0", "SIP/2.0 200 OK", 1);
     assert!(Message::parse_slice(reply.as_bytes()).unwrap().is_reply());
     let mut b = bench(&reply, Settings { autodrop: false, ..Settings::default() });
     assert_eq!(check_of(&mut b, &["256"]), (None, -1));

@@ -56,7 +56,7 @@ impl Checks {
     /// The Request-URI has at most [`MAX_URI`] bytes (else 414), each header value at most
     /// [`MAX_VALUE`].
     pub const SIZES: Checks = Checks(1 << 16);
-    /// Every Via can be read.
+    /// Every Via can be read, and there are at most [`MAX_VIAS`].
     pub const VIAS: Checks = Checks(1 << 24);
     /// A sip Request-URI has no headers (RFC 3261 §19.1.1, RFC 4475 §3.1.2.11).
     pub const NO_URI_HEADERS: Checks = Checks(1 << 25);
@@ -74,6 +74,8 @@ impl BitOr for Checks {
     }
 }
 
+/// Most Via values. Max-Forwards begins at 70; nobody is farther away than 255 hops.
+pub const MAX_VIAS: usize = 256;
 /// Longest Request-URI that [`Checks::SIZES`] lets pass, in bytes.
 pub const MAX_URI: usize = 2048;
 /// Longest header value that [`Checks::SIZES`] lets pass, in bytes.
@@ -154,10 +156,14 @@ pub fn check(m: &Message, policy: &Policy<'_>) -> Result<(), Fault> {
     if checks.has(Checks::TOP_VIA) {
         ensure(m.top_via().is_some_and(|v| !v.host.is_empty()), "Bad Via")?;
     }
+    let mut vias = 0;
     for h in m.headers() {
         header(m, &h, policy)?;
+        if h.id == HeaderId::Via && checks.has(Checks::VIAS) {
+            vias += split_list(h.value).count();
+        }
     }
-    Ok(())
+    ensure(vias <= MAX_VIAS, "Too Many Vias")
 }
 
 fn start_line(m: &Message, policy: &Policy<'_>) -> Result<(), Fault> {

@@ -78,6 +78,13 @@ fn extensions() {
 }
 
 #[test]
+fn vias_without_end() {
+    let with =
+        |n: usize| REQUEST.replacen("branch=z9hG4bK1", &format!("branch=z9hG4bK1{}", ",SIP/2.0/UDP h".repeat(n)), 1);
+    assert_eq!((run(&with(255), 1 << 24, 0, &[]), run(&with(256), 1 << 24, 0, &[])), (0, 400));
+}
+
+#[test]
 fn sizes() {
     let long = |n: usize| "a".repeat(n);
     let text = REQUEST.replacen("sip:bob", &format!("sip:{}", long(MAX_URI)), 1);

@@ -134,11 +134,11 @@ const SANITY_CHECK: FnSpec<SipHost> = FnSpec {
         let settings = &call.host.env.settings.sanity;
         let number = |given: Option<i64>, default: u32| match given {
             None => Ok(default),
-            Some(n) => u32::try_from(n).map_err(|_| Step::Fail(format!("{n} is no sum of checks"))),
+            Some(n) => u32::try_from(n).map_err(|_| n),
         };
         let (checks, uris) = match (number(call.int(0), settings.checks), number(call.int(1), settings.uris)) {
             (Ok(checks), Ok(uris)) => (checks & KNOWN, uris),
-            (Err(step), _) | (_, Err(step)) => return step,
+            (Err(n), _) | (_, Err(n)) => return Step::Fail(format!("{n} is no sum of checks")),
         };
         let noreply = call.int(2).map_or(settings.noreply, |n| n != 0);
         let policy = Policy { checks: Checks(checks), uris: UriChecks(uris), extensions: &settings.extensions };

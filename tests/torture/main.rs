@@ -89,7 +89,7 @@ fn message(name: &str) -> Message {
 fn tortuous() {
     let m = message("tortuous");
     assert_eq!(m.from().tag(), Some(&b"galaxy-31"[..]));
-    assert_eq!(&*m.from().name_unescaped(), b"Edwin \"EP\" Powell");
+    assert_eq!(&*m.from().name_unescaped(), b"Edwin \"E\\P\" Powell");
     assert_eq!((m.to().uri, m.to().param(b"lens")), (&b"sip:hubble@telescope.example"[..], Some(&b"seven"[..])));
     assert_eq!((m.max_forwards(), m.cseq().number, m.cseq().method), (Some(42), 17, Method::Invite));
     let vias: Vec<_> = m.vias().map(|v| v.unwrap()).collect();

@@ -111,7 +111,7 @@ fn tortuous() {
     let contact = m.contacts().next().unwrap();
     assert_eq!(contact.param(b"q"), Some(&b"0.7"[..]));
     assert_eq!((contact.param(b"focus"), contact.param(b"tracking")), (Some(&b"prime"[..]), Some(&b""[..])));
-    assert_eq!(&*contact.name_unescaped(), b"Dome \"\"\"");
+    assert_eq!(&*contact.name_unescaped(), b"Dome \"\\\"");
     assert_eq!(m.body().len(), 20);
 }
 

@@ -1,14 +1,19 @@
 //! Forwarding without state (RFC 3261 16.11), and the resolution of next hops.
 
-use super::build::Hop;
 use super::state::{Waiting, Work, Worker};
-use crate::base::{Key, Str};
+use crate::base::{Key, Str, Time};
+use crate::modules::emit;
 use crate::modules::host::Target;
 use crate::modules::request::Outcome;
 use crate::net::reactor::Source;
-use crate::sip::{Message, Transport, Via};
-use crate::transaction::{BranchNo, branch_id};
+use crate::net::resolver::locate::{Destination, Hop, Locator, Next};
+use crate::net::resolver::{Failure, Found, Question};
+use crate::sip::{Message, Via};
+use crate::transaction::branch_id;
 use std::net::{IpAddr, SocketAddr};
+
+/// Names that may be looked up at a time for replies without a transaction.
+const MAX_REPLY_LOOKUPS: usize = 10_000;
 
 /// A stateless forward to be done.
 pub(super) struct ForwardOrder {
@@ -40,63 +45,60 @@ impl ForwardOrder {
     }
 }
 
-/// A name that is being resolved, and who wants it.
+/// A question that was put to the resolver, and who wants the answer.
 pub struct Lookup {
-    host: String,
+    question: String,
+    since: Time,
     what: LookupFor,
 }
 
-/// Who wants a name.
+/// Who wants an answer.
 pub(super) enum LookupFor {
-    /// A branch of a relay job.
-    Branch {
-        /// The job.
-        job: Key,
-        /// The branch.
-        branch: BranchNo,
-        /// Port of the next hop.
-        port: u16,
-    },
+    /// A branch on its way.
+    Way(Key),
     /// A stateless forward.
-    Forward {
-        /// The run that called it.
-        parked: Key,
-        /// What to do.
-        order: ForwardOrder,
-    },
+    Forward(Box<Trip>),
+    /// A reply that no transaction expects; whether it may go to ourselves.
+    Reply(Message, Box<Locator>, bool),
+}
+
+/// A stateless forward on its way.
+pub(super) struct Trip {
+    /// The run that called it.
+    parked: Key,
+    order: ForwardOrder,
+    locator: Locator,
 }
 
 impl Worker {
-    /// Starts the resolution of a next hop.
-    pub(super) fn look_up(&mut self, hop: &Hop, what: LookupFor) -> Key {
-        let host = hop.host.clone();
-        let key = self.lookups.insert(Lookup { host: host.clone(), what });
+    /// Puts a question to the resolver.
+    pub(super) fn look_up(&mut self, question: Question, what: LookupFor) -> Key {
+        let text = format!("{} {:?}", question.name, question.want);
+        let key = self.lookups.insert(Lookup { question: text, since: self.now, what });
         let io = self.reactor.io(self.now);
-        self.driver.resolve_for(Source::Worker, key, &host, io);
+        self.driver.resolve_for(Source::Worker, key, question, io);
         key
     }
 
-    /// A name is known, or is not.
-    pub(super) fn resolved(&mut self, key: Key, result: Result<Vec<IpAddr>, String>) {
+    /// The resolver has answered.
+    pub(super) fn resolved(&mut self, key: Key, answer: Result<Found, Failure>) {
         let Some(lookup) = self.lookups.remove(key) else { return };
-        if let Err(why) = &result {
-            crate::modules::emit(1, "dns", &format!("cannot resolve \"{}\": {why}", lookup.host));
+        let took = self.now.since(lookup.since);
+        if self.env().settings.dns.threshold.is_some_and(|t| took > t) {
+            emit(1, "dns", &format!("slow: {} took {} ms", lookup.question, took.as_millis()));
         }
-        let usable = |ip: &IpAddr| {
-            self.env().listeners.iter().any(|l| l.transport == Transport::Udp && l.addr.is_ipv4() == ip.is_ipv4())
-        };
-        let ip = result.ok().and_then(|list| list.iter().copied().find(usable));
         match lookup.what {
-            LookupFor::Branch { job, branch, port } => {
-                self.branch_resolved(job, branch, ip.map(|ip| SocketAddr::new(ip, port)));
+            LookupFor::Way(way) => self.way_resolved(way, answer),
+            LookupFor::Forward(mut trip) => {
+                trip.locator.answer(answer);
+                let parked = trip.parked;
+                if let Some(rc) = self.travel(trip) {
+                    self.work.push_back(Work::Resume(parked, Outcome::Code(rc)));
+                }
             }
-            LookupFor::Forward { parked, order } => {
-                let port = order.hop.as_ref().map_or(5060, |h| h.port);
-                let rc = match ip {
-                    Some(ip) => self.forward_now(parked, &order, SocketAddr::new(ip, port)),
-                    None => -1,
-                };
-                self.work.push_back(Work::Resume(parked, Outcome::Code(rc)));
+            LookupFor::Reply(message, mut locator, to_us) => {
+                locator.answer(answer);
+                self.send_reply_to(message, locator, to_us);
             }
         }
         self.flush_transactions();
@@ -108,24 +110,50 @@ impl Worker {
             self.work.push_front(Work::Resume(parked, Outcome::Code(-1)));
             return;
         };
-        match hop.literal() {
-            Some(addr) => {
-                let rc = self.forward_now(parked, &order, addr);
-                self.work.push_front(Work::Resume(parked, Outcome::Code(rc)));
-            }
-            None => {
-                let key = self.look_up(&hop, LookupFor::Forward { parked, order });
-                if let Some(p) = self.parked.get_mut(parked) {
-                    p.waiting = Waiting::Lookup(key);
+        // The same for every retransmission of the request (RFC 3263 section 4.4).
+        let seed = self.parked.get(parked).and_then(|p| {
+            let (msg, source) = (&p.run.host().msg, p.run.host().source);
+            branch_id::stateless(self.tm.keys(), msg, self.routing(msg, source)).map(|text| self.hash(&text))
+        });
+        let locator = Locator::new(hop, self.policy(seed.unwrap_or_default()));
+        if let Some(rc) = self.travel(Box::new(Trip { parked, order, locator })) {
+            self.work.push_front(Work::Resume(parked, Outcome::Code(rc)));
+        }
+    }
+
+    /// Sends to the first destination there is; nothing if a name has to be looked up before.
+    fn travel(&mut self, mut trip: Box<Trip>) -> Option<i32> {
+        loop {
+            match trip.locator.next() {
+                Next::Ask(question) => {
+                    let parked = trip.parked;
+                    let key = self.look_up(question, LookupFor::Forward(trip));
+                    if let Some(p) = self.parked.get_mut(parked) {
+                        p.waiting = Waiting::Lookup(key);
+                    }
+                    return None;
+                }
+                Next::Try(to) => {
+                    let rc = self.forward_now(trip.parked, &trip.order, &to);
+                    if rc > 0 || !trip.locator.may_have_more() {
+                        return Some(rc);
+                    }
+                }
+                Next::End(why) => {
+                    if let Some(why) = why {
+                        emit(1, "dns", &format!("no next hop for \"{}\": {why}", trip.locator.host_name()));
+                    }
+                    return Some(-1);
                 }
             }
         }
     }
 
-    fn forward_now(&mut self, parked: Key, order: &ForwardOrder, addr: SocketAddr) -> i32 {
+    fn forward_now(&mut self, parked: Key, order: &ForwardOrder, to: &Destination) -> i32 {
+        let addr = to.addr;
         let Some(p) = self.parked.get(parked) else { return -1 };
         let host = p.run.host();
-        let Some(listener) = self.outgoing(host, None, addr) else { return -1 };
+        let Some(listener) = self.outgoing(host, None, to) else { return -1 };
         let Some(uri) = &order.uri else {
             let mut edits = crate::sip::edits::Edits::new();
             if let Some(lines) = &order.headers {
@@ -149,39 +177,62 @@ impl Worker {
     /// Passes a reply that belongs to no transaction to the next Via (16.11): a 200 whose
     /// transaction died with its process still reaches the caller.
     pub(super) fn forward_reply(&mut self, msg: &Message) {
-        let Some((listener, addr)) = self.next_via(msg) else {
+        let found = self.next_via(msg).filter(|_| self.lookups.len() < MAX_REPLY_LOOKUPS);
+        let (Some((hop, to_us)), Ok(forwarded)) = (found, Message::parse(self.without_our_via(msg))) else {
             self.counters.inc(crate::store::Counter::DropReplies);
             return;
         };
-        let bytes = self.without_our_via(msg);
-        self.counters.inc(crate::store::Counter::FwdReplies);
-        self.send(listener, addr, &bytes);
+        let locator = Locator::new(hop, self.policy(0));
+        self.send_reply_to(forwarded, Box::new(locator), to_us);
     }
 
-    /// Where a reply without a transaction goes: the listener and the address of its second Via.
-    /// `None` if the first is not ours (18.1.2), or if nobody is there whom it may be sent to.
-    fn next_via(&self, msg: &Message) -> Option<(u16, SocketAddr)> {
+    /// Where a reply without a transaction goes: its second Via, and whether that may be ourselves.
+    /// `None` if the first is not ours (18.1.2).
+    fn next_via(&self, msg: &Message) -> Option<(Hop, bool)> {
         let ours = |v: &Via<'_>| self.env().is_myself(v.host, Some(v.port_or_default()));
         let top = msg.top_via().filter(ours)?;
         let next = msg.vias().nth(1)?.ok()?;
-        let (host, port) = next.reply_target();
-        let ip = crate::sip::uri::host_ip(host)?.to_canonical();
-        // RFC 4475 3.3.10
-        let nobody = match ip {
-            IpAddr::V4(ip) => ip.is_broadcast() || ip.is_unspecified() || ip.is_multicast(),
-            IpAddr::V6(ip) => ip.is_unspecified() || ip.is_multicast(),
-        };
         // A reply may come back to us where its request has been here twice. Only for what we did
-        // send: else one datagram with a thousand of our Vias would keep us busy a thousand times.
-        let again = self.env().is_myself(host, Some(port));
-        let genuine = || top.branch().is_some_and(|b| branch_id::is_genuine_stateless(self.tm.keys(), b));
-        if nobody || port == 0 || (again && !genuine()) {
-            return None;
-        }
-        let addr = SocketAddr::new(ip, port);
-        let fits =
-            |l: &crate::modules::env::Listen| l.transport == Transport::Udp && l.addr.is_ipv4() == addr.is_ipv4();
-        let listener = self.env().listeners.iter().position(fits)?;
-        Some((u16::try_from(listener).ok()?, addr))
+        // send: else one datagram with many of our Vias would keep us busy as many times.
+        let genuine = top.branch().is_some_and(|b| branch_id::is_genuine_stateless(self.tm.keys(), b));
+        Some((Hop::of_via(&next)?, genuine))
     }
+
+    /// Sends a reply without a transaction to the first destination there is (RFC 3263 section 5).
+    fn send_reply_to(&mut self, reply: Message, mut locator: Box<Locator>, to_us: bool) {
+        loop {
+            match locator.next() {
+                Next::Ask(question) => {
+                    self.look_up(question, LookupFor::Reply(reply, locator, to_us));
+                    return;
+                }
+                Next::Try(to) => {
+                    let fits = |l: &crate::modules::env::Listen| {
+                        l.transport == to.transport && l.addr.is_ipv4() == to.addr.is_ipv4()
+                    };
+                    let host = to.addr.ip().to_string();
+                    let again = !to_us && self.env().is_myself(host.as_bytes(), Some(to.addr.port()));
+                    let listener = self.env().listeners.iter().position(fits);
+                    if let Some(listener) = listener.filter(|_| !again && is_somebody(to.addr)) {
+                        self.counters.inc(crate::store::Counter::FwdReplies);
+                        self.send(listener as u16, to.addr, reply.bytes());
+                        return;
+                    }
+                }
+                Next::End(_) => {
+                    self.counters.inc(crate::store::Counter::DropReplies);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Whether a reply may be sent there at all (RFC 4475 3.3.10).
+fn is_somebody(addr: SocketAddr) -> bool {
+    let nobody = match addr.ip().to_canonical() {
+        IpAddr::V4(ip) => ip.is_broadcast() || ip.is_unspecified() || ip.is_multicast(),
+        IpAddr::V6(ip) => ip.is_unspecified() || ip.is_multicast(),
+    };
+    !nobody && addr.port() != 0
 }

@@ -14,6 +14,7 @@ mod common;
 #[path = "../torture/corpus.rs"]
 mod corpus;
 mod demo;
+mod dns;
 mod faults;
 mod harness;
 mod main_job;

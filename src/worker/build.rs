@@ -6,8 +6,9 @@ use crate::modules::env::Listen;
 use crate::modules::host::{SipHost, Target};
 use crate::modules::rr::record_route_lines;
 use crate::net::resolver::locate::Destination;
-use crate::sip::Message;
 use crate::sip::header::HeaderId;
+use crate::sip::{Message, Transport};
+use std::net::SocketAddr;
 
 impl Worker {
     /// The listener a request leaves from: the forced one, the one it came in on, or the first that fits.

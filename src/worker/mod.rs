@@ -35,5 +35,6 @@ mod resume;
 mod state;
 mod statistics;
 mod timers;
+mod unreachable;
 
 pub use state::{Blueprint, Worker};

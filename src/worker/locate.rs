@@ -4,6 +4,7 @@
 
 use super::blacklist;
 use super::forward::LookupFor;
+use super::relay::TOO_LARGE;
 use super::state::{BranchData, Dest, Work, Worker};
 use crate::base::Key;
 use crate::modules::emit;
@@ -140,6 +141,9 @@ impl Worker {
             self.branch_request(&way.host, &way.target, listener, &text)
         }
         .ok_or((-1, 500))?;
+        if self.too_large(listener, to.addr, request.bytes()) {
+            return Err((TOO_LARGE, 513));
+        }
         let more = way.failover && way.locator.may_have_more();
         let watched = self.env().settings.dns.blacklist && !way.locator.is_literal();
         if let Some(data) = self.branch_data(way.tx, way.branch) {

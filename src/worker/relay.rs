@@ -99,8 +99,8 @@ impl Worker {
             socket: host.socket_out,
         });
         targets.extend(host.branches.drain(..));
-        if let Some(why) = self.unroutable(host, targets.iter(), proxy.as_ref()) {
-            return code(self.not_relayed(host, tx, why, created && !flags.no_auto_477));
+        if super::unroutable::unroutable(targets.iter(), proxy.as_ref()) {
+            return code(self.not_routed(host, tx, created && !flags.no_auto_477));
         }
         let fr = host.tm.fr_timeout.map(|s| Duration::from_secs(u64::from(s)));
         let fr_inv = host.tm.fr_inv_timeout.map(|s| Duration::from_secs(u64::from(s)));

@@ -8,6 +8,7 @@ pub mod bytes;
 pub mod cseq;
 pub mod edits;
 pub mod error;
+pub mod framer;
 pub mod fuzz;
 pub mod header;
 pub mod list;

@@ -68,12 +68,18 @@ impl Hop {
 impl Worker {
     /// The listener a request to `addr` leaves from: the forced one, the one it came in on, or the
     /// first that fits.
-    pub(super) fn outgoing(&self, host: &SipHost, forced: Option<u16>, addr: SocketAddr) -> Option<u16> {
+    pub(super) fn outgoing(
+        &self,
+        host: &SipHost,
+        forced: Option<u16>,
+        transport: Transport,
+        addr: SocketAddr,
+    ) -> Option<u16> {
         let fits = |i: u16| {
             self.env()
                 .listeners
                 .get(usize::from(i))
-                .is_some_and(|l| l.transport == Transport::Udp && l.addr.is_ipv4() == addr.is_ipv4())
+                .is_some_and(|l| l.transport == transport && l.addr.is_ipv4() == addr.is_ipv4())
         };
         forced
             .or(host.socket_out)
@@ -105,7 +111,8 @@ impl Worker {
             let line = [b"Route: ", &path[..], b"\r\n"].concat();
             edits.insert_header_top(&host.msg, HeaderId::Route, Str::from(line));
         }
-        edits.mark_received_with(&host.msg, host.source, host.rport);
+        // Over a connection the port names it: a reply that finds no transaction gets back that way.
+        edits.mark_received_with(&host.msg, host.source, host.rport || host.conn.is_some());
         edits.prepend_via(&host.msg, &via_value(host, sent, branch));
         edits.applied(&host.msg).ok()
     }

@@ -56,6 +56,8 @@ pub(super) enum LookupFor {
         branch: BranchNo,
         /// Port of the next hop.
         port: u16,
+        /// Transport to it.
+        transport: Transport,
     },
     /// A stateless forward.
     Forward {
@@ -82,13 +84,11 @@ impl Worker {
         if let Err(why) = &result {
             crate::modules::emit(1, "dns", &format!("cannot resolve \"{}\": {why}", lookup.host));
         }
-        let usable = |ip: &IpAddr| {
-            self.env().listeners.iter().any(|l| l.transport == Transport::Udp && l.addr.is_ipv4() == ip.is_ipv4())
-        };
+        let usable = |ip: &IpAddr| self.env().listeners.iter().any(|l| l.addr.is_ipv4() == ip.is_ipv4());
         let ip = result.ok().and_then(|list| list.iter().copied().find(usable));
         match lookup.what {
-            LookupFor::Branch { job, branch, port } => {
-                self.branch_resolved(job, branch, ip.map(|ip| SocketAddr::new(ip, port)));
+            LookupFor::Branch { job, branch, port, transport } => {
+                self.branch_resolved(job, branch, transport, ip.map(|ip| SocketAddr::new(ip, port)));
             }
             LookupFor::Forward { parked, order } => {
                 let port = order.hop.as_ref().map_or(5060, |h| h.port);
@@ -123,24 +123,26 @@ impl Worker {
     }
 
     fn forward_now(&mut self, parked: Key, order: &ForwardOrder, addr: SocketAddr) -> i32 {
+        let transport = order.hop.as_ref().map_or(Transport::Udp, |h| h.transport);
         let Some(p) = self.parked.get(parked) else { return -1 };
-        let host = p.run.host();
-        let Some(listener) = self.outgoing(host, None, addr) else { return -1 };
+        let host = p.run.host().clone();
+        let host = &host;
+        let Some(dest) = self.depart(host, None, transport, addr, false) else { return -1 };
         let Some(uri) = &order.uri else {
             let mut edits = crate::sip::edits::Edits::new();
             if let Some(lines) = &order.headers {
                 edits.append_header(&host.msg, lines.clone());
             }
             let bytes = edits.apply(&host.msg);
-            return if self.send(listener, addr, &bytes) { 1 } else { -1 };
+            return if self.send_request(&dest, &bytes, true) { 1 } else { -1 };
         };
         let uri = if uri.is_empty() { Str::from(host.current_ruri()) } else { uri.clone() };
         let target = Target { uri, path: host.path.clone(), ..Target::default() };
         let routing = self.routing(&host.msg);
         let Some(branch) = branch_id::stateless(self.tm.keys(), &host.msg, routing) else { return -1 };
-        let Some(message) = self.branch_request(host, &target, listener, &branch) else { return -1 };
+        let Some(message) = self.branch_request(host, &target, dest.listener, &branch) else { return -1 };
         self.counters.inc(crate::store::Counter::FwdRequests);
-        if self.send(listener, addr, message.bytes()) { 1 } else { -1 }
+        if self.send_request(&dest, message.bytes(), true) { 1 } else { -1 }
     }
 
     /// Passes a reply that belongs to no transaction to the next Via (16.11): a 200 whose
@@ -158,11 +160,9 @@ impl Worker {
             return;
         };
         let addr = SocketAddr::new(ip, port);
-        let listener = self
-            .env()
-            .listeners
-            .iter()
-            .position(|l| l.transport == Transport::Udp && l.addr.is_ipv4() == addr.is_ipv4());
+        let transport = via.transport;
+        let listener =
+            self.env().listeners.iter().position(|l| l.transport == transport && l.addr.is_ipv4() == addr.is_ipv4());
         if let Some(listener) = listener {
             self.counters.inc(crate::store::Counter::FwdReplies);
             self.send(listener as u16, addr, forwarded.bytes());

@@ -2,11 +2,11 @@
 //! transaction without a server side.
 
 use super::build::Hop;
-use super::state::{Dest, Role, RoleKind, TxData, Worker};
+use super::state::{Role, RoleKind, TxData, Worker};
 use crate::base::Str;
 use crate::modules::host::{SipHost, Target};
 use crate::script::vm::{Finished, Run};
-use crate::sip::{Message, Transport};
+use crate::sip::Message;
 use crate::transaction::{Ask, BranchSpec};
 use std::net::SocketAddr;
 
@@ -86,10 +86,10 @@ impl Worker {
     /// Sends a request of our own; its name must be an address.
     fn send_local(&mut self, host: SipHost) -> i32 {
         let uri = host.du.clone().unwrap_or_else(|| Str::from(host.current_ruri()));
-        let Some(addr) = Hop::of_uri(&uri).filter(|h| h.transport == Transport::Udp).and_then(|h| h.literal()) else {
+        let Some((transport, addr)) = Hop::of_uri(&uri).and_then(|h| Some((h.transport, h.literal()?))) else {
             return -1;
         };
-        let Some(listener) = self.outgoing(&host, None, addr) else { return -1 };
+        let Some(dest) = self.depart(&host, None, transport, addr, false) else { return -1 };
         let data = TxData::default();
         let Ok(tx) = self.tm.create_local(self.now, host.msg.method(), data) else { return -1 };
         let Ok(branch) = self.tm.open_branch(self.now, tx) else { return -1 };
@@ -100,14 +100,8 @@ impl Worker {
         edits.remove_top_via(&bare.msg);
         bare.edits = edits;
         let target = Target { uri: Str::from(bare.current_ruri()), ..Target::default() };
-        let Some(request) = self.own_request(&bare, &target, listener, &text) else { return -1 };
-        let spec = BranchSpec {
-            request,
-            dest: Dest { listener, addr, conn: None },
-            reliable: false,
-            ask: Ask::Never,
-            minor: false,
-        };
+        let Some(request) = self.own_request(&bare, &target, dest.listener, &text) else { return -1 };
+        let spec = BranchSpec { request, dest, reliable: transport.is_reliable(), ask: Ask::Never, minor: false };
         let sent = self.tm.send_branch(self.now, tx, branch, spec).is_ok();
         self.flush_transactions();
         if sent { 1 } else { -1 }

@@ -26,6 +26,7 @@ mod relay;
 mod replies;
 mod resume;
 mod state;
+mod streams;
 mod timers;
 
 pub use state::{Blueprint, Worker};

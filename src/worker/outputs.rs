@@ -1,32 +1,24 @@
 //! The only place that sends. What the transactions want done is done here, in their order; the
 //! datagrams of a turn leave in batches at its end.
 
-use super::state::{Chosen, Dest, ReplyPath, Worker};
+use super::state::{Chosen, Worker};
 use crate::modules::emit;
 use crate::net::reactor::{Interest, Source};
 use crate::store::Counter;
-use crate::transaction::{Output, Verdict};
+use crate::transaction::{Output, SendKind, Verdict};
 use std::net::SocketAddr;
 
 impl Worker {
     /// Queues a datagram; it leaves at the end of the turn.
     pub(super) fn send(&mut self, listener: u16, addr: SocketAddr, bytes: &[u8]) -> bool {
-        let Some(Some(socket)) = self.udp.get_mut(usize::from(listener)) else { return false };
+        let Some(Some(socket)) = self.udp.get_mut(usize::from(listener)) else {
+            return self.send_anyhow(listener, addr, bytes);
+        };
         let queued = socket.queue(bytes, addr, None, 0);
         if !queued {
             self.counters.inc(Counter::UdpSendDropped);
         }
         queued
-    }
-
-    /// Sends a request on its way.
-    pub(super) fn send_request(&mut self, dest: &Dest, bytes: &[u8]) -> bool {
-        self.send(dest.listener, dest.addr, bytes)
-    }
-
-    /// Sends a reply back to where its request came from.
-    pub(super) fn send_reply(&mut self, path: &ReplyPath, bytes: &[u8]) -> bool {
-        self.send(path.listener, path.addr, bytes)
     }
 
     /// Hands the datagrams of this turn to the kernel.
@@ -55,9 +47,12 @@ impl Worker {
     pub(super) fn flush_transactions(&mut self) {
         while let Some(output) = self.tm.poll_output() {
             match output {
-                Output::Send { bytes, dest, .. } => {
+                Output::Send { tx, branch, kind, bytes, dest } => {
                     self.counters.inc(Counter::FwdRequests);
-                    self.send_request(&dest, &bytes);
+                    let first = kind == SendKind::Request;
+                    if !self.send_request(&dest, &bytes, !first) && first && dest.conn.is_some() {
+                        let _ = self.tm.fail_branch(self.now, tx, branch, 503);
+                    }
                 }
                 Output::Reply { bytes, path, .. } => {
                     self.counters.inc(Counter::FwdReplies);

@@ -4,12 +4,13 @@
 use super::build::Hop;
 use super::forward::LookupFor;
 use super::perform::Act;
-use super::state::{BranchData, Dest, Role, RoleKind, Work, Worker};
+use super::state::{BranchData, Role, RoleKind, Work, Worker};
 use crate::base::{Key, Str};
 use crate::modules::host::{SipHost, Target};
 use crate::modules::request::{Outcome, ReplyRequest};
 use crate::script::avp::Avps;
 use crate::script::vm::{Finished, Run};
+use crate::sip::Transport;
 use crate::transaction::{Ask, BranchError, BranchNo, BranchSpec, CancelScope, Matched, TxKey};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -240,36 +241,51 @@ impl Worker {
             return true;
         };
         if let Some(addr) = hop.literal() {
-            self.send_branch(key, branch, host, target, addr);
+            self.send_branch(key, branch, host, target, hop.transport, addr);
             return true;
         }
         job.current = Some((branch, host, target));
-        self.look_up(&hop, LookupFor::Branch { job: key, branch, port: hop.port });
+        self.look_up(&hop, LookupFor::Branch { job: key, branch, port: hop.port, transport: hop.transport });
         false
     }
 
     /// The next hop's name is known, or is not.
-    pub(super) fn branch_resolved(&mut self, key: Key, branch: BranchNo, addr: Option<SocketAddr>) {
+    pub(super) fn branch_resolved(
+        &mut self,
+        key: Key,
+        branch: BranchNo,
+        transport: Transport,
+        addr: Option<SocketAddr>,
+    ) {
         let Some(job) = self.jobs.get_mut(key) else { return };
         if job.current.as_ref().is_none_or(|c| c.0 != branch) {
             return;
         }
         let Some((_, host, target)) = job.current.take() else { return };
         match addr {
-            Some(addr) => self.send_branch(key, branch, host, target, addr),
+            Some(addr) => self.send_branch(key, branch, host, target, transport, addr),
             None => self.branch_unsent(key, branch, -4, 476),
         }
         self.job(key);
     }
 
-    fn send_branch(&mut self, key: Key, branch: BranchNo, host: Box<SipHost>, target: Target, addr: SocketAddr) {
+    fn send_branch(
+        &mut self,
+        key: Key,
+        branch: BranchNo,
+        host: Box<SipHost>,
+        target: Target,
+        transport: Transport,
+        addr: SocketAddr,
+    ) {
         let Some(job) = self.jobs.get(key) else { return };
         let (tx, routing) = (job.order.tx, job.routing);
-        let Some(listener) = self.outgoing(&host, target.socket, addr) else {
+        let no_new = self.opens_none(&target.flags);
+        let Some(dest) = self.depart(&host, target.socket, transport, addr, no_new) else {
             return self.branch_unsent(key, branch, -6, 477);
         };
         let Some(text) = self.tm.branch_text(tx, branch, routing) else { return self.job_failed(key, -3) };
-        let Some(request) = self.branch_request(&host, &target, listener, &text) else {
+        let Some(request) = self.branch_request(&host, &target, dest.listener, &text) else {
             return self.branch_unsent(key, branch, -1, 500);
         };
         if let Some(data) = self.tm.user_mut(tx)
@@ -278,13 +294,7 @@ impl Worker {
             slot.sent = Some(request.clone());
             slot.flags = target.flags;
         }
-        let spec = BranchSpec {
-            request,
-            dest: Dest { listener, addr, conn: None },
-            reliable: false,
-            ask: Ask::Never,
-            minor: false,
-        };
+        let spec = BranchSpec { request, dest, reliable: transport.is_reliable(), ask: Ask::Never, minor: false };
         match self.tm.send_branch(self.now, tx, branch, spec) {
             Ok(()) => {
                 if let Some(job) = self.jobs.get_mut(key) {

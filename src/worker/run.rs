@@ -15,6 +15,7 @@ use crate::modules::emit;
 use crate::modules::time_text::wall_micros;
 use crate::net::batch::RecvBatch;
 use crate::net::bus::Bus;
+use crate::net::connections::Connections;
 use crate::net::listen::Transport;
 use crate::net::reactor::{Event, Interest, Reactor, Source, clock};
 use crate::net::udp::UdpSocket;
@@ -57,11 +58,16 @@ impl Worker {
     fn new(seat: Seat, blueprint: Blueprint) -> io::Result<Worker> {
         let now = clock();
         let mut reactor = Reactor::new(now)?;
+        let rows = blueprint.conns.part(seat.index, seat.incarnation);
+        let mut streams = Connections::new(blueprint.streams.clone(), rows, seat.counters.clone());
         let mut udp = Vec::with_capacity(seat.sockets.len());
         for (listener, fd) in seat.sockets {
             udp.push(match listener.transport {
                 Transport::Udp => Some(UdpSocket::from_fd(fd)?),
-                _ => None,
+                transport => {
+                    streams.listen(transport, listener.index as u16, fd);
+                    None
+                }
             });
         }
         let mut io = reactor.io(now);
@@ -106,6 +112,8 @@ impl Worker {
             tm_timer: None,
             udp,
             batch: Some(RecvBatch::new()),
+            streams,
+            backlog: super::streams::Backlog::default(),
             bus: seat.bus,
             main: seat.main,
             counters: seat.counters,
@@ -151,6 +159,10 @@ impl Worker {
             }
             io.again(Source::Udp, key);
         }
+        if let Err(e) = self.streams.start(self.reactor.io(self.now)) {
+            emit(-2, "worker", &format!("cannot watch the listeners of streams: {e}"));
+            self.quit = true;
+        }
         self.arm_timer_routes();
     }
 
@@ -179,6 +191,7 @@ impl Worker {
             self.flush();
         }
         self.flush();
+        self.end_streams();
         self.log.finish();
         Ok(())
     }
@@ -194,6 +207,7 @@ impl Worker {
                 }
                 Event::Due(Source::Worker, key) if key.index != u32::MAX => self.timer_due(*key),
                 Event::Due(Source::Locks, _) => self.expire_locks(),
+                Event::Due(Source::Tcp, key) => self.streams.due(*key, self.reactor.io(self.now)),
                 _ => {}
             }
         }
@@ -201,9 +215,9 @@ impl Worker {
 
     fn receive_bus(&mut self) -> bool {
         let mut values = Vec::new();
-        let n = self.bus.drain(BUS_PER_TURN, &mut |envelope, payload| values.push((envelope.kind, payload.to_vec())));
-        for (kind, payload) in &values {
-            self.bus_value(*kind, payload);
+        let n = self.bus.drain(BUS_PER_TURN, &mut |envelope, payload| values.push((envelope, payload.to_vec())));
+        for (envelope, payload) in &values {
+            self.bus_value(envelope, payload);
         }
         n == BUS_PER_TURN
     }
@@ -219,6 +233,8 @@ impl Worker {
                     self.read_socket(key);
                 }
                 Event::Again(Source::Udp, key) => self.read_socket(key),
+                Event::Ready(Source::Tcp, key, r) => self.stream_ready(key, r),
+                Event::Again(Source::Tcp, key) => self.stream_again(key),
                 Event::Ready(Source::Main, ..) => {
                     let _ = self.main.flush();
                     self.main_readable();
@@ -267,7 +283,9 @@ impl Worker {
 
     /// What this turn produced leaves.
     fn flush(&mut self) {
+        self.flush_streams();
         self.flush_sockets();
+        self.flush_backlog();
         self.bus.flush();
         let _ = self.main.flush();
         self.log.flush();

@@ -10,6 +10,7 @@ use crate::modules::host::SipHost;
 use crate::modules::request::Outcome;
 use crate::net::batch::RecvBatch;
 use crate::net::bus::BusEnd;
+use crate::net::connections::{Connections, StreamConfig};
 use crate::net::logpipe::LogHandle;
 use crate::net::reactor::Reactor;
 use crate::net::udp::UdpSocket;
@@ -19,7 +20,7 @@ use crate::script::avp::Avps;
 use crate::script::program::Program;
 use crate::script::vm::{Run, Suspended};
 use crate::sip::Message;
-use crate::store::{ConnId, Counters, InWork};
+use crate::store::{ConnId, ConnTable, Counters, InWork};
 use crate::transaction::{BranchNo, Matched, Transactions, TxKey};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
@@ -35,6 +36,10 @@ pub struct Blueprint {
     pub env: Rc<Env>,
     /// Transaction timers and limits; worker and incarnation are filled in.
     pub tm: crate::transaction::Config,
+    /// Limits of stream connections.
+    pub streams: StreamConfig,
+    /// Which worker has which connection.
+    pub conns: ConnTable,
     /// Where the SQLite helper listens, if there is one.
     pub sqlite: Option<std::path::PathBuf>,
     /// Most runs that may wait at a time, per worker.
@@ -84,6 +89,8 @@ pub struct ReplyPath {
     /// The connection the request came in on: the replies go back there (RFC 3261 18.2.2), and to
     /// `addr` only if it is gone.
     pub conn: Option<ConnId>,
+    /// No new connection is to be made for the replies.
+    pub no_new_conn: bool,
 }
 
 /// What the worker attaches to a transaction.
@@ -258,6 +265,9 @@ pub struct Worker {
     pub(super) udp: Vec<Option<UdpSocket>>,
     /// Receive buffers; out on loan while a batch is worked on.
     pub(super) batch: Option<RecvBatch>,
+    /// Connections of this worker.
+    pub(super) streams: Connections,
+    pub(super) backlog: super::streams::Backlog,
     pub(super) bus: BusEnd,
     pub(super) main: MainChannel,
     pub(super) counters: Counters,

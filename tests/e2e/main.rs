@@ -20,6 +20,7 @@ mod parts;
 mod processes;
 mod seeds;
 mod stall;
+mod tcp;
 mod waits_check;
 mod waits_common;
 mod waits_exec;

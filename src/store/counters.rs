@@ -110,8 +110,6 @@ counters! {
     TcpSendDropped = "net" "tcp_send_dropped" Count,
     /// New requests answered 503 because of overload.
     Overload503 = "net" "overload_rejected" Count,
-    /// Datagrams dropped because of overload.
-    OverloadDropped = "net" "overload_dropped" Count,
 
     /// Values sent to other processes.
     BusSent = "bus" "sent" Count,
@@ -176,8 +174,6 @@ counters! {
     WaitsCancelled = "async" "cancelled" Count,
     /// Waits refused because a cap was reached.
     WaitsRefused = "async" "refused" Count,
-    /// Bytes held by waiting runs now.
-    WaitBytes = "async" "bytes" Gauge,
 }
 
 impl fmt::Display for Counter {

@@ -56,6 +56,9 @@ impl Worker {
     }
 
     fn request_done(&mut self, finished: Finished<SipHost>, role: &Role) {
+        if finished.end.dropped {
+            self.counters.inc(Counter::DropRequests);
+        }
         let Some(tx) = role.tx else { return };
         let Some(view) = self.tm.view(tx) else { return };
         let (embryonic, answered, branches, cancelled) =

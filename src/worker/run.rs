@@ -10,7 +10,7 @@
 use super::locks::Locks;
 use super::seat::{Seat, ToMain};
 use super::state::{Age, Blueprint, MainRoutes, Worker};
-use crate::base::{Key, Slab};
+use crate::base::{Key, Slab, Time};
 use crate::modules::emit;
 use crate::modules::time_text::wall_micros;
 use crate::net::batch::RecvBatch;
@@ -26,6 +26,7 @@ use crate::script::ast::RouteKind;
 use crate::transaction::Transactions;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// Longest sleep; the loop looks at what has no event of its own at least this often.
@@ -54,27 +55,32 @@ pub fn main(seat: Seat, blueprint: &Blueprint) -> i32 {
     }
 }
 
+/// What a worker stands on: the system, or a simulation of it.
+pub(super) struct Ground {
+    /// The time.
+    pub now: Time,
+    /// The poll.
+    pub reactor: Reactor,
+    /// Operations.
+    pub driver: Driver,
+    /// A socket for each listener.
+    pub udp: Vec<Option<UdpSocket>>,
+    /// The listening sockets of streams, with their listeners' numbers.
+    pub streams: Vec<(Transport, u16, OwnedFd)>,
+}
+
 impl Worker {
-    fn new(seat: Seat, blueprint: Blueprint) -> io::Result<Worker> {
+    fn new(mut seat: Seat, blueprint: Blueprint) -> io::Result<Worker> {
         let now = clock();
-        let mut reactor = Reactor::new(now)?;
-        let rows = blueprint.conns.part(seat.index, seat.incarnation);
-        let mut streams = Connections::new(blueprint.streams.clone(), rows, seat.counters.clone());
-        let mut udp = Vec::with_capacity(seat.sockets.len());
-        for (listener, fd) in seat.sockets {
+        let (mut udp, mut streams) = (Vec::with_capacity(seat.sockets.len()), Vec::new());
+        for (listener, fd) in std::mem::take(&mut seat.sockets) {
             udp.push(match listener.transport {
                 Transport::Udp => Some(UdpSocket::from_fd(fd)?),
                 transport => {
-                    streams.listen(transport, listener.index as u16, fd);
+                    streams.push((transport, listener.index as u16, fd));
                     None
                 }
             });
-        }
-        let mut io = reactor.io(now);
-        io.register(&seat.main, Source::Main, ONLY, Interest::READABLE | Interest::WRITABLE)?;
-        io.register(&seat.bus.fd(), Source::Bus, ONLY, Interest::READABLE)?;
-        if let Some(fd) = seat.log.raw_fd() {
-            io.register(&fd, Source::Log, ONLY, Interest::WRITABLE)?;
         }
         let mut driver = Driver::new();
         if let Some(path) = &blueprint.sqlite {
@@ -86,6 +92,23 @@ impl Worker {
             {
                 emit(-1, "ops", &format!("the database cannot be prepared: {why}"));
             }
+        }
+        Worker::on(Ground { now, reactor: Reactor::new(now)?, driver, udp, streams }, seat, blueprint)
+    }
+
+    /// A worker that has run its startup route as far as that does not wait.
+    pub(super) fn on(ground: Ground, seat: Seat, blueprint: Blueprint) -> io::Result<Worker> {
+        let Ground { now, mut reactor, driver, udp, streams: listening } = ground;
+        let rows = blueprint.conns.part(seat.index, seat.incarnation);
+        let mut streams = Connections::new(blueprint.streams.clone(), rows, seat.counters.clone());
+        for (transport, number, fd) in listening {
+            streams.listen(transport, number, fd);
+        }
+        let mut io = reactor.io(now);
+        io.register(&seat.main, Source::Main, ONLY, Interest::READABLE | Interest::WRITABLE)?;
+        io.register(&seat.bus.fd(), Source::Bus, ONLY, Interest::READABLE)?;
+        if let Some(fd) = seat.log.raw_fd() {
+            io.register(&fd, Source::Log, ONLY, Interest::WRITABLE)?;
         }
         let mut config = blueprint.tm.clone();
         config.worker = seat.index as u16;
@@ -134,6 +157,7 @@ impl Worker {
             quit: false,
             messages: 0,
             age: Age::default(),
+            told: Default::default(),
             scratch: Vec::new(),
             blueprint,
         };
@@ -150,7 +174,7 @@ impl Worker {
             return;
         }
         for (i, socket) in self.udp.iter().enumerate() {
-            let Some(socket) = socket else { continue };
+            let Some(socket) = socket.as_ref().filter(|s| s.fd().is_some()) else { continue };
             let key = Key { index: i as u32, generation: 0 };
             let mut io = self.reactor.io(self.now);
             if let Err(e) = io.register(socket, Source::Udp, key, Interest::READABLE) {
@@ -170,30 +194,36 @@ impl Worker {
         let mut events = Vec::with_capacity(1024);
         let mut busy = false;
         while !self.quit {
-            let stalled = !self.stalled.events.is_empty() || !self.stalled.finished.is_empty();
-            let may_sleep = !busy && !stalled && self.work.is_empty() && self.bus.prepare_sleep();
-            let cap = if may_sleep { LONGEST_SLEEP } else { Duration::ZERO };
-            events.clear();
-            self.now = self.reactor.turn(self.now, cap, &mut events)?;
-            for event in &events {
-                let io = self.reactor.io(self.now);
-                self.driver.handle(*event, io);
-            }
-            events.append(&mut self.stalled.events);
-            self.completions();
-            self.due(&events);
-            busy = self.receive_bus();
-            self.ready(&events);
-            busy |= self.work();
-            self.completions();
-            self.flush_transactions();
-            self.look_at_drain();
-            self.flush();
+            busy = self.turn(busy, &mut events)?;
         }
         self.flush();
         self.end_streams();
         self.log.finish();
         Ok(())
+    }
+
+    /// One turn; true if something is left that does not let the next one sleep.
+    pub(super) fn turn(&mut self, busy: bool, events: &mut Vec<Event>) -> io::Result<bool> {
+        let stalled = !self.stalled.events.is_empty() || !self.stalled.finished.is_empty();
+        let may_sleep = !busy && !stalled && self.work.is_empty() && self.bus.prepare_sleep();
+        let cap = if may_sleep { LONGEST_SLEEP } else { Duration::ZERO };
+        events.clear();
+        self.now = self.reactor.turn(self.now, cap, events)?;
+        for event in events.iter() {
+            let io = self.reactor.io(self.now);
+            self.driver.handle(*event, io);
+        }
+        events.append(&mut self.stalled.events);
+        self.completions();
+        self.due(events);
+        let mut busy = self.receive_bus();
+        self.ready(events);
+        busy |= self.work();
+        self.completions();
+        self.flush_transactions();
+        self.look_at_drain();
+        self.flush();
+        Ok(busy)
     }
 
     /// Due timers that are not the operations' own.
@@ -289,6 +319,6 @@ impl Worker {
         self.bus.flush();
         let _ = self.main.flush();
         self.log.flush();
-        self.counters.set(crate::store::Counter::TmInUse, self.tm.len() as u64);
+        self.count_transactions();
     }
 }

@@ -290,6 +290,7 @@ pub struct Worker {
     pub(super) quit: bool,
     pub(super) messages: u32,
     pub(super) age: Age,
+    pub(super) told: super::statistics::Told,
     pub(super) scratch: Vec<u8>,
 }
 

@@ -54,8 +54,9 @@ impl Worker {
                         let _ = self.tm.fail_branch(self.now, tx, branch, 503);
                     }
                 }
-                Output::Reply { bytes, path, .. } => {
+                Output::Reply { tx, bytes, mut path } => {
                     self.counters.inc(Counter::FwdReplies);
+                    path.no_new_conn = self.replies_open_none(self.tm.user(tx).and_then(|d| d.host.as_deref()));
                     self.send_reply(&path, &bytes);
                 }
                 Output::Local { tx, status } => self.answer_transaction(tx, status),

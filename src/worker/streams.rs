@@ -183,6 +183,12 @@ impl Worker {
         self.env().settings.no_new_conn_bflag.as_ref().is_some_and(|f| flags.contains(f))
     }
 
+    /// Whether the flags of a request say that no connection is to be opened for its replies.
+    pub(super) fn replies_open_none(&self, request: Option<&SipHost>) -> bool {
+        let flag = self.env().settings.no_new_conn_rplflag.as_ref();
+        flag.is_some_and(|f| request.is_some_and(|h| h.has_flag(f)))
+    }
+
     fn find_conn(&self, transport: Net, addr: SocketAddr, listener: u16, strict: bool) -> Option<(ConnId, u16)> {
         let me = (self.me, self.bus.me().incarnation);
         let living = |w: usize| if w == me.0 { Some(me.1) } else { self.bus.peer(w).map(|p| p.incarnation) };

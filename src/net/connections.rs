@@ -191,6 +191,8 @@ struct Listening {
     acceptor: Acceptor,
     transport: Transport,
     number: u16,
+    /// The empty seat it belongs to; `None` for our own.
+    seat: Option<usize>,
     /// No file descriptors: it is looked at again by a timer.
     paused: bool,
 }
@@ -202,7 +204,7 @@ pub struct Connections {
     counters: Counters,
     slab: Slab<Box<Conn>>,
     by_key: HashMap<ConnKey, SmallVec<[Key; 1]>>,
-    listening: Vec<Listening>,
+    listening: Vec<Option<Listening>>,
     dirty: Vec<Key>,
     closed: Vec<Closed>,
     /// Accepted ones that may not have said anything yet, oldest first.
@@ -246,12 +248,47 @@ impl Connections {
     /// Takes a listening socket; `number` is the listener's.
     pub fn listen(&mut self, transport: Transport, number: u16, fd: OwnedFd) {
         let acceptor = Acceptor::from_fd(fd);
-        self.listening.push(Listening { acceptor, transport, number, paused: false });
+        self.listening.push(Some(Listening { acceptor, transport, number, seat: None, paused: false }));
+    }
+
+    /// Accepts on the listening socket of an empty seat as well.
+    ///
+    /// # Errors
+    /// The system's, if it cannot be watched.
+    pub fn adopt_listener(
+        &mut self,
+        seat: usize,
+        transport: Transport,
+        number: u16,
+        fd: OwnedFd,
+        mut io: Io<'_>,
+    ) -> io::Result<()> {
+        let acceptor = Acceptor::from_fd(fd);
+        let index = self.listening.iter().position(Option::is_none).unwrap_or(self.listening.len());
+        let key = Key { index: LISTENERS + index as u32, generation: 0 };
+        io.register(&acceptor, Source::Tcp, key, Interest::READABLE)?;
+        io.again(Source::Tcp, key);
+        let listening = Some(Listening { acceptor, transport, number, seat: Some(seat), paused: false });
+        match self.listening.get_mut(index) {
+            Some(slot) => *slot = listening,
+            None => self.listening.push(listening),
+        }
+        Ok(())
+    }
+
+    /// Somebody sits there again and accepts himself.
+    pub fn return_listeners(&mut self, seat: usize, mut io: Io<'_>) {
+        for slot in &mut self.listening {
+            if let Some(l) = slot.take_if(|l| l.seat == Some(seat)) {
+                io.deregister(&l.acceptor);
+            }
+        }
     }
 
     /// Begins to accept.
     pub fn start(&mut self, mut io: Io<'_>) -> io::Result<()> {
         for (i, l) in self.listening.iter().enumerate() {
+            let Some(l) = l.as_ref().filter(|l| l.seat.is_none()) else { continue };
             let key = Key { index: LISTENERS + i as u32, generation: 0 };
             io.register(&l.acceptor, Source::Tcp, key, Interest::READABLE)?;
             io.again(Source::Tcp, key);
@@ -451,7 +488,7 @@ impl Connections {
     pub fn accept(&mut self, key: Key, mut io: Io<'_>) {
         let index = (key.index - LISTENERS) as usize;
         for _ in 0..ACCEPTS {
-            let Some(l) = self.listening.get_mut(index) else { return };
+            let Some(Some(l)) = self.listening.get_mut(index) else { return };
             if l.paused {
                 return;
             }
@@ -692,7 +729,7 @@ impl Connections {
     /// A timer has come: of a listener that paused, or of a connection, which may be due.
     pub fn due(&mut self, key: Key, mut io: Io<'_>) {
         if Self::is_listener(key) {
-            if let Some(l) = self.listening.get_mut((key.index - LISTENERS) as usize) {
+            if let Some(Some(l)) = self.listening.get_mut((key.index - LISTENERS) as usize) {
                 l.paused = false;
                 io.again(Source::Tcp, key);
             }

@@ -17,6 +17,9 @@ use std::net::SocketAddr;
 /// A received message handed to the worker that owns it.
 pub(super) const BUS_MESSAGE: u8 = 1 | ANY_INCARNATION;
 
+/// Messages kept for a worker that is about to begin.
+const EARLY: usize = 1000;
+
 impl Worker {
     /// A datagram from the network.
     pub(super) fn datagram(&mut self, data: &[u8], from: SocketAddr, listener: u16) {
@@ -27,6 +30,7 @@ impl Worker {
             return;
         }
         self.in_work.begin(data);
+        self.faults.look(data);
         self.parsed(Message::parse_slice(data), data.starts_with(b"SIP/"), origin);
         self.in_work.end();
     }
@@ -103,6 +107,15 @@ impl Worker {
     /// A value from another worker.
     pub(super) fn bus_value(&mut self, envelope: &Envelope, payload: &[u8]) {
         self.counters.inc(Counter::BusReceived);
+        if !self.traffic && envelope.kind == BUS_MESSAGE {
+            // This worker does not know yet what every run begins with.
+            if self.early.len() < EARLY {
+                self.early.push_back((*envelope, payload.to_vec()));
+            } else {
+                self.counters.inc(Counter::BusFull);
+            }
+            return;
+        }
         let Some((&n, rest)) = payload.split_first() else { return };
         let Some((head, bytes)) = rest.split_at_checked(usize::from(n)) else { return };
         match envelope.kind {

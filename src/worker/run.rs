@@ -8,6 +8,7 @@
 //! 6. what this turn produced leaves.
 
 use super::locks::Locks;
+use super::owners::Owners;
 use super::seat::{Seat, ToMain};
 use super::state::{Age, Blueprint, MainRoutes, Worker};
 use crate::base::{Key, Slab, Time};
@@ -128,12 +129,15 @@ impl Worker {
             routes,
             me: seat.index,
             count: seat.count,
-            hash_key: seat.hash_key,
+            owners: Owners::new(seat.hash_key, seat.count),
             reactor,
             driver,
             tm: Transactions::new(now, config),
             tm_timer: None,
             udp,
+            adopted: Vec::new(),
+            early: VecDeque::new(),
+            started: seat.started,
             batch: Some(RecvBatch::new()),
             streams,
             backlog: super::streams::Backlog::default(),
@@ -154,6 +158,7 @@ impl Worker {
             drain: None,
             stalled: super::block::Stalled::default(),
             traffic: false,
+            faults: super::faults::Faults::find(),
             quit: false,
             messages: 0,
             age: Age::default(),
@@ -161,6 +166,9 @@ impl Worker {
             scratch: Vec::new(),
             blueprint,
         };
+        if let Some(vars) = &seat.start_vars {
+            worker.begin_with(vars);
+        }
         if seat.run_startup {
             worker.startup();
         }
@@ -188,6 +196,9 @@ impl Worker {
             self.quit = true;
         }
         self.arm_timer_routes();
+        for (envelope, payload) in std::mem::take(&mut self.early) {
+            self.bus_value(&envelope, &payload);
+        }
     }
 
     fn run(&mut self) -> io::Result<()> {
@@ -208,6 +219,7 @@ impl Worker {
         let may_sleep = !busy && !stalled && self.work.is_empty() && self.bus.prepare_sleep();
         let cap = if may_sleep { LONGEST_SLEEP } else { Duration::ZERO };
         events.clear();
+        self.in_work.beat();
         self.now = self.reactor.turn(self.now, cap, events)?;
         for event in events.iter() {
             let io = self.reactor.io(self.now);
@@ -218,6 +230,7 @@ impl Worker {
         self.due(events);
         let mut busy = self.receive_bus();
         self.ready(events);
+        self.age.turn_ends();
         busy |= self.work();
         self.completions();
         self.flush_transactions();
@@ -257,7 +270,7 @@ impl Worker {
         for event in events {
             match *event {
                 Event::Ready(Source::Udp, key, r) => {
-                    if r.writable {
+                    if r.writable && key.generation == 0 {
                         self.flush_sockets();
                     }
                     self.read_socket(key);
@@ -282,8 +295,15 @@ impl Worker {
         }
         let index = key.index as usize;
         for _ in 0..BATCHES_PER_TURN {
-            let Some(Some(socket)) = self.udp.get(index) else { return };
             let Some(mut batch) = self.batch.take() else { return };
+            let socket = match key.generation {
+                0 => self.udp.get(index).and_then(Option::as_ref),
+                other => self.adopted_socket(index, other),
+            };
+            let Some(socket) = socket else {
+                self.batch = Some(batch);
+                return;
+            };
             match socket.recv_batch(&mut batch) {
                 Ok(_) => {}
                 Err(e) => {

@@ -111,6 +111,7 @@ impl Worker {
 
     fn stream_message(&mut self, bytes: Str, key: Key, origin: Origin) {
         self.in_work.begin(&bytes);
+        self.faults.look(&bytes);
         let is_reply = bytes.starts_with(b"SIP/");
         let parsed = Message::parse(bytes);
         if let Ok(msg) = &parsed {

@@ -244,6 +244,7 @@ pub(super) fn blueprint(
         tm: config.tm.clone(),
         streams: config.streams.clone(),
         conns,
+        resolver: config.resolver.clone(),
         sqlite,
         max_suspended: config.max_suspended,
         budget: 10_000,

@@ -1,11 +1,13 @@
 //! Core and module parameters as typed settings.
 
+use super::dns;
 use crate::base::Str;
 use crate::modules::env::{Alias, Settings};
 use crate::modules::host::split_host_port;
 use crate::net::connections::StreamConfig;
 use crate::net::listen::{ListenSpec, Transport};
 use crate::net::logpipe::{self, LogSettings, Syslog};
+use crate::net::resolver::ResolverOptions;
 use crate::ops::sql::DbUrl;
 use crate::script::ast::{Config, GlobalValue, Item, SocketSpec};
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
@@ -25,6 +27,8 @@ pub struct ServerConfig {
     pub tm: transaction::Config,
     /// Limits of stream connections.
     pub streams: StreamConfig,
+    /// How names are looked up.
+    pub resolver: ResolverOptions,
     /// Where to listen.
     pub sockets: Vec<ListenSpec>,
     /// Further names of ours.
@@ -63,6 +67,7 @@ impl Default for ServerConfig {
             settings: Settings::default(),
             tm: transaction::Config::default(),
             streams: StreamConfig::default(),
+            resolver: ResolverOptions::default(),
             sockets: Vec::new(),
             aliases: Vec::new(),
             workers: None,
@@ -158,7 +163,7 @@ pub fn read_settings(config: &Config, modparams: &[ModParam], diags: &mut Diagno
             name if super::streams::core_setting(&mut out, name, int, text.as_deref()) => {}
             "wdir" => out.workdir = text.map(PathBuf::from),
             "db_default_url" => default_db = text.map(|t| (Str::from(t), g.span)),
-            _ => {}
+            name => dns::setting(name, int, text.as_deref(), g.span, &mut out, diags),
         }
     }
     if out.settings.script_io_block {

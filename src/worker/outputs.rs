@@ -5,7 +5,7 @@ use super::state::{Chosen, Worker};
 use crate::modules::emit;
 use crate::net::reactor::{Interest, Source};
 use crate::store::Counter;
-use crate::transaction::{Output, SendKind, Verdict};
+use crate::transaction::{Output, SendKind};
 use std::net::SocketAddr;
 
 impl Worker {
@@ -61,8 +61,8 @@ impl Worker {
                 }
                 Output::Local { tx, status } => self.answer_transaction(tx, status),
                 Output::Deliver { .. } => self.delivered(output),
-                Output::BranchFailed { tx, branch, .. } => {
-                    self.tm.branch_verdict(self.now, tx, branch, Verdict::Record);
+                Output::BranchFailed { tx, branch, status, timeout } => {
+                    self.branch_failed(tx, branch, status, timeout);
                 }
                 Output::BranchEnded { tx, branch } => self.branch_ended(tx, branch),
                 Output::FinalChosen { tx, branch, status, timeout } => {

@@ -10,6 +10,7 @@ use crate::net::bus::{Bus, BusError, Peer};
 use crate::net::connections::{Closed, Connections, Received, SendError, Why};
 use crate::net::listen::Transport as Net;
 use crate::net::reactor::{Io, Readiness};
+use crate::net::resolver::locate::Destination;
 use crate::sip::framer::FrameError;
 use crate::sip::{Message, Transport};
 use crate::store::{ConnId, Counter};
@@ -159,11 +160,11 @@ impl Worker {
         &mut self,
         host: &SipHost,
         forced: Option<u16>,
-        transport: Transport,
-        addr: SocketAddr,
+        to: &Destination,
         no_new: bool,
     ) -> Option<Dest> {
-        let Some(listener) = self.outgoing(host, forced, transport, addr) else {
+        let Destination { transport, addr } = *to;
+        let Some(listener) = self.outgoing(host, forced, to) else {
             emit(1, "net", &format!("cannot send to {addr} over {transport}: no listener of that kind"));
             return None;
         };

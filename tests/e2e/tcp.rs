@@ -435,3 +435,71 @@ fn connections_are_listed_and_closed_by_the_operator() {
     client.wait_closed(SECOND * 2);
     assert!(server.try_ctl("tcp-close", serde_json::json!([list[0]["id"]])).is_err());
 }
+
+#[test]
+fn a_request_too_large_for_a_datagram_goes_over_tcp() {
+    // A callee on UDP and TCP of one port.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let udp = Uas::start_at(addr.port(), |_| vec![Answer::new(200, "OK")]);
+    let tcp = TcpUas::on(listener, |_| vec![200]);
+    let (server, port) = serve(|port| both(port, "", &to("udp", addr), ""), &["-n", "1"]);
+    let client = SipClient::new(port);
+    let small = client.request("MESSAGE", "sip:bob@example.test").body("text/plain", "small\n");
+    assert_eq!(client.ask(&small).status(), 200);
+    assert_eq!((udp.count("MESSAGE"), tcp.count("MESSAGE")), (1, 0));
+    let large = client.request("MESSAGE", "sip:bob@example.test").body("text/plain", &"x".repeat(1200));
+    assert_eq!(client.ask(&large).status(), 200);
+    assert_eq!((udp.count("MESSAGE"), tcp.count("MESSAGE")), (1, 1));
+    let seen = tcp.wait_request("MESSAGE", SECOND);
+    assert!(seen.all("Via")[0].starts_with(&format!("SIP/2.0/TCP 127.0.0.1:{port};branch=")), "{}", seen.raw);
+    assert_eq!(stat(&server, "net:tcp_connects"), 1);
+}
+
+#[test]
+fn a_large_request_falls_back_to_udp_where_there_is_no_tcp() {
+    let uas = Uas::answering();
+    let (server, port) = serve(|port| both(port, "", &to("udp", uas.addr), ""), &["-n", "2"]);
+    let client = SipClient::new(port);
+    for _ in 0..4 {
+        let invite = client.invite("sip:bob@example.test").header(&format!("X-Long: {}", "x".repeat(1500)));
+        let ok = client.ask(&invite);
+        assert_eq!(ok.status(), 200, "{}", ok.raw);
+        client.send_request(&invite.ack(&ok));
+    }
+    let seen = uas.wait_request("INVITE", SECOND);
+    assert!(seen.all("Via")[0].starts_with("SIP/2.0/UDP"), "{}", seen.raw);
+    assert_eq!(uas.count("INVITE"), 4);
+    assert!(stat(&server, "net:tcp_connect_failed") >= 4);
+}
+
+#[test]
+fn an_alias_leads_requests_to_the_connection_of_the_client() {
+    // A client that listens nowhere: its sent-by port is reached over its own connection.
+    let relay = "    $du = \"sip:127.0.0.1:5999;transport=tcp\";\n    route(out);";
+    let (_server, port) = serve(|port| both(port, "tcp_accept_aliases=1\n", relay, ""), &["-n", "3"]);
+    let callee = TcpSip::new(port);
+    let mut hello = callee.request("OPTIONS", "sip:example.test");
+    hello.via = format!("SIP/2.0/TCP 127.0.0.1:5999;alias;branch={}", unique("z9hG4bK-t-"));
+    assert_eq!(callee.ask(&hello).status(), 200);
+    let caller = SipClient::new(port);
+    for _ in 0..9 {
+        let request = caller.request("MESSAGE", "sip:bob@example.test");
+        caller.send_request(&request);
+        let seen = callee.expect(SECOND * 5);
+        assert_eq!(seen.call_id(), request.call_id);
+        callee.send(crate::support::sip::response(&seen, 200, "OK", "t", &[], ""));
+        assert_eq!(caller.expect_status(200, SECOND * 5).call_id(), request.call_id);
+    }
+}
+
+#[test]
+fn flags_forbid_new_connections() {
+    let uas = TcpUas::answering();
+    let relay = format!("    setbflag(\"NO_NEW\");\n{}", to("tcp", uas.addr));
+    let (server, port) = serve(|port| both(port, "tcp_no_new_conn_bflag=NO_NEW\n", &relay, ""), &["-n", "1"]);
+    let client = SipClient::new(port);
+    let answer = client.ask(&client.request("MESSAGE", "sip:bob@example.test"));
+    assert_eq!(answer.status(), 477, "{}", answer.raw);
+    assert_eq!((uas.connections(), stat(&server, "net:tcp_connects")), (0, 0));
+}

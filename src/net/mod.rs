@@ -4,6 +4,7 @@ pub mod batch;
 pub mod bus;
 pub mod channel;
 pub mod connections;
+pub mod errqueue;
 pub mod listen;
 pub mod logpipe;
 pub mod pipe;

@@ -35,5 +35,6 @@ mod state;
 mod statistics;
 mod streams;
 mod timers;
+mod unreachable;
 
 pub use state::{Blueprint, Worker};

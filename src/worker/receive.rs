@@ -107,6 +107,9 @@ impl Worker {
     /// A value from another worker.
     pub(super) fn bus_value(&mut self, envelope: &Envelope, payload: &[u8]) {
         self.counters.inc(Counter::BusReceived);
+        if envelope.kind == super::unreachable::BUS_UNREACHABLE {
+            return self.unreachable_told(payload);
+        }
         if !self.traffic && envelope.kind == BUS_MESSAGE {
             // This worker does not know yet what every run begins with.
             if self.early.len() < EARLY {

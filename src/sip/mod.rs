@@ -5,6 +5,7 @@
 //! nobody touched leaves byte for byte as it came. Start reading at `message.rs`.
 
 pub mod bytes;
+pub mod check;
 pub mod cseq;
 pub mod edits;
 pub mod error;
@@ -12,6 +13,7 @@ pub mod framer;
 pub mod fuzz;
 pub mod header;
 pub mod list;
+mod memo;
 pub mod message;
 pub mod method;
 pub mod nameaddr;

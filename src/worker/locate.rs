@@ -4,6 +4,7 @@
 
 use super::blacklist;
 use super::forward::LookupFor;
+use super::relay::TOO_LARGE;
 use super::state::{BranchData, Work, Worker};
 use crate::base::Key;
 use crate::modules::emit;
@@ -181,6 +182,9 @@ impl Worker {
                 way.over_udp = Some(to);
                 (to, dest, request) = (over_tcp, d, r);
             }
+        }
+        if self.too_large(dest.listener, to.addr, request.bytes()) {
+            return Err((TOO_LARGE, 513));
         }
         let more = way.has_more();
         let watched = self.env().settings.dns.blacklist && !way.locator.is_literal();

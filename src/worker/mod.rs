@@ -23,6 +23,7 @@ mod forward;
 mod local;
 mod locate;
 mod locks;
+mod loops;
 mod neighbours;
 mod outputs;
 mod owners;

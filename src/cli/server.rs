@@ -8,6 +8,7 @@ use crate::base::Str;
 use crate::modules::emit;
 use crate::modules::env::{Env, Listen};
 use crate::modules::host::SipHost;
+use crate::modules::time_text::WallClock;
 use crate::net::listen::{ListenSpec, Listener};
 use crate::net::logpipe;
 use crate::script::ast::Dialect;
@@ -65,7 +66,7 @@ pub fn start(args: &StartArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let env = Rc::new(environment(&config, &plan.listeners, random()));
+    let env = Rc::new(environment(&config, &plan.listeners, random(), WallClock::default()));
     let conns = match ConnTable::new(plan.workers, config.streams.max_connections) {
         Ok(table) => table,
         Err(e) => {
@@ -206,7 +207,7 @@ fn random() -> u64 {
 }
 
 /// What runs may know about the server; `random` makes its To-tags its own.
-pub(super) fn environment(config: &ServerConfig, listeners: &[Listener], random: u64) -> Env {
+pub(super) fn environment(config: &ServerConfig, listeners: &[Listener], random: u64, clock: WallClock) -> Env {
     let transport = |t: crate::net::listen::Transport| Transport::from_bytes(t.name().to_ascii_uppercase().as_bytes());
     Env {
         listeners: listeners
@@ -222,6 +223,7 @@ pub(super) fn environment(config: &ServerConfig, listeners: &[Listener], random:
         settings: config.settings.clone(),
         pid: std::process::id(),
         tag_prefix: format!("{:012x}.", random & 0xffff_ffff_ffff),
+        clock,
     }
 }
 

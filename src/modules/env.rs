@@ -1,5 +1,6 @@
 //! What every run of one process shares and never changes: who we are, and how we were configured.
 
+use super::time_text::WallClock;
 use crate::base::Str;
 use crate::script::value::Value;
 use crate::sip::Transport;
@@ -73,6 +74,8 @@ pub struct Env {
     pub pid: u32,
     /// Fixed per start: the first part of the To-tags of stateless replies.
     pub tag_prefix: String,
+    /// Where scripts read the time.
+    pub clock: WallClock,
 }
 
 /// Typed core and module parameters.
@@ -281,6 +284,7 @@ impl Env {
             settings: Settings::default(),
             pid: 0,
             tag_prefix: String::new(),
+            clock: WallClock::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::host::SipHost;
 use super::tolerated;
-use super::{avpops, cfgutils, core, exec, maxfwd, rest_client, rr, signaling, sipmsgops, sl, sqlops, textops, tm};
+use super::{avpops, cfgutils, core, db_mysql, exec, maxfwd, rest_client, rr, signaling, sipmsgops, sl, sqlops, textops, tm};
 use crate::script::ast::Dialect;
 use crate::script::registry::Catalog;
 
@@ -30,7 +30,8 @@ static OPENSIPS: Catalog<SipHost> = Catalog {
         &rest_client::MODULE,
         &tolerated::PROTO_UDP,
         &tolerated::PROTO_TCP,
-        &tolerated::DB_MYSQL,
+        &db_mysql::DB_MYSQL,
+        &db_mysql::DB_VIRTUAL,
         &tolerated::DB_SQLITE,
         &tolerated::MI_FIFO,
         &tolerated::MI_DATAGRAM,

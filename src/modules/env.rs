@@ -1,6 +1,9 @@
 //! What every run of one process shares and never changes: who we are, and how we were configured.
 
 use crate::base::Str;
+use crate::ops::backend::Policy;
+use crate::ops::driver::OpKind;
+use crate::ops::sql;
 use crate::script::value::Value;
 use crate::sip::Transport;
 use crate::sip::uri::Uri;
@@ -122,6 +125,8 @@ pub struct Settings {
     pub http_ca_file: Option<Str>,
     /// avpops, sqlops: database URLs by number.
     pub db_urls: Vec<(i64, Str)>,
+    /// What is allowed towards the backends of operations.
+    pub backends: BackendSettings,
     /// avpops, sqlops: the table of AVPs kept per user.
     pub usr: UsrTable,
     /// exec: `time_to_kill`; zero = the wait's own deadline.
@@ -130,6 +135,68 @@ pub struct Settings {
     pub exec_setvars: bool,
     /// cfgutils: `initial_probability`, percent.
     pub rand_probability: u8,
+}
+
+/// Core and module parameters about databases, web servers and programs.
+#[derive(Clone, Debug)]
+pub struct BackendSettings {
+    /// core: `backend_max_failures`: failures in a row that open the circuit; 0 = never.
+    pub max_failures: u32,
+    /// core: `backend_open_time`: how long it is open at first.
+    pub open_time: Duration,
+    /// core: `backend_queue_size`: operations that wait for their turn, per backend.
+    pub queue: usize,
+    /// core: `backend_slow_threshold`: an operation that takes longer is logged; zero = none is.
+    pub slow: Duration,
+    /// db_mysql: `exec_query_threshold`, the same for queries.
+    pub slow_query: Option<Duration>,
+    /// core: `db_max_async_connections`: connections per worker and database URL.
+    pub db_connections: usize,
+    /// rest_client: `max_async_transfers`: exchanges per worker; `None` = the default.
+    pub http_transfers: Option<usize>,
+    /// What the MySQL engine may use.
+    pub mysql: sql::Limits,
+}
+
+impl Default for BackendSettings {
+    fn default() -> Self {
+        let policy = Policy::default();
+        BackendSettings {
+            max_failures: policy.failures,
+            open_time: policy.open_min,
+            queue: policy.queue,
+            slow: policy.slow,
+            slow_query: None,
+            db_connections: sql::Limits::default().max_connections,
+            http_transfers: None,
+            mysql: sql::Limits::default(),
+        }
+    }
+}
+
+impl BackendSettings {
+    /// What is allowed towards each backend of a kind.
+    pub fn policy(&self, kind: OpKind) -> Policy {
+        let standard = Policy::of(kind);
+        let sql = matches!(kind, OpKind::Mysql | OpKind::Sqlite);
+        Policy {
+            in_flight: match kind {
+                OpKind::Mysql => self.db_connections,
+                OpKind::Http => self.http_transfers.unwrap_or(usize::MAX).min(standard.in_flight),
+                _ => standard.in_flight,
+            },
+            in_flight_total: match kind {
+                OpKind::Http => self.http_transfers.unwrap_or(standard.in_flight_total),
+                _ => standard.in_flight_total,
+            },
+            queue: self.queue,
+            failures: self.max_failures,
+            open_min: self.open_time,
+            open_max: standard.open_max.max(self.open_time),
+            slow: self.slow_query.filter(|_| sql).unwrap_or(self.slow),
+            ..standard
+        }
+    }
 }
 
 /// Table and columns of the AVPs that `avp_db_load`, `sql_avp_load` and the like keep per user.
@@ -216,6 +283,7 @@ impl Default for Settings {
             http_verify_host: true,
             http_ca_file: None,
             db_urls: Vec::new(),
+            backends: BackendSettings::default(),
             usr: UsrTable::default(),
             exec_limit: Duration::ZERO,
             exec_setvars: false,

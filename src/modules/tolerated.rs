@@ -14,8 +14,6 @@ const fn tolerated(name: &'static str) -> ModuleSpec<SipHost> {
 pub static PROTO_UDP: ModuleSpec<SipHost> = tolerated("proto_udp");
 /// Parameters of SIP over TCP.
 pub static PROTO_TCP: ModuleSpec<SipHost> = tolerated("proto_tcp");
-/// The MySQL client is built in.
-pub static DB_MYSQL: ModuleSpec<SipHost> = tolerated("db_mysql");
 /// The SQLite helper process is built in.
 pub static DB_SQLITE: ModuleSpec<SipHost> = tolerated("db_sqlite");
 /// `reprise ctl` takes its place.

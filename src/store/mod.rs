@@ -2,6 +2,7 @@
 
 pub mod counters;
 pub mod inwork;
+pub mod latency;
 pub mod shm;
 
 pub use counters::{Counter, CounterTable, Counters};

@@ -17,8 +17,9 @@ use crate::net::batch::RecvBatch;
 use crate::net::bus::Bus;
 use crate::net::reactor::{Event, Interest, Reactor, Source, clock};
 use crate::net::udp::UdpSocket;
-use crate::ops::driver::Driver;
+use crate::ops::driver::{Driver, OpKind};
 use crate::ops::sql::Limits;
+use crate::ops::sql::mysql::Mysql;
 use crate::ops::sql::sqlite::{Sqlite, SqliteEndpoint};
 use crate::script::ast::RouteKind;
 use crate::transaction::Transactions;
@@ -67,6 +68,12 @@ impl Worker {
             io.register(&fd, Source::Log, ONLY, Interest::WRITABLE)?;
         }
         let mut driver = Driver::new();
+        let backends = &blueprint.env.settings.backends;
+        driver.backends().set_latencies(seat.counters.latencies());
+        for kind in OpKind::ALL {
+            driver.backends().set_policy(kind, backends.policy(kind));
+        }
+        *driver.mysql() = Mysql::new(backends.mysql.clone());
         if let Some(path) = &blueprint.sqlite {
             *driver.sqlite() = Sqlite::new(Some(SqliteEndpoint { path: path.clone() }), Limits::default());
         }

@@ -6,9 +6,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod both;
 mod db;
 mod lp;
 mod mysql;
+mod mysql_auth;
 mod mysql_faults;
+mod mysql_servers;
 mod oracle;
 mod sqlite;

@@ -25,7 +25,7 @@ fn helper_process() {
 }
 
 /// A helper process and a directory for its databases.
-struct Helper {
+pub struct Helper {
     listener: UnixListener,
     dir: tempfile::TempDir,
     child: Option<Child>,
@@ -56,15 +56,15 @@ impl Helper {
         process::pid_of(self.child.as_ref().unwrap())
     }
 
-    fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         self.dir.path().join("test.db")
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("sqlite://{}", self.path().display())
     }
 
-    fn looping(&self) -> Loop {
+    pub fn looping(&self) -> Loop {
         let mut l = Loop::new();
         let endpoint = SqliteEndpoint { path: self.dir.path().join("helper.sock") };
         *l.driver.sqlite() = Sqlite::new(Some(endpoint), Limits::default());
@@ -93,7 +93,7 @@ impl Drop for Helper {
     }
 }
 
-fn helper() -> Helper {
+pub fn helper() -> Helper {
     let helper = Helper::start();
     helper.database();
     helper

@@ -23,6 +23,8 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
     functions: &[
         query::SQL_QUERY,
         query::SQL_QUERY_ONE,
+        query::SQL_QUERY_BIND,
+        query::SQL_QUERY_ONE_BIND,
         structured::SQL_SELECT,
         structured::SQL_SELECT_ONE,
         structured::SQL_UPDATE,
@@ -89,7 +91,7 @@ fn statement(call: &Call<'_, SipHost>, db: usize, query: Str, params: Vec<SqlVal
 
 /// The end of a statement whose rows nobody wants: 1, or -1 for an error.
 fn finish_code(_call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost> {
-    Step::Done(if matches!(outcome, Outcome::Op(ops::Outcome::Sql(_))) { 1 } else { -1 })
+    Step::Done(if matches!(outcome, Outcome::Op(ops::Outcome::Sql(_))) { 1 } else { outcome.failure_code() })
 }
 
 /// A name as it may stand in a statement: table or column, with its schema (`db.table`). Names may

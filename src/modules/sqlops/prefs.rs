@@ -1,7 +1,7 @@
 //! AVPs kept per user in a table: `sql_avp_load`, `sql_avp_store`, `sql_avp_delete`, and the same
 //! under avpops' names.
 
-use super::query::{rows, value};
+use super::query::{OPEN, rows, value};
 use super::{finish_code, identifier, statement};
 use crate::base::Str;
 use crate::modules::avpops::name::{self, Which};
@@ -36,7 +36,7 @@ pub const SQL_AVP_LOAD: FnSpec<SipHost> = FnSpec {
           `TEXT/uuid`. Name: `$avp(x)`, or `a` for all of the user's AVPs; `/table` behind it names another table. \
           The first row becomes index 0; bit 2 of the type column marks a number. Prefix is put before the AVPs' \
           names.",
-    returns: &[(1, "something was loaded"), (-1, "nothing was found, or an error (see $async_err)")],
+    returns: &[(1, "something was loaded"), (-1, "nothing was found, or an error (see $async_err)"), OPEN],
     example: r#"sql_avp_load("$fu", "$avp(callforward)");"#,
     run: |call| load(call, true),
     finish: Some(loaded),
@@ -48,7 +48,7 @@ pub const SQL_AVP_STORE: FnSpec<SipHost> = FnSpec {
     params: &[Param::req("source", Kind::Str), Param::req("name", Kind::RawOrOut), Param::opt("db_id", Kind::Int)],
     doc: "Adds the values of an AVP (`a`: of all AVPs) to the table, as rows of a user; what is there stays. \
           Arguments as for sql_avp_load.",
-    returns: &[(1, "stored"), (-1, "the AVP is not set, or an error (see $async_err)")],
+    returns: &[(1, "stored"), (-1, "the AVP is not set, or an error (see $async_err)"), OPEN],
     example: r#"sql_avp_store("$fu", "$avp(callforward)");"#,
     run: |call| store(call, true),
     finish: Some(finish_code),
@@ -59,7 +59,7 @@ pub const SQL_AVP_STORE: FnSpec<SipHost> = FnSpec {
 pub const SQL_AVP_DELETE: FnSpec<SipHost> = FnSpec {
     opensips: Some("sql_avp_delete"),
     doc: "Removes a user's AVP (`a`: all) from the table. Arguments as for sql_avp_load.",
-    returns: &[(1, "done, whether or not there was one"), (-1, "an error (see $async_err)")],
+    returns: &[(1, "done, whether or not there was one"), (-1, "an error (see $async_err)"), OPEN],
     example: r#"sql_avp_delete("$fu/username", "$avp(callforward)");"#,
     run: |call| delete(call, true),
     ..SQL_AVP_STORE
@@ -138,7 +138,11 @@ fn built(
 
 /// Delivers what was loaded.
 pub fn loaded(call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost> {
-    let Ok(result) = rows(outcome) else { return Step::Done(-1) };
+    let result = match rows(outcome) {
+        Ok(result) => result,
+        // Nothing found is -1 here.
+        Err(code) => return Step::Done(if code == -2 { -1 } else { code }),
+    };
     let prefix = call.text(3).unwrap_or_default();
     // AVPs push: the last row goes first.
     for row in result.rows.iter().rev() {

@@ -69,17 +69,17 @@ fn run(l: &mut Loop, db: &Db, query: &str, params: &[SqlValue]) -> SqlResult {
 #[test]
 fn queries_and_values() {
     each(|db, l| {
-        let none: &[SqlValue] = &[];
-        let cases: Vec<(&str, &[SqlValue], Vec<Vec<SqlValue>>)> = vec![
-            ("SELECT 1", none, vec![vec![INT(1)]]),
-            ("SELECT NULL, '', 'a'", none, vec![vec![SqlValue::Null, text(""), text("a")]]),
-            ("SELECT 9223372036854775807, -9223372036854775807", none, vec![vec![INT(i64::MAX), INT(-i64::MAX)]]),
-            ("SELECT uid FROM people WHERE credit < 0", none, vec![vec![text("carol")]]),
-            ("SELECT uid FROM people WHERE credit > 1000", none, vec![]),
-            ("SELECT COUNT(*), MIN(credit) FROM people", none, vec![vec![INT(3), INT(-5)]]),
+        let none = Vec::new;
+        let cases: Vec<(&str, Vec<SqlValue>, Vec<Vec<SqlValue>>)> = vec![
+            ("SELECT 1", none(), vec![vec![INT(1)]]),
+            ("SELECT NULL, '', 'a'", none(), vec![vec![SqlValue::Null, text(""), text("a")]]),
+            ("SELECT 9223372036854775807, -9223372036854775807", none(), vec![vec![INT(i64::MAX), INT(-i64::MAX)]]),
+            ("SELECT uid FROM people WHERE credit < 0", none(), vec![vec![text("carol")]]),
+            ("SELECT uid FROM people WHERE credit > 1000", none(), vec![]),
+            ("SELECT COUNT(*), MIN(credit) FROM people", none(), vec![vec![INT(3), INT(-5)]]),
             (
                 "SELECT uid, note FROM people ORDER BY uid",
-                none,
+                none(),
                 vec![
                     vec![text("alice"), text("prepaid")],
                     vec![text("bob"), SqlValue::Null],
@@ -88,7 +88,7 @@ fn queries_and_values() {
             ),
             (
                 "SELECT big, name, nothing, day, at FROM wide ORDER BY id",
-                none,
+                none(),
                 vec![
                     vec![
                         INT(i64::MAX),
@@ -101,19 +101,19 @@ fn queries_and_values() {
                     vec![SqlValue::Null; 5],
                 ],
             ),
-            ("SELECT credit FROM people WHERE uid = ?", &[text("alice")], vec![vec![INT(100)]]),
-            ("SELECT credit FROM people WHERE uid = ?", &[text("x' OR '1'='1")], vec![]),
-            ("SELECT uid FROM people WHERE credit = ? OR note = ?", &[INT(0), SqlValue::Null], vec![vec![text("bob")]]),
-            ("SELECT id FROM wide WHERE at = ?", &[SqlValue::Time(1_709_210_096)], vec![vec![INT(1)]]),
-            ("SELECT name FROM wide WHERE name = ?", &[text("漢字")], vec![vec![text("漢字")]]),
+            ("SELECT credit FROM people WHERE uid = ?", vec![text("alice")], vec![vec![INT(100)]]),
+            ("SELECT credit FROM people WHERE uid = ?", vec![text("x' OR '1'='1")], vec![]),
+            ("SELECT uid FROM people WHERE credit = ? OR note = ?", vec![INT(0), SqlValue::Null], vec![vec![text("bob")]]),
+            ("SELECT id FROM wide WHERE at = ?", vec![SqlValue::Time(1_709_210_096)], vec![vec![INT(1)]]),
+            ("SELECT name FROM wide WHERE name = ?", vec![text("漢字")], vec![vec![text("漢字")]]),
         ];
         for (query, params, want) in cases {
             // Twice: the second time with what was kept of the first.
             for _ in 0..2 {
-                assert_eq!(run(l, db, query, params).rows, want, "{}: {query}", db.name);
+                assert_eq!(run(l, db, query, &params).rows, want, "{}: {query}", db.name);
             }
         }
-        let r = run(l, db, "SELECT uid AS who, credit FROM people WHERE uid = 'nobody'", none);
+        let r = run(l, db, "SELECT uid AS who, credit FROM people WHERE uid = 'nobody'", &[]);
         assert_eq!(r.columns, [Str::from("who"), Str::from("credit")], "{}", db.name);
     });
 }

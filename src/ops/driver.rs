@@ -2,6 +2,7 @@
 
 use super::backend::{Admission, Backends, GateId};
 use super::exec::Exec;
+use super::fake::Fake;
 use super::http::Http;
 use super::sleep::Sleep;
 use super::sql::mysql::Mysql;
@@ -9,6 +10,7 @@ use super::sql::sqlite::Sqlite;
 use super::{CancelReason, Cx, Engine, Failure, OpId, Outcome, Phase, Request, Why, exec, http};
 use crate::base::{Key, Slab, Time, TimerKey};
 use crate::net::reactor::{Event, Io, Readiness, Source};
+use crate::net::resolver::zone::Zone;
 use crate::net::resolver::{Answer, Resolver, ResolverConfig, Waiter};
 use crate::ops::sql::DbUrl;
 use std::collections::VecDeque;
@@ -110,6 +112,8 @@ pub struct Driver {
     exec: Exec,
     http: Http,
     sqlite: Sqlite,
+    /// In a simulation: takes every operation but sleeps.
+    fake: Option<Box<Fake>>,
 }
 
 impl Default for Driver {
@@ -139,12 +143,42 @@ impl Driver {
             http: Http::new(),
             mysql: Mysql::default(),
             sqlite: Sqlite::default(),
+            fake: None,
         }
     }
 
     /// The backends, to set what is allowed towards them.
     pub fn backends(&mut self) -> &mut Backends {
         &mut self.backends
+    }
+
+    /// A driver for a simulation: names are looked up in the zone, sleeps are real (in the reactor's
+    /// time), all other operations are answered by whoever holds [`Driver::fake`].
+    pub fn simulated(zone: Zone) -> Driver {
+        Driver {
+            resolver: Resolver::simulated(zone),
+            fake: Some(Box::default()),
+            ..Self::with_resolver(ResolverConfig::default())
+        }
+    }
+
+    /// In a simulation: the operations in flight.
+    pub fn fake(&mut self) -> Option<&mut Fake> {
+        self.fake.as_deref_mut()
+    }
+
+    /// In a simulation: what the name servers know.
+    pub fn zone(&mut self) -> Option<&mut Zone> {
+        self.resolver.zone()
+    }
+
+    /// In a simulation: ends an operation. False if it is not in flight (any more).
+    pub fn answer(&mut self, id: OpId, outcome: Outcome) -> bool {
+        let known = self.fake.as_mut().is_some_and(|f| f.answered(id));
+        if known {
+            self.finished.push_back((id, outcome));
+        }
+        known
     }
 
     /// The MySQL engine, to set its limits and prepare its URLs.
@@ -239,8 +273,11 @@ impl Driver {
         id
     }
 
-    /// The backend of a request.
+    /// The backend of a request. In a simulation there is none: whoever plays it sees every operation at once.
     fn gate_of(&mut self, kind: OpKind, request: &Request) -> Option<GateId> {
+        if self.fake.is_some() {
+            return None;
+        }
         match request {
             Request::Sleep(_) => None,
             Request::Exec(r) => {
@@ -267,6 +304,12 @@ impl Driver {
         op.begun = Some(io.now);
         let (kind, deadline) = (op.kind, op.deadline);
         let mut cx = Cx { io: io.reborrow(), finished: &mut self.finished, lookups: &mut self.lookups };
+        if kind != OpKind::Sleep
+            && let Some(fake) = &mut self.fake
+        {
+            fake.start(id, kind, request, cx.now());
+            return;
+        }
         match request {
             Request::Sleep(d) => self.sleep.start(id, d, deadline, &mut cx),
             Request::Exec(r) => self.exec.start(id, r, deadline, &mut cx),
@@ -337,6 +380,12 @@ impl Driver {
             self.finished.push_back((id, Outcome::Failed(Failure::new(why, phase, name))));
             return;
         }
+        if op.kind != OpKind::Sleep
+            && let Some(fake) = &mut self.fake
+        {
+            self.finished.extend(fake.cancel(id, reason).map(|outcome| (id, outcome)));
+            return;
+        }
         let mut cx = Cx { io: io.reborrow(), finished: &mut self.finished, lookups: &mut self.lookups };
         match op.kind {
             OpKind::Sleep => self.sleep.cancel(id, reason, &mut cx),
@@ -389,7 +438,13 @@ impl Driver {
     }
 
     fn described(&self, id: OpId) -> Option<(String, Phase)> {
-        match self.ops.get(id)?.kind {
+        let op = self.ops.get(id)?;
+        if op.kind != OpKind::Sleep
+            && let Some(fake) = &self.fake
+        {
+            return fake.describe(id);
+        }
+        match op.kind {
             OpKind::Sleep => self.sleep.describe(id),
             OpKind::Mysql => self.mysql.describe(id),
             OpKind::Exec => self.exec.describe(id),

@@ -10,6 +10,7 @@
 pub mod backend;
 pub mod driver;
 pub mod exec;
+pub mod fake;
 pub mod http;
 pub mod request;
 pub mod sleep;

@@ -101,8 +101,13 @@ impl Worker {
         bare.edits = edits;
         let target = Target { uri: Str::from(bare.current_ruri()), ..Target::default() };
         let Some(request) = self.own_request(&bare, &target, listener, &text) else { return -1 };
-        let spec =
-            BranchSpec { request, dest: Dest { listener, addr }, reliable: false, ask: Ask::Never, minor: false };
+        let spec = BranchSpec {
+            request,
+            dest: Dest { listener, addr, conn: None },
+            reliable: false,
+            ask: Ask::Never,
+            minor: false,
+        };
         let sent = self.tm.send_branch(self.now, tx, branch, spec).is_ok();
         self.flush_transactions();
         if sent { 1 } else { -1 }

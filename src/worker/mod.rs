@@ -9,23 +9,28 @@
 
 pub mod run;
 pub mod seat;
+pub mod sim;
 
 mod block;
 mod build;
 mod control;
 mod drain;
 mod drive;
+mod faults;
 mod finish;
 mod forward;
 mod local;
 mod locks;
+mod neighbours;
 mod outputs;
+mod owners;
 mod perform;
 mod receive;
 mod relay;
 mod replies;
 mod resume;
 mod state;
+mod statistics;
 mod timers;
 
 pub use state::{Blueprint, Worker};

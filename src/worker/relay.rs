@@ -278,8 +278,13 @@ impl Worker {
             slot.sent = Some(request.clone());
             slot.flags = target.flags;
         }
-        let spec =
-            BranchSpec { request, dest: Dest { listener, addr }, reliable: false, ask: Ask::Never, minor: false };
+        let spec = BranchSpec {
+            request,
+            dest: Dest { listener, addr, conn: None },
+            reliable: false,
+            ask: Ask::Never,
+            minor: false,
+        };
         match self.tm.send_branch(self.now, tx, branch, spec) {
             Ok(()) => {
                 if let Some(job) = self.jobs.get_mut(key) {

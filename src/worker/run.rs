@@ -8,13 +8,15 @@
 //! 6. what this turn produced leaves.
 
 use super::locks::Locks;
+use super::owners::Owners;
 use super::seat::{Seat, ToMain};
 use super::state::{Age, Blueprint, MainRoutes, Worker};
-use crate::base::{Key, Slab};
+use crate::base::{Key, Slab, Time};
 use crate::modules::emit;
 use crate::modules::time_text::wall_micros;
 use crate::net::batch::RecvBatch;
 use crate::net::bus::Bus;
+use crate::net::listen::Transport;
 use crate::net::reactor::{Event, Interest, Reactor, Source, clock};
 use crate::net::udp::UdpSocket;
 use crate::ops::driver::{Driver, OpKind};
@@ -53,19 +55,27 @@ pub fn main(seat: Seat, blueprint: &Blueprint) -> i32 {
     }
 }
 
+/// What a worker stands on: the system, or a simulation of it.
+pub(super) struct Ground {
+    /// The time.
+    pub now: Time,
+    /// The poll.
+    pub reactor: Reactor,
+    /// Operations.
+    pub driver: Driver,
+    /// A socket for each listener.
+    pub udp: Vec<Option<UdpSocket>>,
+}
+
 impl Worker {
-    fn new(seat: Seat, blueprint: Blueprint) -> io::Result<Worker> {
+    fn new(mut seat: Seat, blueprint: Blueprint) -> io::Result<Worker> {
         let now = clock();
-        let mut reactor = Reactor::new(now)?;
         let mut udp = Vec::with_capacity(seat.sockets.len());
-        for (_, fd) in seat.sockets {
-            udp.push(UdpSocket::from_fd(fd)?);
-        }
-        let mut io = reactor.io(now);
-        io.register(&seat.main, Source::Main, ONLY, Interest::READABLE | Interest::WRITABLE)?;
-        io.register(&seat.bus.fd(), Source::Bus, ONLY, Interest::READABLE)?;
-        if let Some(fd) = seat.log.raw_fd() {
-            io.register(&fd, Source::Log, ONLY, Interest::WRITABLE)?;
+        for (listener, fd) in std::mem::take(&mut seat.sockets) {
+            udp.push(match listener.transport {
+                Transport::Udp => Some(UdpSocket::from_fd(fd)?),
+                _ => None,
+            });
         }
         let mut driver = Driver::new();
         let backends = &blueprint.env.settings.backends;
@@ -83,6 +93,18 @@ impl Worker {
             {
                 emit(-1, "ops", &format!("the database cannot be prepared: {why}"));
             }
+        }
+        Worker::on(Ground { now, reactor: Reactor::new(now)?, driver, udp }, seat, blueprint)
+    }
+
+    /// A worker that has run its startup route as far as that does not wait.
+    pub(super) fn on(ground: Ground, seat: Seat, blueprint: Blueprint) -> io::Result<Worker> {
+        let Ground { now, mut reactor, driver, udp } = ground;
+        let mut io = reactor.io(now);
+        io.register(&seat.main, Source::Main, ONLY, Interest::READABLE | Interest::WRITABLE)?;
+        io.register(&seat.bus.fd(), Source::Bus, ONLY, Interest::READABLE)?;
+        if let Some(fd) = seat.log.raw_fd() {
+            io.register(&fd, Source::Log, ONLY, Interest::WRITABLE)?;
         }
         let mut config = blueprint.tm.clone();
         config.worker = seat.index as u16;
@@ -102,12 +124,15 @@ impl Worker {
             routes,
             me: seat.index,
             count: seat.count,
-            hash_key: seat.hash_key,
+            owners: Owners::new(seat.hash_key, seat.count),
             reactor,
             driver,
             tm: Transactions::new(now, config),
             tm_timer: None,
             udp,
+            adopted: Vec::new(),
+            early: VecDeque::new(),
+            started: seat.started,
             batch: Some(RecvBatch::new()),
             bus: seat.bus,
             main: seat.main,
@@ -126,12 +151,17 @@ impl Worker {
             drain: None,
             stalled: super::block::Stalled::default(),
             traffic: false,
+            faults: super::faults::Faults::find(),
             quit: false,
             messages: 0,
             age: Age::default(),
+            told: Default::default(),
             scratch: Vec::new(),
             blueprint,
         };
+        if let Some(vars) = &seat.start_vars {
+            worker.begin_with(vars);
+        }
         if seat.run_startup {
             worker.startup();
         }
@@ -145,6 +175,7 @@ impl Worker {
             return;
         }
         for (i, socket) in self.udp.iter().enumerate() {
+            let Some(socket) = socket.as_ref().filter(|s| s.fd().is_some()) else { continue };
             let key = Key { index: i as u32, generation: 0 };
             let mut io = self.reactor.io(self.now);
             if let Err(e) = io.register(socket, Source::Udp, key, Interest::READABLE) {
@@ -154,35 +185,46 @@ impl Worker {
             io.again(Source::Udp, key);
         }
         self.arm_timer_routes();
+        for (kind, payload) in std::mem::take(&mut self.early) {
+            self.bus_value(kind, &payload);
+        }
     }
 
     fn run(&mut self) -> io::Result<()> {
         let mut events = Vec::with_capacity(1024);
         let mut busy = false;
         while !self.quit {
-            let stalled = !self.stalled.events.is_empty() || !self.stalled.finished.is_empty();
-            let may_sleep = !busy && !stalled && self.work.is_empty() && self.bus.prepare_sleep();
-            let cap = if may_sleep { LONGEST_SLEEP } else { Duration::ZERO };
-            events.clear();
-            self.now = self.reactor.turn(self.now, cap, &mut events)?;
-            for event in &events {
-                let io = self.reactor.io(self.now);
-                self.driver.handle(*event, io);
-            }
-            events.append(&mut self.stalled.events);
-            self.completions();
-            self.due(&events);
-            busy = self.receive_bus();
-            self.ready(&events);
-            busy |= self.work();
-            self.completions();
-            self.flush_transactions();
-            self.look_at_drain();
-            self.flush();
+            busy = self.turn(busy, &mut events)?;
         }
         self.flush();
         self.log.finish();
         Ok(())
+    }
+
+    /// One turn; true if something is left that does not let the next one sleep.
+    pub(super) fn turn(&mut self, busy: bool, events: &mut Vec<Event>) -> io::Result<bool> {
+        let stalled = !self.stalled.events.is_empty() || !self.stalled.finished.is_empty();
+        let may_sleep = !busy && !stalled && self.work.is_empty() && self.bus.prepare_sleep();
+        let cap = if may_sleep { LONGEST_SLEEP } else { Duration::ZERO };
+        events.clear();
+        self.in_work.beat();
+        self.now = self.reactor.turn(self.now, cap, events)?;
+        for event in events.iter() {
+            let io = self.reactor.io(self.now);
+            self.driver.handle(*event, io);
+        }
+        events.append(&mut self.stalled.events);
+        self.completions();
+        self.due(events);
+        let mut busy = self.receive_bus();
+        self.ready(events);
+        self.age.turn_ends();
+        busy |= self.work();
+        self.completions();
+        self.flush_transactions();
+        self.look_at_drain();
+        self.flush();
+        Ok(busy)
     }
 
     /// Due timers that are not the operations' own.
@@ -215,7 +257,7 @@ impl Worker {
         for event in events {
             match *event {
                 Event::Ready(Source::Udp, key, r) => {
-                    if r.writable {
+                    if r.writable && key.generation == 0 {
                         self.flush_sockets();
                     }
                     self.read_socket(key);
@@ -238,8 +280,15 @@ impl Worker {
         }
         let index = key.index as usize;
         for _ in 0..BATCHES_PER_TURN {
-            let Some(socket) = self.udp.get(index) else { return };
             let Some(mut batch) = self.batch.take() else { return };
+            let socket = match key.generation {
+                0 => self.udp.get(index).and_then(Option::as_ref),
+                other => self.adopted_socket(index, other),
+            };
+            let Some(socket) = socket else {
+                self.batch = Some(batch);
+                return;
+            };
             match socket.recv_batch(&mut batch) {
                 Ok(_) => {}
                 Err(e) => {
@@ -273,6 +322,6 @@ impl Worker {
         self.bus.flush();
         let _ = self.main.flush();
         self.log.flush();
-        self.counters.set(crate::store::Counter::TmInUse, self.tm.len() as u64);
+        self.count_transactions();
     }
 }

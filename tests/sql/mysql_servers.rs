@@ -181,7 +181,7 @@ fn statements_are_prepared_once() {
         let look = "SELECT VARIABLE_VALUE FROM information_schema.SESSION_STATUS WHERE VARIABLE_NAME='COM_STMT_PREPARE'";
         l.one(&url, look).clone()
     };
-    let mut ask = |l: &mut Loop, query: &str, value: i64| {
+    let ask = |l: &mut Loop, query: &str, value: i64| {
         let id = l.start_with(&url, query, vec![INT(value)], AMPLE);
         rows(l.wait(id)).rows[0][0].clone()
     };

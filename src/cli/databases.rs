@@ -2,7 +2,7 @@
 //! of the MySQL client.
 
 use crate::base::Str;
-use crate::modules::env::Settings;
+use crate::modules::env::{Scheme, Settings};
 use crate::ops::sql::{DbUrl, Kill};
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
 use crate::script::program::ModParam;
@@ -38,6 +38,15 @@ pub(super) fn read(
                 _ => (0, text.as_str()),
             };
             add(settings, &context, number, url, p.span, diags);
+        }
+        if p.param == "db_scheme" {
+            match Scheme::parse(&p.value.to_text().unwrap_or_default().to_lossy()) {
+                Ok(scheme) => settings.usr.schemes.push(scheme),
+                Err(why) => diags.push(
+                    Diagnostic::error("E0505", p.span, format!("this is no scheme: {why}"))
+                        .help("`NAME:table=TABLE;value_col=COLUMN;value_type=string`"),
+                ),
+            }
         }
     }
     if let Some((url, span)) = default

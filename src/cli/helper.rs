@@ -34,7 +34,8 @@ pub fn main(mut seat: Seat, demos: &[PathBuf], slow: Duration) -> i32 {
         emit(-1, "sqlite", &format!("no thread: {e}"));
         return 1;
     }
-    let status = helper_main(UnixListener::from(listener), Some(stop), HelperConfig { slow, ..HelperConfig::default() });
+    let status =
+        helper_main(UnixListener::from(listener), Some(stop), HelperConfig { slow, ..HelperConfig::default() });
     log.finish();
     status
 }

@@ -2,7 +2,9 @@
 
 use super::host::SipHost;
 use super::tolerated;
-use super::{avpops, cfgutils, core, db_mysql, exec, maxfwd, rest_client, rr, signaling, sipmsgops, sl, sqlops, textops, tm};
+use super::{
+    avpops, cfgutils, core, db_mysql, exec, maxfwd, rest_client, rr, signaling, sipmsgops, sl, sqlops, textops, tm,
+};
 use crate::script::ast::Dialect;
 use crate::script::registry::Catalog;
 

@@ -218,6 +218,58 @@ pub struct UsrTable {
     pub kind: Str,
     /// `use_domain`; `None` = not configured: sqlops looks at the domain, avpops does not.
     pub use_domain: Option<bool>,
+    /// `db_scheme`: tables of another shape, by name.
+    pub schemes: Vec<(Str, Scheme)>,
+}
+
+/// A table with one column for each attribute (`db_scheme`); what is not given is as for [`UsrTable`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scheme {
+    /// `table`
+    pub table: Option<Str>,
+    /// `uuid_col`
+    pub uuid: Option<Str>,
+    /// `username_col`
+    pub username: Option<Str>,
+    /// `domain_col`
+    pub domain: Option<Str>,
+    /// `value_col`
+    pub value: Option<Str>,
+    /// `value_type=integer`
+    pub number: bool,
+}
+
+impl Scheme {
+    /// Reads `NAME:table=...;value_col=...`; gives the name and the scheme.
+    pub fn parse(text: &str) -> Result<(Str, Scheme), String> {
+        let (name, elements) = text.split_once(':').ok_or("a scheme is `NAME:element=value;...`")?;
+        let mut scheme = Scheme::default();
+        for element in elements.split(';').map(str::trim).filter(|e| !e.is_empty()) {
+            let (key, value) = element.split_once('=').ok_or_else(|| format!("`{element}` has no value"))?;
+            let value = value.trim();
+            let field = match key.trim() {
+                "table" => &mut scheme.table,
+                "uuid_col" => &mut scheme.uuid,
+                "username_col" => &mut scheme.username,
+                "domain_col" => &mut scheme.domain,
+                "value_col" => &mut scheme.value,
+                "value_type" => {
+                    scheme.number = match value {
+                        "integer" => true,
+                        "string" => false,
+                        other => return Err(format!("`{other}` is no value_type: integer and string are")),
+                    };
+                    continue;
+                }
+                other => {
+                    let known = "table, uuid_col, username_col, domain_col, value_col and value_type are known";
+                    return Err(format!("unknown element `{other}`: {known}"));
+                }
+            };
+            *field = Some(Str::from(value));
+        }
+        Ok((Str::from(name.trim()), scheme))
+    }
 }
 
 impl Default for UsrTable {
@@ -231,6 +283,7 @@ impl Default for UsrTable {
             value: Str::from("value"),
             kind: Str::from("type"),
             use_domain: None,
+            schemes: Vec::new(),
         }
     }
 }

@@ -14,7 +14,7 @@ fn backend(site: &Site, kind: &str) -> Value {
 }
 
 fn ask(query: &str) -> String {
-    format!("route {{ {query}; xlog(\"err: $async_err, $async_phase\\n\"); sl_send_reply(200, \"$rc\"); }}\n")
+    format!("route {{ {query}; sl_send_reply(200, \"$rc\"); xlog(\"err: $async_err, $async_phase\\n\"); }}\n")
 }
 
 #[test]
@@ -37,9 +37,14 @@ fn a_circuit_opens_and_closes_again() {
         other => panic!("{other}"),
     });
     site.server.wait_log(r"mysql mysql://reprise@127\.0\.0\.1:\d+/reprise: 20 failures in a row, the last: refused in phase connect; the circuit is open", SECOND);
-    site.server.wait_log(r"err: circuit open: mysql://reprise@.*: 20 failures in a row, the last: refused.*, queue", SECOND);
+    site.server
+        .wait_log(r"err: circuit open: mysql://reprise@.*: 20 failures in a row, the last: refused.*, queue", SECOND);
     let b = backend(&site, "mysql");
-    assert_eq!((&b["ok"], &b["open"], &b["opened"], &b["running"]), (&json!(1), &json!(1), &json!(1), &json!(0)), "{b}");
+    assert_eq!(
+        (&b["ok"], &b["open"], &b["opened"], &b["running"]),
+        (&json!(1), &json!(1), &json!(1), &json!(0)),
+        "{b}"
+    );
     assert!(b["failed"].as_u64().unwrap() >= 20 && b["refused"].as_u64().unwrap() >= 1, "{b}");
     let failures = site.server.log_count("WARN.*sql_query: ");
     for _ in 0..20 {
@@ -60,7 +65,10 @@ fn a_circuit_opens_and_closes_again() {
     let stats = site.server.ctl("stats", json!(["backend:"]));
     assert!(stats[format!("backend:mysql:{name}:failed")].as_u64().unwrap() >= 20, "{stats}");
     assert!(stats[format!("backend:mysql:{name}:ok")].as_u64().unwrap() >= 2, "{stats}");
-    assert!(stats.as_object().unwrap().keys().any(|k| k.starts_with(&format!("backend:mysql:{name}:ok_le_"))), "{stats}");
+    assert!(
+        stats.as_object().unwrap().keys().any(|k| k.starts_with(&format!("backend:mysql:{name}:ok_le_"))),
+        "{stats}"
+    );
     // For people, too.
     let table = run(&["ctl", "-s", &site.server.control.to_string_lossy(), "backends"], SECOND * 5);
     assert!(table.stdout.contains("OPENED") && table.stdout.contains(&name), "{}", table.stdout);
@@ -108,8 +116,8 @@ fn web_servers_and_programs_have_circuits_too() {
 #[test]
 fn slow_queries_are_named_with_their_place() {
     let db = MariaDb::shared();
-    let dir = process::directory("slow");
-    let file = dir.path().join("slow.db");
+    let dir = process::directory("timing");
+    let file = dir.path().join("timing.db");
     rusqlite::Connection::open(&file).unwrap().execute_batch("CREATE TABLE t (a INT)").unwrap();
     let text = format!(
         "loadmodule \"db_mysql.so\"\nmodparam(\"db_mysql\", \"exec_query_threshold\", 50000)\n\
@@ -124,9 +132,9 @@ fn slow_queries_are_named_with_their_place() {
     assert_eq!(site.show("0.2"), "1");
     let mysql = r"sql_query: slow: mysql://reprise@127\.0\.0\.1:\d+/reprise after 2\d\d ms, route route \(.*:\d+\), Call-ID \S+";
     site.server.wait_log(mysql, SECOND);
-    site.server.wait_log(r"sql_query: slow: sqlite://.*/slow\.db after 2\d\d ms, route route", SECOND);
+    site.server.wait_log(r"sql_query: slow: sqlite://.*/timing\.db after 2\d\d ms, route route", SECOND);
     // The helper names the text.
-    site.server.wait_log(r"slow query, 2\d\d ms, on sqlite://.*/slow\.db: SELECT sleep\(0\.2\)", SECOND);
+    site.server.wait_log(r"slow query, 2\d\d ms, on sqlite://.*/timing\.db: SELECT sleep\(0\.2\)", SECOND);
 }
 
 #[test]
@@ -165,20 +173,46 @@ fn values_go_beside_the_query() {
     maria.sql(&format!("USE {name}; {tables}"));
     rusqlite::Connection::open(&file).unwrap().execute_batch(tables).unwrap();
     let cases = [
-        ("two", r#"sql_query_bind("SELECT uid, credit FROM accounts WHERE uid = ? AND credit = ?", "$avp(u);$avp(c)", 0, "alice", 100)"#, "1 alice 100"),
-        ("user", r#"sql_query_bind("SELECT uid, credit FROM accounts WHERE uid = ?", "$avp(u);$avp(c)", , $fU)"#, "1 alice 100"),
-        ("evil", r#"$var(x) = "x' OR '1'='1"; sql_query_bind("SELECT uid, credit FROM accounts WHERE uid = ?", "$avp(u);$avp(c)", , $var(x))"#, "-2 <null> <null>"),
-        ("put", r#"$var(x) = "it's; \"quoted\" \\ $$ ☎"; sql_query_bind("INSERT INTO accounts VALUES (?, ?, ?)", , , $var(x), 5, $var(unset))"#, "-2 <null> <null>"),
-        ("get", r#"sql_query_bind("SELECT uid, credit FROM accounts WHERE credit = ? AND note IS NULL", "$avp(u);$avp(c)", , 5)"#, r#"1 it's; "quoted" \ $ ☎ 5"#),
+        (
+            "two",
+            r#"sql_query_bind("SELECT uid, credit FROM accounts WHERE uid = ? AND credit = ?", "$avp(u);$avp(c)", 0, "alice", 100)"#,
+            "1 alice 100",
+        ),
+        (
+            "user",
+            r#"sql_query_bind("SELECT uid, credit FROM accounts WHERE uid = ?", "$avp(u);$avp(c)", , $fU)"#,
+            "1 alice 100",
+        ),
+        (
+            "evil",
+            r#"$var(x) = "x' OR '1'='1"; sql_query_bind("SELECT uid, credit FROM accounts WHERE uid = ?", "$avp(u);$avp(c)", , $var(x))"#,
+            "-2 <null> <null>",
+        ),
+        (
+            "put",
+            r#"$var(x) = "it's; \"quoted\" \\ % ☎"; sql_query_bind("INSERT INTO accounts VALUES (?, ?, ?)", , , $var(x), 5, $var(unset))"#,
+            "-2 <null> <null>",
+        ),
+        (
+            "get",
+            r#"sql_query_bind("SELECT uid, credit FROM accounts WHERE credit = ? AND note IS NULL", "$avp(u);$avp(c)", , 5)"#,
+            r#"1 it's; "quoted" \ % ☎ 5"#,
+        ),
         ("null", r#"sql_query_one_bind("SELECT ? IS NULL, ? + 1", "$avp(u);$avp(c)", , $var(unset), 7)"#, "1 1 8"),
         ("few", r#"sql_query_bind("SELECT ?, ?", "$avp(u);$avp(c)", , 7)"#, "-1 <null> <null>"),
-        ("none", r#"sql_query_bind("SELECT uid, credit FROM accounts WHERE uid = 'bob'", "$avp(u);$avp(c)")"#, "1 bob 0"),
+        (
+            "none",
+            r#"sql_query_bind("SELECT uid, credit FROM accounts WHERE uid = 'bob'", "$avp(u);$avp(c)")"#,
+            "1 bob 0",
+        ),
     ];
     for (kind, url) in [("MariaDB", maria.url_for(NATIVE, &name)), ("SQLite", format!("sqlite://{}", file.display()))] {
         let mut text = format!("modparam(\"sqlops\", \"db_url\", \"{url}\")\nroute {{\n");
         let mut later = String::new();
         for (name, body, _) in cases {
-            text.push_str(&format!("if ($rU == \"{name}\") {{ {body}; sl_send_reply(200, \"$rc $avp(u) $avp(c)\"); exit; }}\n"));
+            text.push_str(&format!(
+                "if ($rU == \"{name}\") {{ {body}; sl_send_reply(200, \"$rc $avp(u) $avp(c)\"); exit; }}\n"
+            ));
             if let Some(call) = body.strip_suffix(')').filter(|b| b.starts_with("sql_")) {
                 text.push_str(&format!("if ($rU == \"{name}_async\") async({call}), after);\n"));
             }

@@ -15,7 +15,7 @@ const SHORT: Duration = Duration::from_millis(300);
 const TABLES: &str = "
 CREATE TABLE people (uid VARCHAR(64) PRIMARY KEY, credit INT NOT NULL, note VARCHAR(255) NULL);
 INSERT INTO people VALUES ('alice', 100, 'prepaid'), ('bob', 0, NULL), ('carol', -5, 'it''s late');
-CREATE TABLE wide (id INTEGER PRIMARY KEY, big BIGINT, name VARCHAR(90), nothing VARCHAR(9), day DATE, at DATETIME);
+CREATE TABLE wide (id INTEGER PRIMARY KEY, big BIGINT, name VARCHAR(90), empty VARCHAR(9), day DATE, at DATETIME);
 INSERT INTO wide VALUES (1, 9223372036854775807, 'Zoë ☎', '', '2024-02-29', '2024-02-29 12:34:56');
 INSERT INTO wide VALUES (2, -9223372036854775808, '漢字', NULL, '1969-12-31', '1969-12-31 23:59:59');
 INSERT INTO wide VALUES (3, NULL, NULL, NULL, NULL, NULL);
@@ -87,7 +87,7 @@ fn queries_and_values() {
                 ],
             ),
             (
-                "SELECT big, name, nothing, day, at FROM wide ORDER BY id",
+                "SELECT big, name, empty, day, at FROM wide ORDER BY id",
                 none(),
                 vec![
                     vec![
@@ -103,7 +103,11 @@ fn queries_and_values() {
             ),
             ("SELECT credit FROM people WHERE uid = ?", vec![text("alice")], vec![vec![INT(100)]]),
             ("SELECT credit FROM people WHERE uid = ?", vec![text("x' OR '1'='1")], vec![]),
-            ("SELECT uid FROM people WHERE credit = ? OR note = ?", vec![INT(0), SqlValue::Null], vec![vec![text("bob")]]),
+            (
+                "SELECT uid FROM people WHERE credit = ? OR note = ?",
+                vec![INT(0), SqlValue::Null],
+                vec![vec![text("bob")]],
+            ),
             ("SELECT id FROM wide WHERE at = ?", vec![SqlValue::Time(1_709_210_096)], vec![vec![INT(1)]]),
             ("SELECT name FROM wide WHERE name = ?", vec![text("漢字")], vec![vec![text("漢字")]]),
         ];
@@ -121,21 +125,21 @@ fn queries_and_values() {
 #[test]
 fn statements_that_change_something() {
     each(|db, l| {
-        run(l, db, &format!("CREATE TABLE seen (id {}, what VARCHAR(40))", db.counting), &[]);
-        let r = run(l, db, "INSERT INTO seen (what) VALUES ('a'), ('b'), ('c')", &[]);
+        run(l, db, &format!("CREATE TABLE noted (id {}, what VARCHAR(40))", db.counting), &[]);
+        let r = run(l, db, "INSERT INTO noted (what) VALUES ('a'), ('b'), ('c')", &[]);
         assert_eq!((r.affected, r.columns.len(), r.rows.len()), (3, 0, 0), "{}", db.name);
-        let r = run(l, db, "INSERT INTO seen (what) VALUES (?)", &[text("d")]);
+        let r = run(l, db, "INSERT INTO noted (what) VALUES (?)", &[text("d")]);
         assert_eq!((r.affected, r.last_insert_id), (1, 4), "{}", db.name);
-        assert_eq!(run(l, db, "UPDATE seen SET what = 'x' WHERE id > ?", &[INT(2)]).affected, 2, "{}", db.name);
+        assert_eq!(run(l, db, "UPDATE noted SET what = 'x' WHERE id > ?", &[INT(2)]).affected, 2, "{}", db.name);
         assert_eq!(run(l, db, "REPLACE INTO people VALUES ('dave', 7, NULL)", &[]).columns.len(), 0);
-        assert_eq!(run(l, db, "DELETE FROM seen WHERE what = 'x'", &[]).affected, 2, "{}", db.name);
-        assert_eq!(run(l, db, "DELETE FROM seen WHERE what = 'x'", &[]).affected, 0, "{}", db.name);
-        assert_eq!(run(l, db, "SELECT COUNT(*) FROM seen", &[]).rows, [vec![INT(2)]], "{}", db.name);
+        assert_eq!(run(l, db, "DELETE FROM noted WHERE what = 'x'", &[]).affected, 2, "{}", db.name);
+        assert_eq!(run(l, db, "DELETE FROM noted WHERE what = 'x'", &[]).affected, 0, "{}", db.name);
+        assert_eq!(run(l, db, "SELECT COUNT(*) FROM noted", &[]).rows, [vec![INT(2)]], "{}", db.name);
         // A transaction that is left open ends with its statement.
         run(l, db, "BEGIN", &[]);
-        run(l, db, "DELETE FROM seen", &[]);
+        run(l, db, "DELETE FROM noted", &[]);
         run(l, db, "ROLLBACK", &[]);
-        assert_eq!(run(l, db, "SELECT COUNT(*) FROM seen", &[]).rows, [vec![INT(0)]], "{}", db.name);
+        assert_eq!(run(l, db, "SELECT COUNT(*) FROM noted", &[]).rows, [vec![INT(0)]], "{}", db.name);
     });
 }
 

@@ -8,6 +8,7 @@ mod support;
 
 mod both;
 mod db;
+mod hostile;
 mod lp;
 mod mysql;
 mod mysql_auth;

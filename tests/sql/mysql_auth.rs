@@ -251,7 +251,9 @@ fn every_way_in() {
 fn wrong_passwords_are_denied() {
     let _alone = alone();
     let keys = Arc::new(keys());
-    for (plugin, tls) in [(Plugin::Cached, false), (Plugin::Full, true), (Plugin::Sha256, false), (Plugin::Sha256, true)] {
+    for (plugin, tls) in
+        [(Plugin::Cached, false), (Plugin::Full, true), (Plugin::Sha256, false), (Plugin::Sha256, true)]
+    {
         let mut server = Server::start(plugin, tls, &keys);
         let mut l = Loop::new();
         let id = l.start(&url(&server, "wrong", tls), "SELECT 1", AMPLE);

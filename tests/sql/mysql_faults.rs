@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const SHORT: Duration = Duration::from_millis(300);
 
 /// A greeting as MariaDB sends it: protocol 10, native passwords, no TLS.
-fn greeting() -> Vec<u8> {
+pub fn greeting() -> Vec<u8> {
     let mut p = vec![10];
     p.extend_from_slice(b"5.5.5-mock\0");
     p.extend_from_slice(&7u32.to_le_bytes());
@@ -27,7 +27,7 @@ fn greeting() -> Vec<u8> {
     packet(0, &p)
 }
 
-fn packet(sequence: u8, payload: &[u8]) -> Vec<u8> {
+pub fn packet(sequence: u8, payload: &[u8]) -> Vec<u8> {
     let mut out = (payload.len() as u32).to_le_bytes()[..3].to_vec();
     out.push(sequence);
     out.extend_from_slice(payload);
@@ -48,7 +48,7 @@ fn logged_in(answer: Vec<Step>) -> Vec<Step> {
     steps
 }
 
-fn url(mock: &TcpMock) -> String {
+pub fn url(mock: &TcpMock) -> String {
     format!("mysql://u:p@{}/d", mock.addr)
 }
 

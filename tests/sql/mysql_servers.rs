@@ -178,7 +178,8 @@ fn statements_are_prepared_once() {
     let mut l = Loop::new();
     l.driver.backends().set_policy(OpKind::Mysql, Policy { in_flight: 1, ..Policy::of(OpKind::Mysql) });
     let prepared = |l: &mut Loop| {
-        let look = "SELECT VARIABLE_VALUE FROM information_schema.SESSION_STATUS WHERE VARIABLE_NAME='COM_STMT_PREPARE'";
+        let look =
+            "SELECT VARIABLE_VALUE FROM information_schema.SESSION_STATUS WHERE VARIABLE_NAME='COM_STMT_PREPARE'";
         l.one(&url, look).clone()
     };
     let ask = |l: &mut Loop, query: &str, value: i64| {

@@ -193,7 +193,8 @@ fn values_come_back_as_they_were_sent() {
         assert_eq!(r.rows[0], [value.clone(), SqlValue::Int(i64::from(value == SqlValue::Null))]);
     }
     let bytes: Vec<u8> = (0..=255).collect();
-    let id = l.start_with(&db.url(), "SELECT HEX(CAST(? AS BINARY)), LENGTH(?)", vec![text(&bytes), text(&bytes)], AMPLE);
+    let id =
+        l.start_with(&db.url(), "SELECT HEX(CAST(? AS BINARY)), LENGTH(?)", vec![text(&bytes), text(&bytes)], AMPLE);
     let hex: String = bytes.iter().map(|b| format!("{b:02X}")).collect();
     assert_eq!(rows(l.wait(id)).rows[0], [text(hex.as_bytes()), SqlValue::Int(256)]);
     // As many values as columns: more than 250 of each.
@@ -205,9 +206,10 @@ fn values_come_back_as_they_were_sent() {
     let r = l.ok(&db.url(), &format!("SELECT {}", columns.join(", ")));
     assert_eq!((r.columns.len(), &r.rows[0][299]), (300, &SqlValue::Int(299)));
     // Longer than a packet: refused before anything is sent, and the connection is as good as before.
-    for (query, params) in
-        [(format!("SELECT '{}'", "x".repeat(17 << 20)), vec![]), ("SELECT ?".to_string(), vec![text(&[b'x'; 17 << 20])])]
-    {
+    for (query, params) in [
+        (format!("SELECT '{}'", "x".repeat(17 << 20)), vec![]),
+        ("SELECT ?".to_string(), vec![text(&[b'x'; 17 << 20])]),
+    ] {
         let id = l.start_with(&db.url(), &query, params, AMPLE);
         let Outcome::Failed(f) = l.wait(id) else { panic!() };
         assert!(f.detail.contains("longer than 16 MB"), "{f}");

@@ -73,7 +73,13 @@ pub const PARAMS: &[ModParamSpec] = &[
     ModParamSpec { name: "attribute_column", kind: ModParamKind::Str, ignored: false, doc: "default attribute" },
     ModParamSpec { name: "value_column", kind: ModParamKind::Str, ignored: false, doc: "default value" },
     ModParamSpec { name: "type_column", kind: ModParamKind::Str, ignored: false, doc: "default type" },
-    ModParamSpec { name: "db_scheme", kind: ModParamKind::Str, ignored: true, doc: "schemes are not supported" },
+    ModParamSpec {
+        name: "db_scheme",
+        kind: ModParamKind::Str,
+        ignored: false,
+        doc: "`NAME:table=T;uuid_col=U;username_col=U;domain_col=D;value_col=V;value_type=string` (or integer): a table with a \
+              column for each attribute, named by `/$NAME` behind an AVP; may be given several times",
+    },
     ModParamSpec { name: "ps_id_max_buf_len", kind: ModParamKind::Int, ignored: true, doc: "not needed" },
     ModParamSpec { name: "buf_size", kind: ModParamKind::Int, ignored: true, doc: "not needed" },
 ];

@@ -186,7 +186,7 @@ impl Column {
                     _ => SqlValue::Int(n as i64),
                 }
             }
-            MYSQL_TYPE_FLOAT => SqlValue::Text(real(f32::from_le_bytes(r.array()?), self.decimals)),
+            MYSQL_TYPE_FLOAT => SqlValue::Text(single(f32::from_le_bytes(r.array()?), self.decimals)),
             MYSQL_TYPE_DOUBLE => SqlValue::Text(real(f64::from_le_bytes(r.array()?), self.decimals)),
             MYSQL_TYPE_DATE | MYSQL_TYPE_NEWDATE | MYSQL_TYPE_DATETIME | MYSQL_TYPE_TIMESTAMP => {
                 self.binary_date(r, offset)?
@@ -212,13 +212,19 @@ fn integer(field: &[u8]) -> Option<i64> {
 
 /// A number as the text protocol writes it: the shortest digits that mean it, very large and very small
 /// ones with an exponent.
-fn real<T: Into<f64> + Copy + std::fmt::Display + std::fmt::LowerExp>(number: T, decimals: u8) -> Str {
+fn real(number: f64, decimals: u8) -> Str {
     if decimals <= 30 {
         return Str::from(format!("{number:.*}", usize::from(decimals)));
     }
-    let size = number.into().abs();
+    let size = number.abs();
     let plain = size == 0.0 || !size.is_finite() || (1e-15..1e15).contains(&size);
     Str::from(if plain { number.to_string() } else { format!("{number:e}") })
+}
+
+/// A FLOAT: without fixed decimals it has six digits, says the text protocol.
+fn single(number: f32, decimals: u8) -> Str {
+    let rounded = if decimals > 30 { format!("{number:.5e}").parse().ok() } else { None };
+    real(rounded.unwrap_or_else(|| f64::from(number)), decimals)
 }
 
 /// BIT: up to eight bytes, the highest first.

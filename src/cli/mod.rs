@@ -5,6 +5,7 @@ pub mod ctl;
 mod databases;
 pub mod db;
 pub mod demo;
+mod dns;
 pub mod functions;
 pub mod helper;
 pub mod load;

@@ -77,7 +77,7 @@ impl Worker {
                 _ => None,
             });
         }
-        let mut driver = Driver::new();
+        let mut driver = Driver::with_resolver(blueprint.resolver.load());
         let backends = &blueprint.env.settings.backends;
         driver.backends().set_latencies(seat.counters.latencies());
         for kind in OpKind::ALL {
@@ -143,6 +143,9 @@ impl Worker {
             by_op: HashMap::new(),
             jobs: Slab::new(),
             lookups: Slab::new(),
+            ways: Slab::new(),
+            blacklist: super::blacklist::Blacklist::default(),
+            drawn: 0,
             work: VecDeque::new(),
             yielded: VecDeque::new(),
             writing: HashSet::new(),

@@ -13,6 +13,7 @@ mod backends;
 mod calls;
 mod common;
 mod demo;
+mod dns;
 mod faults;
 mod harness;
 mod main_job;

@@ -106,7 +106,11 @@ fn every_mishap_in_every_phase() {
                 let mut l = Loop::new();
                 let begin = Instant::now();
                 let f = l.fails(&url(&mock), "SELECT 1", SHORT);
-                assert!(begin.elapsed() < SHORT + Duration::from_secs(2), "{name} at packet {at}: {:?}", begin.elapsed());
+                assert!(
+                    begin.elapsed() < SHORT + Duration::from_secs(2),
+                    "{name} at packet {at}: {:?}",
+                    begin.elapsed()
+                );
                 let expected = [Why::Timeout, Why::Closed, Why::Garbage, Why::TooLarge, Why::Refused, Why::Denied];
                 assert!(expected.contains(&f.why), "{name} at packet {at}: {f}");
                 assert_eq!(l.driver.mysql().connections().1, 0, "{name} at packet {at}: no such connection is kept");
@@ -126,7 +130,8 @@ fn an_endless_answer_ends_at_the_limit() {
     let before = fds();
     let memory_before = memory();
     // Rows that never end, columns that never end, results that never end.
-    let rows_of = |from: u32| (0..60_000u32).flat_map(move |n| packet((from + n) as u8, b"\x05hello")).collect::<Vec<u8>>();
+    let rows_of =
+        |from: u32| (0..60_000u32).flat_map(move |n| packet((from + n) as u8, b"\x05hello")).collect::<Vec<u8>>();
     let results = (0..5_000u32).flat_map(|n| packet((1 + n) as u8, &[0, 0, 0, 8, 0, 0, 0])).collect::<Vec<u8>>();
     for (at, flood) in [(12, rows_of(4)), (9, results)] {
         let mock = TcpMock::each(script(at, &move |_| vec![Step::Write(flood.clone()), Step::Hang]));

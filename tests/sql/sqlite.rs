@@ -240,7 +240,8 @@ fn several_workers_write_at_the_same_time() {
                     let insert = "INSERT INTO seen (what) VALUES (?)";
                     let ids: Vec<_> =
                         (0..40).map(|_| l.start_with(&h.url(), insert, vec![INT(worker)], AMPLE)).collect();
-                    let reads: Vec<_> = (0..10).map(|_| l.start(&h.url(), "SELECT COUNT(*) FROM seen", AMPLE)).collect();
+                    let reads: Vec<_> =
+                        (0..10).map(|_| l.start(&h.url(), "SELECT COUNT(*) FROM seen", AMPLE)).collect();
                     for id in ids.into_iter().chain(reads) {
                         rows(l.wait(id));
                     }

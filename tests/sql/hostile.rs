@@ -26,7 +26,7 @@ fn exchange() -> Vec<(Option<Step>, Vec<u8>)> {
     let until = |mark: &str| Some(Step::ReadUntil(mark.as_bytes().to_vec()));
     let eof = &[0xfe, 0, 0, 2, 0];
     vec![
-        (None, packet(0, &greeting())),
+        (None, greeting()),
         (Some(Step::Read(40)), packet(2, &[0, 0, 0, 2, 0, 0, 0])),
         (until("NOW())"), packet(1, &[3])),
         (None, packet(2, &column("a", 8))),

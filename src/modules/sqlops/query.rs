@@ -77,7 +77,9 @@ const MAX_VALUES: usize = 1000;
 
 fn run_bound(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
     let Some(query) = call.text(0) else { return Step::Fail("the query is NULL".to_string()) };
-    let count = call.args.len().saturating_sub(3);
+    // Of the arguments that are described all are there, given or not.
+    let end = if call.args.len() == 4 && !call.given(3) { 3 } else { call.args.len() };
+    let count = end.saturating_sub(3);
     if count > MAX_VALUES {
         return Step::Fail(format!("{count} values; at most {MAX_VALUES} go with one query"));
     }
@@ -86,7 +88,7 @@ fn run_bound(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
         Some(Arg::Value(v)) => v.to_text().map_or(SqlValue::Null, SqlValue::Text),
         _ => SqlValue::Null,
     };
-    let values: Vec<SqlValue> = (3..call.args.len()).map(bound).collect();
+    let values: Vec<SqlValue> = (3..end).map(bound).collect();
     statement(call, 2, query, values)
 }
 

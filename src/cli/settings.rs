@@ -298,6 +298,9 @@ fn module_settings(out: &mut ServerConfig, params: &[ModParam], diags: &mut Diag
                     "varset is not of the form `name=s:text` or `name=i:5`",
                 )),
             },
+            ("sanity", param) => {
+                s.sanity.set(param, &p.value);
+            }
             ("avpops" | "sqlops", param) => {
                 s.usr.set(param, &p.value);
             }

@@ -137,6 +137,8 @@ pub struct Settings {
     pub exec_setvars: bool,
     /// cfgutils: `initial_probability`, percent.
     pub rand_probability: u8,
+    /// sanity
+    pub sanity: super::sanity::Settings,
 }
 
 /// Core and module parameters about databases, web servers and programs.
@@ -377,6 +379,7 @@ impl Default for Settings {
             exec_limit: Duration::ZERO,
             exec_setvars: false,
             rand_probability: 10,
+            sanity: super::sanity::Settings::default(),
         }
     }
 }

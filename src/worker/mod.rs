@@ -23,6 +23,7 @@ mod forward;
 mod local;
 mod locate;
 mod locks;
+mod loops;
 mod neighbours;
 mod outputs;
 mod owners;
@@ -34,5 +35,6 @@ mod resume;
 mod state;
 mod statistics;
 mod timers;
+mod unreachable;
 
 pub use state::{Blueprint, Worker};

@@ -14,7 +14,9 @@ fn backend(site: &Site, kind: &str) -> Value {
 }
 
 fn ask(query: &str) -> String {
-    format!("route {{ {query}; $var(rc) = $rc; xlog(\"err: $async_err, $async_phase\\n\"); sl_send_reply(200, \"$var(rc)\"); }}\n")
+    format!(
+        "route {{ {query}; $var(rc) = $rc; xlog(\"err: $async_err, $async_phase\\n\"); sl_send_reply(200, \"$var(rc)\"); }}\n"
+    )
 }
 
 #[test]

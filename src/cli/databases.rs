@@ -77,10 +77,8 @@ fn client(settings: &mut Settings, params: &[ModParam], diags: &mut Diagnostics)
             }
             ("db_mysql", "max_db_queries") => s.mysql.repeats = count.unwrap_or(1).clamp(1, 10) - 1,
             ("db_mysql", "retries") => s.mysql.repeats = count.unwrap_or(1).min(10),
-            ("db_mysql", "use_tls") => {
-                if int.is_some_and(|n| n != 0) {
-                    context.ssl_mode.get_or_insert("required");
-                }
+            ("db_mysql", "use_tls") if int.is_some_and(|n| n != 0) => {
+                context.ssl_mode.get_or_insert("required");
             }
             ("db_mysql", "opt_ssl_mode") => {
                 match int.and_then(|n| usize::try_from(n).ok()).and_then(|n| SSL_MODES.get(n)) {

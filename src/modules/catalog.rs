@@ -33,7 +33,7 @@ static KAMAILIO: Catalog<SipHost> = Catalog {
         &exec::MODULE,
         &rest_client::MODULE,
         &sanity::MODULE,
-        &tolerated::DB_MYSQL,
+        &db_mysql::DB_MYSQL,
         &tolerated::DB_SQLITE,
         &tolerated::XLOG,
     ],

@@ -14,7 +14,7 @@ const STR: ModParamKind = ModParamKind::Str;
 /// The MySQL client, with the parameters of both peers.
 pub static DB_MYSQL: ModuleSpec<SipHost> = ModuleSpec {
     name: "db_mysql",
-    dialects: &[Dialect::OpenSips],
+    dialects: &[Dialect::OpenSips, Dialect::Kamailio],
     functions: &[],
     params: &[
         param(

@@ -198,7 +198,6 @@ impl BackendSettings {
             open_min: self.open_time,
             open_max: standard.open_max.max(self.open_time),
             slow: self.slow_query.filter(|_| sql).unwrap_or(self.slow),
-            ..standard
         }
     }
 }

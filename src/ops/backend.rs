@@ -128,7 +128,7 @@ enum Verdict {
 pub enum Admission {
     /// It may.
     Go,
-    /// It waits; [`Backends::next`] names it when its turn has come.
+    /// It waits; [`Backends::next_waiting`] names it when its turn has come.
     Wait,
     /// It may not.
     Refuse(Failure),
@@ -384,7 +384,7 @@ impl Backends {
     }
 
     /// The next operation whose turn has come; it counts as in flight.
-    pub fn next(&mut self) -> Option<OpId> {
+    pub fn next_waiting(&mut self) -> Option<OpId> {
         while let Some(gate) = self.moved.front().copied() {
             let Some(g) = self.gates.get_mut(gate.0) else {
                 self.moved.pop_front();

@@ -335,7 +335,7 @@ impl Driver {
         while let Some((id, failure)) = self.backends.turned_away() {
             self.finished.push_back((id, Outcome::Failed(failure)));
         }
-        while let Some(id) = self.backends.next() {
+        while let Some(id) = self.backends.next_waiting() {
             match self.ops.get_mut(id).and_then(|op| op.waiting.take()) {
                 Some(request) => self.begin(id, *request, io),
                 None => log::error!("an operation was to begin that does not wait"),

@@ -21,6 +21,9 @@ INSERT INTO wide VALUES (2, -9223372036854775808, '漢字', NULL, '1969-12-31', 
 INSERT INTO wide VALUES (3, NULL, NULL, NULL, NULL, NULL);
 ";
 
+/// A query, its values, and the rows that it gives.
+type Case = (&'static str, Vec<SqlValue>, Vec<Vec<SqlValue>>);
+
 /// How the two differ where they must.
 struct Db {
     name: &'static str,
@@ -70,7 +73,7 @@ fn run(l: &mut Loop, db: &Db, query: &str, params: &[SqlValue]) -> SqlResult {
 fn queries_and_values() {
     each(|db, l| {
         let none = Vec::new;
-        let cases: Vec<(&str, Vec<SqlValue>, Vec<Vec<SqlValue>>)> = vec![
+        let cases: Vec<Case> = vec![
             ("SELECT 1", none(), vec![vec![INT(1)]]),
             ("SELECT NULL, '', 'a'", none(), vec![vec![SqlValue::Null, text(""), text("a")]]),
             ("SELECT 9223372036854775807, -9223372036854775807", none(), vec![vec![INT(i64::MAX), INT(-i64::MAX)]]),

@@ -37,7 +37,7 @@ fn backends(policy: Policy) -> (Backends, GateId) {
 }
 
 fn drain(b: &mut Backends) -> Vec<u32> {
-    std::iter::from_fn(|| b.next()).map(|id| id.index).collect()
+    std::iter::from_fn(|| b.next_waiting()).map(|id| id.index).collect()
 }
 
 /// Lets one operation in and ends it.

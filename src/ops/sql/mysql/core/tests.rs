@@ -243,7 +243,7 @@ fn prepared_statements_are_prepared_executed_closed() {
     let refused = s.core.query(b"SELECT ?, ?", &[SqlValue::Null]).unwrap_err();
     assert_eq!(refused.detail, "the query has 2 placeholders, 1 values given");
     s.query("SELECT ?, ?", &[SqlValue::Int(5), SqlValue::Text(Str::from("a"))]);
-    assert_eq!(s.sent, [execute.clone()]);
+    assert_eq!(s.sent, std::slice::from_ref(&execute));
     // A server that has lost it is asked from the beginning, once.
     s.send(b"\xff\xdb\x04#HY000Unknown prepared statement handler");
     assert_eq!(s.sent[1], b"\x16SELECT ?, ?");

@@ -1,11 +1,11 @@
 //! Which modules each dialect offers.
 
 use super::host::SipHost;
-use super::tolerated;
 use super::{
     avpops, cfgutils, core, db_mysql, exec, maxfwd, rest_client, rr, sanity, signaling, sipmsgops, sl, sqlops, textops,
     tm,
 };
+use super::{proto_tcp, tolerated};
 use crate::script::ast::Dialect;
 use crate::script::registry::Catalog;
 
@@ -55,7 +55,7 @@ static OPENSIPS: Catalog<SipHost> = Catalog {
         &exec::MODULE,
         &rest_client::MODULE,
         &tolerated::PROTO_UDP,
-        &tolerated::PROTO_TCP,
+        &proto_tcp::MODULE,
         &db_mysql::DB_MYSQL,
         &db_mysql::DB_VIRTUAL,
         &tolerated::DB_SQLITE,

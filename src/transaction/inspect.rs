@@ -28,6 +28,8 @@ pub struct TxView<'a, U> {
     pub cancelled: bool,
     /// First final status sent upstream.
     pub final_sent: Option<u16>,
+    /// Whether a branch is out, or has failed, so that there will be a final reply.
+    pub hopeful: bool,
     /// Whether the choice of the final reply is held.
     pub held: bool,
     /// Whether a run keeps it from ending.
@@ -124,6 +126,7 @@ fn view<'a, U, D, P>(key: TxKey, t: &'a Tx<U, D, P>) -> TxView<'a, U> {
         embryonic: t.embryonic,
         cancelled: t.cancelled,
         final_sent: t.final_sent,
+        hopeful: t.is_waiting() || t.failures().next().is_some(),
         held: t.holds > 0,
         kept: t.kept > 0,
         branches: t.branches.len() as BranchNo,

@@ -213,8 +213,18 @@ impl Worker {
         match self.tm.match_reply(self.now, &msg) {
             ReplyMatch::Deliver(tx, branch) => self.deliver_reply(tx, branch, msg, origin),
             ReplyMatch::Absorbed(..) | ReplyMatch::Queued(..) => {}
+            ReplyMatch::NotOurs if self.comes_too_late(&msg) => self.counters.inc(Counter::DropReplies),
             ReplyMatch::NotOurs => self.forward_reply(&msg),
         }
+    }
+
+    /// A reply to a transaction of this very process that has ended: the caller has had its answer. A 2xx
+    /// survives (RFC 3261 16.7 step 5), and so does what a process that died left behind.
+    fn comes_too_late(&self, msg: &Message) -> bool {
+        let id = msg.top_via().and_then(|via| via.branch()).and_then(BranchId::parse);
+        let current = self.bus.peer(self.me).map(|p| p.incarnation);
+        !(200..300).contains(&msg.status())
+            && id.is_some_and(|id| usize::from(id.worker) == self.me && Some(id.incarnation) == current)
     }
 
     /// Runs the branch's onreply_route, or passes the reply on.

@@ -141,6 +141,10 @@ pub fn read_settings(config: &Config, modparams: &[ModParam], diags: &mut Diagno
             "control_socket" => out.control_socket = text.map(PathBuf::from),
             "drain_timeout" => out.drain_timeout = secs(int).unwrap_or(out.drain_timeout),
             "worker_hang_timeout" => out.hang_timeout = secs(int).filter(|d| !d.is_zero()),
+            "overload_age" => {
+                out.settings.overload_age =
+                    int.and_then(|n| u64::try_from(n).ok()).map_or(out.settings.overload_age, Duration::from_millis);
+            }
             "async_timeout" => out.settings.async_timeout = secs(int).unwrap_or(out.settings.async_timeout),
             "async_resume_on_cancel" => out.settings.resume_on_cancel = yes,
             "script_io" => out.settings.script_io_block = text.as_deref() == Some("block"),

@@ -20,6 +20,7 @@ mod faults;
 mod finish;
 mod forward;
 mod local;
+mod lock_table;
 mod locks;
 mod neighbours;
 mod outputs;

@@ -7,7 +7,7 @@
 //! 5. the sockets, in batches;
 //! 6. what this turn produced leaves.
 
-use super::locks::Locks;
+use super::locks::{BUS_LOCK, Locks};
 use super::owners::Owners;
 use super::seat::{Seat, ToMain};
 use super::state::{Age, Blueprint, MainRoutes, Worker};
@@ -23,6 +23,7 @@ use crate::ops::driver::Driver;
 use crate::ops::sql::Limits;
 use crate::ops::sql::sqlite::{Sqlite, SqliteEndpoint};
 use crate::script::ast::RouteKind;
+use crate::store::Counter;
 use crate::transaction::Transactions;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
@@ -147,11 +148,14 @@ impl Worker {
             faults: super::faults::Faults::find(),
             quit: false,
             messages: 0,
-            age: Age::default(),
+            age: Age::new(blueprint.env.settings.overload_age),
             told: Default::default(),
             scratch: Vec::new(),
             blueprint,
         };
+        if seat.incarnation > 1 {
+            worker.recover_locks();
+        }
         if let Some(vars) = &seat.start_vars {
             worker.begin_with(vars);
         }
@@ -238,9 +242,14 @@ impl Worker {
 
     fn receive_bus(&mut self) -> bool {
         let mut values = Vec::new();
-        let n = self.bus.drain(BUS_PER_TURN, &mut |envelope, payload| values.push((envelope.kind, payload.to_vec())));
-        for (kind, payload) in &values {
-            self.bus_value(*kind, payload);
+        let n = self.bus.drain(BUS_PER_TURN, &mut |envelope, payload| values.push((envelope, payload.to_vec())));
+        for (envelope, payload) in &values {
+            if envelope.kind == BUS_LOCK {
+                self.counters.inc(Counter::BusReceived);
+                self.lock_word(envelope.from, payload);
+            } else {
+                self.bus_value(envelope.kind, payload);
+            }
         }
         n == BUS_PER_TURN
     }
@@ -312,6 +321,9 @@ impl Worker {
     /// What this turn produced leaves.
     fn flush(&mut self) {
         self.flush_sockets();
+        if !self.locks_idle() {
+            self.flush_locks();
+        }
         self.bus.flush();
         let _ = self.main.flush();
         self.log.flush();

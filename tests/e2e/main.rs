@@ -14,6 +14,7 @@ mod common;
 mod demo;
 mod faults;
 mod harness;
+mod locks;
 mod main_job;
 mod malformed;
 mod parts;

@@ -28,6 +28,8 @@ pub enum Request {
     Relay {
         /// Do not answer 477 ourselves when every branch fails at once.
         no_auto_477: bool,
+        /// Try one destination per branch only, whatever DNS names besides.
+        no_dns_failover: bool,
         /// Destination instead of the R-URI: `[proto:]host[:port]`.
         proxy: Option<Str>,
     },

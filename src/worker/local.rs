@@ -1,13 +1,13 @@
 //! Requests of the server's own (`t_new_request`): built here, through local_route, sent in a
 //! transaction without a server side.
 
-use super::build::Hop;
-use super::state::{Dest, Role, RoleKind, TxData, Worker};
+use super::locate::{Errand, Order, Progress};
+use super::state::{Role, RoleKind, TxData, Worker};
 use crate::base::Str;
 use crate::modules::host::{SipHost, Target};
+use crate::net::resolver::locate::Hop;
 use crate::script::vm::{Finished, Run};
-use crate::sip::{Message, Transport};
-use crate::transaction::{Ask, BranchSpec};
+use crate::sip::Message;
 use std::net::SocketAddr;
 
 impl Worker {
@@ -83,33 +83,34 @@ impl Worker {
         Message::parse(Str::from(out)).ok()
     }
 
-    /// Sends a request of our own; its name must be an address.
+    /// Sends a request of our own: 1 if it was sent or waits for a name to be looked up.
     fn send_local(&mut self, host: SipHost) -> i32 {
         let uri = host.du.clone().unwrap_or_else(|| Str::from(host.current_ruri()));
-        let Some(addr) = Hop::of_uri(&uri).filter(|h| h.transport == Transport::Udp).and_then(|h| h.literal()) else {
-            return -1;
-        };
-        let Some(listener) = self.outgoing(&host, None, addr) else { return -1 };
+        let Some(hop) = Hop::of_uri(&uri) else { return -1 };
         let data = TxData::default();
         let Ok(tx) = self.tm.create_local(self.now, host.msg.method(), data) else { return -1 };
-        let Ok(branch) = self.tm.open_branch(self.now, tx) else { return -1 };
-        let Some(text) = self.tm.branch_text(tx, branch, 0) else { return -1 };
+        let Ok(branch) = self.tm.open_branch(self.now, tx) else {
+            self.tm.discard(self.now, tx);
+            return -1;
+        };
         // The composed message has a stand-in Via, which ours replaces.
         let mut bare = host;
         let mut edits = std::mem::take(&mut bare.edits);
         edits.remove_top_via(&bare.msg);
         bare.edits = edits;
         let target = Target { uri: Str::from(bare.current_ruri()), ..Target::default() };
-        let Some(request) = self.own_request(&bare, &target, listener, &text) else { return -1 };
-        let spec = BranchSpec {
-            request,
-            dest: Dest { listener, addr, conn: None },
-            reliable: false,
-            ask: Ask::Never,
-            minor: false,
+        let order = Order {
+            tx,
+            branch,
+            host: Box::new(bare),
+            target,
+            routing: 0,
+            errand: Errand::Alone,
+            own: true,
+            failover: true,
         };
-        let sent = self.tm.send_branch(self.now, tx, branch, spec).is_ok();
+        let progress = self.set_out(order, hop);
         self.flush_transactions();
-        if sent { 1 } else { -1 }
+        if matches!(progress, Progress::Failed(_)) { -1 } else { 1 }
     }
 }

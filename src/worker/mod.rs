@@ -11,6 +11,7 @@ pub mod run;
 pub mod seat;
 pub mod sim;
 
+mod blacklist;
 mod block;
 mod build;
 mod control;
@@ -20,6 +21,7 @@ mod faults;
 mod finish;
 mod forward;
 mod local;
+mod locate;
 mod lock_table;
 mod locks;
 mod neighbours;

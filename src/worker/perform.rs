@@ -1,7 +1,7 @@
 //! Carrying out what a run asks for.
 
 use super::forward::ForwardOrder;
-use super::relay::RelayOrder;
+use super::relay::{RelayFlags, RelayOrder};
 use super::state::{ReplyPath, Role, RoleKind, TxData, Waiting, Worker, origin_of};
 use crate::base::{Str, Time};
 use crate::modules::host::SipHost;
@@ -45,8 +45,9 @@ impl Worker {
             }
             Request::NewTransaction => self.new_transaction(run.host_mut(), role),
             Request::CheckTransaction => self.check_transaction(role, run.host()),
-            Request::Relay { no_auto_477, proxy } => {
-                let act = self.relay(run.host_mut(), role, no_auto_477, proxy);
+            Request::Relay { no_auto_477, no_dns_failover, proxy } => {
+                let flags = RelayFlags { no_auto_477, no_dns_failover };
+                let act = self.relay(run.host_mut(), role, flags, proxy);
                 // Replies may come before the run that relays has ended.
                 if self.env().settings.onreply_avps
                     && let Some(data) = role.tx.and_then(|tx| self.tm.user_mut(tx))

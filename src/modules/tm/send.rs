@@ -57,13 +57,15 @@ pub const T_RELAY: FnSpec<SipHost> = FnSpec {
     waits: true,
     doc: "Forwards the request to the R-URI (or $du, or the proxy) and to all further branches, statefully. It \
           returns when every branch was handed to a transport or has failed. Flags, comma-separated: no-auto-477, \
-          no-dns-failover, pass-reason-hdr, allow-no-cancel (or their bits, as in 2.2).",
+          no-dns-failover (try one destination per branch only), pass-reason-hdr, allow-no-cancel (or their bits, as \
+          in 2.2).",
     returns: &[
         (1, "sent, or answered 477 itself"),
         (-1, "internal error"),
         (-2, "bad message"),
         (-3, "no destination, or the call was cancelled"),
         (-4, "no destination could be resolved"),
+        (-5, "every destination is on the blacklist"),
         (-6, "no destination could be sent to"),
     ],
     example: "if (!t_relay()) sl_reply_error();",
@@ -78,7 +80,11 @@ pub const T_RELAY: FnSpec<SipHost> = FnSpec {
         };
         let bits = flags.as_ref().map_or(Some(0), flag_bits);
         let Some(bits) = bits else { return Step::Fail("unknown flag of t_relay".to_string()) };
-        Step::Wait(Request::Relay { no_auto_477: bits & 0x02 != 0, proxy: proxy.filter(|p| !p.is_empty()) })
+        Step::Wait(Request::Relay {
+            no_auto_477: bits & 0x02 != 0,
+            no_dns_failover: bits & 0x04 != 0,
+            proxy: proxy.filter(|p| !p.is_empty()),
+        })
     },
     ..T_NEWTRAN
 };

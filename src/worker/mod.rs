@@ -24,6 +24,7 @@ mod local;
 mod locate;
 mod lock_table;
 mod locks;
+mod loops;
 mod neighbours;
 mod outputs;
 mod owners;
@@ -35,5 +36,6 @@ mod resume;
 mod state;
 mod statistics;
 mod timers;
+mod unreachable;
 
 pub use state::{Blueprint, Worker};

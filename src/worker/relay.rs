@@ -14,6 +14,9 @@ use crate::transaction::{BranchError, BranchNo, CancelScope, Matched, TxKey};
 use std::collections::VecDeque;
 use std::time::Duration;
 
+/// Code of a branch whose request does not fit into a datagram; scripts see -6.
+pub(super) const TOO_LARGE: i32 = -513;
+
 /// What a relay is to do.
 pub(super) struct RelayOrder {
     tx: TxKey,
@@ -82,6 +85,10 @@ impl Worker {
         if view.cancelled || view.final_sent.is_some() {
             return code(-3);
         }
+        if self.loops(host) {
+            let reply = ReplyRequest { code: 482, reason: Str::from("Loop Detected"), body: None };
+            return code(if self.reply_through(host, tx, &reply) { 1 } else { -3 });
+        }
         let mut targets = VecDeque::with_capacity(1 + host.branches.len());
         targets.push_back(Target {
             uri: Str::from(host.current_ruri()),
@@ -123,7 +130,8 @@ impl Worker {
 
     /// The run is parked: work on its branches.
     pub(super) fn begin_relay(&mut self, parked: Key, order: RelayOrder) {
-        let routing = self.tm.request(order.tx).map_or(0, |m| self.routing(m));
+        let source = self.tm.user(order.tx).and_then(|d| d.host.as_ref()).map(|h| h.source);
+        let routing = self.tm.request(order.tx).zip(source).map_or(0, |(m, from)| self.routing(m, from));
         let first = self.tm.view(order.tx).map_or(0, |v| v.branches);
         let job = RelayJob { parked, order, current: None, locating: 0, routing, sent: 0, first, failed: -1 };
         let key = self.jobs.insert(job);
@@ -131,15 +139,6 @@ impl Worker {
             p.waiting = super::state::Waiting::Relay(key);
         }
         self.job(key);
-    }
-
-    /// What decided the route, for loop detection.
-    pub(super) fn routing(&self, msg: &crate::sip::Message) -> u64 {
-        use crate::sip::header::HeaderId;
-        let values = [HeaderId::Route, HeaderId::ProxyRequire, HeaderId::ProxyAuthorization]
-            .into_iter()
-            .flat_map(|id| msg.headers_of(id).map(|h| h.value));
-        self.tm.keys().routing(msg, values)
     }
 
     /// Prepares branches until a branch route has to wait or all are on their way; a name that is looked up does
@@ -331,12 +330,13 @@ impl Worker {
                 -4 => (476, "Unresolvable destination"),
                 -5 => (473, "Filtered destination"),
                 -6 => (477, "Send failed"),
+                TOO_LARGE => (513, "Message Too Large"),
                 -3 => (500, "No destination"),
                 _ => (500, "Server error occurred"),
             };
             if cancelled {
                 rc = -3;
-            } else if job.order.created && !job.order.no_auto_477 && matches!(rc, -6..=-4) {
+            } else if job.order.created && !job.order.no_auto_477 && matches!(rc, -6..=-4 | TOO_LARGE) {
                 let reply =
                     ReplyRequest { code: text.0, reason: Str::from(format!("{} ({}/TM)", text.1, text.0)), body: None };
                 let host = self.tm.user(tx).and_then(|d| d.host.clone());
@@ -349,6 +349,7 @@ impl Worker {
                 p.run.host_mut().last_error = Some((text.0, Str::from(text.1)));
             }
         }
+        let rc = if rc == TOO_LARGE { -6 } else { rc };
         self.work.push_front(Work::Resume(job.parked, Outcome::Code(rc)));
     }
 }

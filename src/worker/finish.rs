@@ -61,15 +61,15 @@ impl Worker {
         }
         let Some(tx) = role.tx else { return };
         let Some(view) = self.tm.view(tx) else { return };
-        let (embryonic, answered, branches, cancelled) =
-            (view.embryonic, view.final_sent.is_some(), view.branches, view.cancelled);
+        let (embryonic, answered, hopeful, cancelled) =
+            (view.embryonic, view.final_sent.is_some(), view.hopeful, view.cancelled);
         let by_async = view.user.by_async;
         if let Some(data) = self.tm.user_mut(tx) {
             data.avps = finished.avps;
         }
         if embryonic && !answered {
             self.tm.discard(self.now, tx);
-        } else if !answered && branches == 0 && !cancelled {
+        } else if !answered && !hopeful && !cancelled {
             let how = if by_async { "a resume route" } else { "a route" };
             emit(
                 -1,

@@ -46,6 +46,11 @@ impl Table {
         !self.missing.is_empty()
     }
 
+    /// Whether whoever asks now has the lock at once.
+    pub fn is_free(&self, name: &Str) -> bool {
+        self.missing.is_empty() && !self.locks.contains_key(name)
+    }
+
     /// Somebody wants a lock: true if he has it now. Asking again changes nothing.
     pub fn ask(&mut self, name: &Str, who: Who) -> bool {
         let free = self.missing.is_empty();

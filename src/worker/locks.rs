@@ -19,7 +19,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 /// Words about locks on the bus.
-pub(super) const BUS_LOCK: u8 = 2;
+pub(super) const BUS_LOCK: u8 = 17;
 
 /// How long an owner that takes over waits for the others to say what they hold.
 const RECOVERY: Duration = Duration::from_secs(2);
@@ -78,6 +78,12 @@ const NO_KEY: Key = Key { index: 0, generation: 0 };
 impl Worker {
     fn who(&self, ticket: u64) -> Who {
         Who { worker: self.me, incarnation: self.bus.me().incarnation, ticket }
+    }
+
+    /// Whether a run that takes this lock has to wait for it, be it only for another worker's word.
+    pub(super) fn must_wait(&self, role: &Role, name: &Str) -> bool {
+        !role.locks.iter().any(|l| l.name == *name)
+            && (self.owner_of(name) != self.me || !self.locks.table.is_free(name))
     }
 
     /// Takes a lock, or waits for it.

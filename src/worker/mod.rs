@@ -35,6 +35,7 @@ mod replies;
 mod resume;
 mod state;
 mod statistics;
+mod streams;
 mod timers;
 mod unreachable;
 

@@ -38,5 +38,6 @@ mod statistics;
 mod streams;
 mod timers;
 mod unreachable;
+mod unroutable;
 
 pub use state::{Blueprint, Worker};

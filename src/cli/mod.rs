@@ -5,6 +5,7 @@ pub mod ctl;
 pub mod db;
 pub mod demo;
 mod dns;
+mod files;
 pub mod functions;
 pub mod helper;
 pub mod load;

@@ -67,20 +67,63 @@ pub const SET_VIA_HANDLING: FnSpec<SipHost> = FnSpec {
     opensips: Some("set_via_handling"),
     kamailio: None,
     params: &[Param::req("flags", Kind::Str)],
-    doc: "force-rport, add-local-rport, reply-to-via, force-tcp-alias, comma-separated.",
+    doc: "force-rport, add-local-rport, reply-to-via, force-tcp-alias (as the function does), comma-separated.",
     returns: &[(1, "set"), (-1, "unknown flag")],
     example: r#"set_via_handling("force-rport");"#,
     run: |call| {
         let text = call.text(0).unwrap_or_default();
+        let mut alias = false;
         for word in text.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
             match word {
                 b"force-rport" => call.host.rport = true,
-                b"add-local-rport" | b"reply-to-via" | b"force-tcp-alias" | b"" => {}
+                b"force-tcp-alias" => alias = true,
+                b"add-local-rport" | b"reply-to-via" | b"" => {}
                 _ => return done(false),
             }
         }
+        // A datagram has no connection to speak of.
+        if alias && call.host.conn.is_some() {
+            return Step::Wait(Request::ConnAlias { port: None });
+        }
         done(true)
     },
+    finish: Some(code),
+    ..IS_MYSELF
+};
+
+/// `force_tcp_alias`
+pub const FORCE_TCP_ALIAS: FnSpec<SipHost> = FnSpec {
+    opensips: Some("force_tcp_alias"),
+    kamailio: Some("force_tcp_alias"),
+    params: &[Param::opt("port", Kind::Int)],
+    routes: RouteSet::letters("RO"),
+    doc: "Requests to this port of the peer, or to the one in its Via, use the connection the message came over (RFC 5923).",
+    returns: &[(1, "set"), (-1, "it did not come over a connection, or that has ended")],
+    example: "force_tcp_alias();",
+    run: |call| match call.int(0).map(u16::try_from) {
+        Some(Err(_)) => done(false),
+        port => Step::Wait(Request::ConnAlias { port: port.and_then(Result::ok).filter(|p| *p != 0) }),
+    },
+    finish: Some(code),
+    ..IS_MYSELF
+};
+
+/// `tcp_close_conn`
+pub const TCP_CLOSE_CONN: FnSpec<SipHost> = FnSpec {
+    opensips: Some("tcp_close_conn"),
+    kamailio: None,
+    params: &[Param::req("peer", Kind::Str)],
+    doc: "Closes the connection to this `ip:port`, whichever worker has it, when everything is written.",
+    returns: &[(1, "it will be closed"), (-1, "there is none, or this is not an address with a port")],
+    example: r#"tcp_close_conn("$si:$sp");"#,
+    run: |call| {
+        let text = call.text(0).unwrap_or_default();
+        match std::str::from_utf8(&text).ok().and_then(|t| t.trim().parse().ok()) {
+            Some(peer) => Step::Wait(Request::ConnClose { peer }),
+            None => done(false),
+        }
+    },
+    finish: Some(code),
     ..IS_MYSELF
 };
 

@@ -11,7 +11,6 @@ use crate::script::ast::Dialect;
 use crate::script::host::{Host, Index, PvSpec, SetError};
 use crate::script::registry::Catalog;
 use crate::script::value::Value;
-use crate::sip::Transport;
 use crate::sip::edits::Edits;
 use crate::sip::message::Message;
 use crate::store::ConnId;
@@ -290,24 +289,7 @@ impl Host for SipHost {
     }
 
     fn is_myself(&mut self, text: &[u8]) -> bool {
-        let env = self.env();
-        if text.starts_with(b"sip:") || text.starts_with(b"sips:") {
-            return env.is_my_uri(text);
-        }
-        // `proto:host:port`: one of our sockets of that protocol.
-        if let Some(at) = text.iter().position(|b| *b == b':')
-            && matches!(&text[..at], b"udp" | b"tcp" | b"tls" | b"ws" | b"wss" | b"UDP" | b"TCP" | b"TLS")
-        {
-            let (host, port) = split_host_port(&text[at + 1..]);
-            let transport = Transport::from_bytes(&text[..at]);
-            let has_one = env
-                .listeners
-                .iter()
-                .any(|l| l.transport == transport && port.is_none_or(|p| p == l.addr.port() || p == l.via_port()));
-            return has_one && env.is_myself(host, port);
-        }
-        let (host, port) = split_host_port(text);
-        env.is_myself(host, port)
+        self.env().names_us(text, None)
     }
 
     fn detached(&self) -> Self {

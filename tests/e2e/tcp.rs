@@ -631,7 +631,8 @@ fn scripts_set_aliases_and_close_connections() {
         exit;
     }
     if ($rU == "close") {
-        if (tcp_close_conn("$si:$sp")) send_reply(200, "Closing"); else send_reply(404, "None");
+        send_reply(200, "Closing");
+        if (!tcp_close_conn("$si:$sp")) xlog("no such connection\n");
         exit;
     }
     if ($rU == "mine") {

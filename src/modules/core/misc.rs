@@ -1,7 +1,7 @@
 //! Core functions about sockets, Via and sending.
 
 use crate::base::Str;
-use crate::modules::host::{SipHost, split_host_port};
+use crate::modules::host::SipHost;
 use crate::modules::request::{Outcome, Request};
 use crate::script::registry::{Arg, Call, FnSpec, Kind, Param, RouteSet, Step};
 
@@ -21,18 +21,14 @@ pub const IS_MYSELF: FnSpec<SipHost> = FnSpec {
     variadic: false,
     routes: RouteSet::ALL,
     waits: false,
-    doc: "Whether host (and port) name this server: a listener, an advertised address or an alias.",
+    doc: "Whether host (and port) name this server: a listener, an advertised address or an alias. Also takes a URI, \
+          `host:port` and `proto:host:port` (then one of our sockets must have that protocol).",
     returns: &[(1, "they do"), (-1, "they do not")],
     example: r#"if (!is_myself("$rd")) route(relay);"#,
     run: |call| {
         let text = call.text(0).unwrap_or_default();
         let port = call.int(1).and_then(|p| u16::try_from(p).ok()).filter(|p| *p != 0);
-        let env = call.host.env();
-        if text.starts_with(b"sip:") || text.starts_with(b"sips:") {
-            return done(env.is_my_uri(&text));
-        }
-        let (host, own_port) = split_host_port(&text);
-        done(env.is_myself(host, port.or(own_port)))
+        done(call.host.env().names_us(&text, port))
     },
     finish: None,
 };
@@ -113,7 +109,7 @@ pub const TCP_CLOSE_CONN: FnSpec<SipHost> = FnSpec {
     opensips: Some("tcp_close_conn"),
     kamailio: None,
     params: &[Param::req("peer", Kind::Str)],
-    doc: "Closes the connection to this `ip:port`, whichever worker has it, when everything is written.",
+    doc: "Closes the connection to this `ip:port`, whichever worker has it, when what was sent before is written.",
     returns: &[(1, "it will be closed"), (-1, "there is none, or this is not an address with a port")],
     example: r#"tcp_close_conn("$si:$sp");"#,
     run: |call| {

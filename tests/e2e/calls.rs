@@ -337,6 +337,6 @@ fn what_cannot_be_sent_is_answered() {
     let answer = client.ask(&client.invite("sip:nowhere@example.test"));
     assert_eq!(answer.status(), 476, "{}", answer.raw);
     let answer = client.ask(&client.invite("sip:tel@example.test"));
-    assert_eq!(answer.status(), 476, "{}", answer.raw);
+    assert_eq!(answer.status(), 416, "{}", answer.raw);
     assert_eq!(client.options("sip:example.test").status(), 200);
 }

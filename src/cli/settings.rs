@@ -246,6 +246,12 @@ fn module_settings(out: &mut ServerConfig, params: &[ModParam], diags: &mut Diag
             ("tm", "auto_100trying") => s.auto_100 = yes,
             ("tm", "onreply_avp_mode") => s.onreply_avps = yes,
             ("tm", "disable_6xx_block") => out.tm.disable_6xx_block = yes,
+            ("tm", "aggregate_challenges") => out.tm.aggregate_challenges = yes,
+            ("tm", "ruri_matching") => out.tm.ruri_matching = yes,
+            ("tm", "via1_matching") => out.tm.via1_matching = yes,
+            ("tm", "minor_branch_flag") => s.minor_branch_flag = text.filter(|t| !t.is_empty()),
+            ("tm", "local_request_route") => s.local_request_route = text.filter(|t| !t.is_empty()),
+            ("tm", "local_reply_route") => s.local_reply_route = text.filter(|t| !t.is_empty()),
             ("rr", "append_fromtag") => s.rr_append_fromtag = yes,
             ("rr", "enable_double_rr") => s.rr_double = yes,
             ("rr", "add_username") => s.rr_add_username = yes,
@@ -286,6 +292,10 @@ fn module_settings(out: &mut ServerConfig, params: &[ModParam], diags: &mut Diag
             _ => {}
         }
     }
+    // What `$T_fr_timeout` and `$T_fr_inv_timeout` show; zero stands for the RFC's own value.
+    let or = |d: Duration, rfc: Duration| if d.is_zero() { rfc } else { d }.as_secs();
+    s.fr_timeout = or(out.tm.fr_timeout, out.tm.t1_64());
+    s.fr_inv_timeout = or(out.tm.fr_inv_timeout, out.tm.timer_c);
 }
 
 /// `name=s:text`, `name=i:5`

@@ -308,8 +308,7 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
         let Some(b) = tx.branches.get_mut(usize::from(no)) else { return ReplyMatch::NotOurs };
         b.last_status = status;
         let keys = self.keys;
-        let again =
-            b.busy.is_some_and(|b| b.repeats(busy)) || b.queue.iter().any(|q| Busy::of(keys, q).repeats(busy));
+        let again = b.busy.is_some_and(|b| b.repeats(busy)) || b.queue.iter().any(|q| Busy::of(keys, q).repeats(busy));
         // The only final reply that is not repeated by its sender is never dropped for space.
         let no_room = b.busy.is_some() && b.queue.len() >= max_queued && status < 300;
         if again || no_room || (status < 200 && answered) {

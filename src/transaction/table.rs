@@ -337,6 +337,13 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
         .unwrap_or(Err(ReplyError::Gone))
     }
 
+    /// Sends the last reply again; whether there is one.
+    pub fn repeat_reply(&mut self, now: Time, tx: TxKey) -> bool {
+        let before = self.out.len();
+        self.server_input(now, tx, Input::Retransmit);
+        self.out.len() > before
+    }
+
     /// Keeps the transaction from ending (a run waits in it) until [`Transactions::unkeep`].
     pub fn keep(&mut self, tx: TxKey) {
         if let Some(tx) = self.slab.get_mut(tx) {

@@ -7,27 +7,46 @@ use super::perform::Act;
 use super::state::{BranchData, Dest, Role, RoleKind, Work, Worker};
 use crate::base::{Key, Str};
 use crate::modules::host::{SipHost, Target};
-use crate::modules::request::{Outcome, ReplyRequest};
+use crate::modules::request::{Outcome, RelayFlags, ReplyRequest};
 use crate::script::avp::Avps;
 use crate::script::vm::{Finished, Run};
+use crate::sip::HeaderId;
 use crate::transaction::{Ask, BranchError, BranchNo, BranchSpec, CancelScope, Matched, TxKey};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 /// What a relay is to do.
 pub(super) struct RelayOrder {
-    tx: TxKey,
-    targets: VecDeque<Target>,
-    proxy: Option<Str>,
-    no_auto_477: bool,
-    created: bool,
+    pub(super) tx: TxKey,
+    pub(super) targets: VecDeque<Target>,
+    pub(super) proxy: Option<Str>,
+    pub(super) flags: RelayFlags,
+    pub(super) what: What,
+}
+
+/// What the branches of a relay are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum What {
+    /// Those of `t_relay`.
+    Relay {
+        /// It made the transaction itself.
+        created: bool,
+    },
+    /// Further ones of a transaction under way.
+    Inject {
+        /// No others will come.
+        last: bool,
+    },
+    /// The one of a request of the server's own: without other Vias, without branch route.
+    Own,
+    /// The one of a copy that is replicated: without branch route.
+    Replica,
 }
 
 /// A relay in progress.
 pub struct RelayJob {
-    /// The run that called it.
-    parked: Key,
+    /// The run that called it and waits.
+    parked: Option<Key>,
     order: RelayOrder,
     /// The branch in preparation: its number, the request as its branch route left it.
     current: Option<(BranchNo, Box<SipHost>, Target)>,
@@ -41,7 +60,7 @@ pub struct RelayJob {
 
 impl Worker {
     /// Begins `t_relay` for the run's message.
-    pub(super) fn relay(&mut self, host: &mut SipHost, role: &mut Role, no_auto_477: bool, proxy: Option<Str>) -> Act {
+    pub(super) fn relay(&mut self, host: &mut SipHost, role: &mut Role, flags: RelayFlags, proxy: Option<Str>) -> Act {
         let code = |n| Act::Now(Outcome::Code(n));
         if host.phony || !host.msg.is_request() {
             return code(-1);
@@ -67,29 +86,31 @@ impl Worker {
             }
         }
         let created = role.tx.is_none() || host.tm.embryonic;
+        let flags = RelayFlags {
+            no_auto_477: flags.no_auto_477 || host.tm.switches.internal_reply == Some(false),
+            no_dns_failover: flags.no_dns_failover || host.tm.switches.failover == Some(false),
+            ..flags
+        };
+        if flags.no_100 {
+            host.tm.switches.auto_100 = Some(false);
+        }
         let Ok(tx) = self.full_transaction(host, role) else { return code(-1) };
         let Some(view) = self.tm.view(tx) else { return code(-3) };
         if view.cancelled || view.final_sent.is_some() {
             return code(-3);
         }
         let mut targets = VecDeque::with_capacity(1 + host.branches.len());
-        targets.push_back(Target {
-            uri: Str::from(host.current_ruri()),
-            du: host.du.clone(),
-            path: host.path.clone(),
-            q: host.q,
-            flags: host.bflags.clone(),
-            socket: host.socket_out,
-        });
+        targets.push_back(host.main_target());
         targets.extend(host.branches.drain(..));
-        let fr = host.tm.fr_timeout.map(|s| Duration::from_secs(u64::from(s)));
-        let fr_inv = host.tm.fr_inv_timeout.map(|s| Duration::from_secs(u64::from(s)));
-        self.tm.set_timeouts(tx, fr, fr_inv);
+        self.apply_settings(tx, host);
+        let no_cancel = flags.allow_no_cancel && host.msg.lists(HeaderId::RequestDisposition, b"no-cancel");
+        self.tm.set_no_cancel(tx, no_cancel);
         if let Some(data) = self.tm.user_mut(tx) {
-            data.host = Some(Box::new(host.clone()));
+            data.pass_reason = host.tm.switches.cancel_reason.unwrap_or(flags.pass_reason);
+            data.host = Some(Box::new(host.base()));
         }
         self.tm.hold_final(tx);
-        Act::Relay(RelayOrder { tx, targets, proxy, no_auto_477, created })
+        Act::Relay(RelayOrder { tx, targets, proxy, flags, what: What::Relay { created } })
     }
 
     /// 16.10: answers the CANCEL and cancels the INVITE.
@@ -102,6 +123,9 @@ impl Worker {
         let Some(tx) = answered else { return -1 };
         self.tm.promote(tx);
         self.reply_through(host, tx, &ok);
+        if let Some(reason) = self.reason_for_cancel(host, invite) {
+            self.tm.set_cancel_reason(invite, Some(reason));
+        }
         self.tm.cancel(self.now, invite, CancelScope::Request);
         if !self.env().settings.resume_on_cancel {
             self.drop_runs(invite);
@@ -110,16 +134,29 @@ impl Worker {
         1
     }
 
-    /// The run is parked: work on its branches.
-    pub(super) fn begin_relay(&mut self, parked: Key, order: RelayOrder) {
+    /// The header line that the CANCELs to the branches get: what the script wants, or what the
+    /// caller said (RFC 3326).
+    fn reason_for_cancel(&self, host: &SipHost, invite: TxKey) -> Option<Str> {
+        if host.tm.cancel_reason.is_some() {
+            return host.tm.cancel_reason.clone();
+        }
+        let passes = self.tm.user(invite).is_some_and(|d| d.pass_reason);
+        let lines: Vec<Vec<u8>> =
+            (host.msg.headers_of(HeaderId::Reason)).map(|h| [b"Reason: ", &h.unfolded()[..]].concat()).collect();
+        (passes && !lines.is_empty()).then(|| Str::from(lines.join(&b"\r\n"[..])))
+    }
+
+    /// The run, if there is one, is parked: work on its branches.
+    pub(super) fn begin_relay(&mut self, parked: Option<Key>, order: RelayOrder) -> Key {
         let routing = self.tm.request(order.tx).map_or(0, |m| self.routing(m));
         let first = self.tm.view(order.tx).map_or(0, |v| v.branches);
         let job = RelayJob { parked, order, current: None, routing, sent: 0, first, failed: -1 };
         let key = self.jobs.insert(job);
-        if let Some(p) = self.parked.get_mut(parked) {
+        if let Some(p) = parked.and_then(|p| self.parked.get_mut(p)) {
             p.waiting = super::state::Waiting::Relay(key);
         }
         self.job(key);
+        key
     }
 
     /// What decided the route, for loop detection.
@@ -154,8 +191,12 @@ impl Worker {
             while data.branches.len() <= usize::from(branch) {
                 data.branches.push(BranchData::default());
             }
+            if let Some(slot) = data.branches.get_mut(usize::from(branch)) {
+                slot.target.clone_from(&target);
+            }
             let Some(base) = &data.host else { continue };
-            let route = base.armed.branch;
+            let own = matches!(job.order.what, What::Own | What::Replica);
+            let route = base.armed.branch.filter(|_| !own);
             let Some(route) = route else {
                 let host = base.clone();
                 if !self.prepared(key, branch, host, target) {
@@ -164,15 +205,14 @@ impl Worker {
                 continue;
             };
             let mut host = (**base).clone();
-            host.ruri = Some(target.uri.clone());
-            host.du = target.du.clone();
-            host.path = target.path.clone();
-            host.bflags = target.flags.clone();
-            host.socket_out = target.socket;
-            host.branches.clear();
+            let socket = target.socket.or(host.socket_out);
+            host.set_main_target(&target);
+            host.socket_out = socket;
             host.tm.branch = Some(branch);
-            let parked = self.jobs.get(key).map(|j| j.parked);
+            let parked = job.parked;
             let avps = parked.and_then(|p| self.parked.get_mut(p)).map(|p| p.run.set_avps(Avps::default()));
+            let mut role = Role::within(RoleKind::Branch(key, branch), tx);
+            self.refresh(&mut host, &role);
             let mut run = Run::new(self.program(), route, host);
             if let Some(avps) = avps {
                 run.set_avps(avps);
@@ -182,7 +222,6 @@ impl Worker {
             {
                 job.current = Some((branch, base, target));
             }
-            let mut role = Role::within(RoleKind::Branch(key, branch), tx);
             self.tm.keep(tx);
             role.kept = true;
             self.work.push_front(Work::Go(Box::new(run), role));
@@ -199,7 +238,7 @@ impl Worker {
             return;
         }
         let Some((_, _, target)) = job.current.take() else { return };
-        if let Some(p) = self.parked.get_mut(parked) {
+        if let Some(p) = parked.and_then(|p| self.parked.get_mut(p)) {
             p.run.set_avps(finished.avps);
         }
         if finished.end.dropped {
@@ -208,20 +247,8 @@ impl Worker {
             return;
         }
         let host = Box::new(finished.host);
-        if let Some(data) = self.tm.user_mut(tx)
-            && let Some(slot) = data.branches.get_mut(usize::from(branch))
-        {
-            let shared = data.host.as_ref().and_then(|h| h.armed.reply);
-            slot.reply_route = host.armed.reply.filter(|r| Some(*r) != shared);
-        }
-        let target = Target {
-            uri: Str::from(host.current_ruri()),
-            du: host.du.clone(),
-            path: host.path.clone(),
-            flags: host.bflags.clone(),
-            socket: host.socket_out,
-            q: target.q,
-        };
+        self.keep_of_route(tx, branch, &host);
+        let target = Target { attrs: target.attrs, ..host.main_target() };
         if self.prepared(key, branch, host, target) {
             self.work.push_front(Work::Job(key));
         }
@@ -269,21 +296,30 @@ impl Worker {
             return self.branch_unsent(key, branch, -6, 477);
         };
         let Some(text) = self.tm.branch_text(tx, branch, routing) else { return self.job_failed(key, -3) };
-        let Some(request) = self.branch_request(&host, &target, listener, &text) else {
+        let request = match job.order.what {
+            What::Own => self.own_request(&host, &target, listener, &text),
+            _ => self.branch_request(&host, &target, listener, &text),
+        };
+        let Some(request) = request else {
             return self.branch_unsent(key, branch, -1, 500);
         };
+        let minor = self.env().settings.minor_branch_flag.as_ref().is_some_and(|f| target.flags.contains(f));
         if let Some(data) = self.tm.user_mut(tx)
             && let Some(slot) = data.branches.get_mut(usize::from(branch))
         {
             slot.sent = Some(request.clone());
-            slot.flags = target.flags;
+            slot.target = target;
         }
-        let spec =
-            BranchSpec { request, dest: Dest { listener, addr }, reliable: false, ask: Ask::Never, minor: false };
+        let spec = BranchSpec { request, dest: Dest { listener, addr }, reliable: false, ask: Ask::Never, minor };
         match self.tm.send_branch(self.now, tx, branch, spec) {
             Ok(()) => {
+                let mut injected = false;
                 if let Some(job) = self.jobs.get_mut(key) {
                     job.sent += 1;
+                    injected = matches!(job.order.what, What::Inject { .. });
+                }
+                if injected {
+                    self.tm.branch_injected(self.now, tx);
                 }
             }
             Err(_) => self.job_failed(key, -3),
@@ -324,7 +360,7 @@ impl Worker {
             .filter(|(_, p)| matches!(p.role.kind, RoleKind::Branch(j, b) if j == key && b == branch))
             .map(|(k, _)| k)
             .collect();
-        let caller = self.jobs.get(key).map(|j| j.parked);
+        let caller = self.jobs.get(key).and_then(|j| j.parked);
         for parked in waiting {
             // Its AVPs are its caller's.
             let avps = self.parked.get_mut(parked).map(|p| p.run.set_avps(Avps::default()));
@@ -341,6 +377,24 @@ impl Worker {
         let Some(job) = self.jobs.remove(key) else { return };
         let tx = job.order.tx;
         let mut rc = if job.sent > 0 { 1 } else { job.failed };
+        let created = match job.order.what {
+            What::Relay { created } => created,
+            What::Inject { last } => {
+                if last {
+                    self.tm.no_more_branches(self.now, tx, true);
+                }
+                self.release(tx);
+                return self.relayed(job.parked, rc);
+            }
+            What::Own | What::Replica => {
+                // A branch that has failed is the end; without any there is nothing to wait for.
+                self.release(tx);
+                if self.tm.view(tx).is_some_and(|v| v.branches == 0) {
+                    self.tm.discard(self.now, tx);
+                }
+                return self.relayed(job.parked, rc);
+            }
+        };
         if job.sent > 0 {
             self.release(tx);
         } else {
@@ -356,7 +410,7 @@ impl Worker {
             };
             if cancelled {
                 rc = -3;
-            } else if job.order.created && !job.order.no_auto_477 && matches!(rc, -4 | -6) {
+            } else if created && !job.order.flags.no_auto_477 && matches!(rc, -4 | -6) {
                 let reply =
                     ReplyRequest { code: text.0, reason: Str::from(format!("{} ({}/TM)", text.1, text.0)), body: None };
                 let host = self.tm.user(tx).and_then(|d| d.host.clone());
@@ -365,10 +419,17 @@ impl Worker {
                 {
                     rc = 1;
                 }
-            } else if let Some(p) = self.parked.get_mut(job.parked) {
+            } else if let Some(p) = job.parked.and_then(|p| self.parked.get_mut(p)) {
                 p.run.host_mut().last_error = Some((text.0, Str::from(text.1)));
             }
         }
-        self.work.push_front(Work::Resume(job.parked, Outcome::Code(rc)));
+        self.relayed(job.parked, rc);
+    }
+
+    /// The caller of a relay, if one waits, gets its code.
+    fn relayed(&mut self, parked: Option<Key>, rc: i32) {
+        if let Some(parked) = parked {
+            self.work.push_front(Work::Resume(parked, Outcome::Code(rc)));
+        }
     }
 }

@@ -121,6 +121,7 @@ impl Worker {
             traffic: false,
             quit: false,
             messages: 0,
+            made: 0,
             age: Age::default(),
             scratch: Vec::new(),
             blueprint,

@@ -65,7 +65,8 @@ fn config(module: &str, example: &str, routes: RouteSet) -> String {
 #[test]
 fn examples_compile() {
     let mut bad = Vec::new();
-    for (module, f, example) in all() {
+    // What only Kamailio's language has is written for a front end that is not there yet.
+    for (module, f, example) in all().into_iter().filter(|(_, f, _)| f.opensips.is_some()) {
         let name = functions::name(f);
         let text = config(module, &example, f.routes);
         let (mut map, mut diags) = (SourceMap::default(), Diagnostics::default());

@@ -175,7 +175,7 @@ fn worker(mut seat: Seat, startup: &str) -> i32 {
                 ),
             ];
             if traffic {
-                fds.push(PollFd::new(socket.as_fd(), PollFlags::POLLIN));
+                fds.extend(socket.fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
             }
             let _ = poll(&mut fds, timeout);
         }

@@ -10,6 +10,7 @@ pub mod load;
 pub mod paths;
 pub mod server;
 pub mod settings;
+pub mod simulate;
 
 use crate::script::ast::Dialect;
 use crate::script::codes;

@@ -64,7 +64,7 @@ pub fn start(args: &StartArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let env = Rc::new(environment(&config, &plan.listeners));
+    let env = Rc::new(environment(&config, &plan.listeners, random()));
     let blueprint = blueprint(program, env, &config, sqlite.clone());
     let names: Vec<String> = plan.listeners.iter().map(|l| format!("{}:{}", l.transport, l.addr)).collect();
     emit(
@@ -182,12 +182,18 @@ fn protect(path: &Path, args: &StartArgs) -> Result<(), String> {
     Ok(())
 }
 
-fn environment(config: &ServerConfig, listeners: &[Listener]) -> Env {
-    let transport = |t: crate::net::listen::Transport| Transport::from_bytes(t.name().to_ascii_uppercase().as_bytes());
+/// Eight bytes that nobody can foresee.
+fn random() -> u64 {
     let mut random = [0u8; 8];
     if let Ok(mut f) = std::fs::File::open("/dev/urandom") {
         let _ = std::io::Read::read(&mut f, &mut random);
     }
+    u64::from_be_bytes(random)
+}
+
+/// What runs may know about the server; `random` makes its To-tags its own.
+pub(super) fn environment(config: &ServerConfig, listeners: &[Listener], random: u64) -> Env {
+    let transport = |t: crate::net::listen::Transport| Transport::from_bytes(t.name().to_ascii_uppercase().as_bytes());
     Env {
         listeners: listeners
             .iter()
@@ -201,11 +207,12 @@ fn environment(config: &ServerConfig, listeners: &[Listener]) -> Env {
         aliases: config.aliases.clone(),
         settings: config.settings.clone(),
         pid: std::process::id(),
-        tag_prefix: format!("{:012x}.", u64::from_be_bytes(random) & 0xffff_ffff_ffff),
+        tag_prefix: format!("{:012x}.", random & 0xffff_ffff_ffff),
     }
 }
 
-fn blueprint(
+/// What every worker inherits.
+pub(super) fn blueprint(
     mut program: Program<SipHost>,
     env: Rc<Env>,
     config: &ServerConfig,

@@ -14,6 +14,7 @@ use crate::script::registry::Catalog;
 use crate::script::value::Value;
 use crate::sip::edits::Edits;
 use crate::sip::message::Message;
+use crate::store::ConnId;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -164,6 +165,8 @@ pub struct SipHost {
     pub source: SocketAddr,
     /// Number of the listener it came in on.
     pub listener: u16,
+    /// The connection it came in on; `None` for a datagram.
+    pub conn: Option<ConnId>,
     /// Header lines for replies (`append_to_reply`), each with its CRLF.
     pub reply_headers: Vec<u8>,
     /// Per-message advertised address and port.
@@ -217,6 +220,7 @@ impl SipHost {
             socket_out: None,
             source,
             listener,
+            conn: None,
             reply_headers: Vec::new(),
             advertised: (None, None),
             armed: Armed::default(),

@@ -72,7 +72,7 @@ pub fn facility(name: &str) -> Option<u8> {
 }
 
 /// The level of a line on the OpenSIPS scale.
-fn level_of(meta: &Metadata<'_>) -> i8 {
+pub(crate) fn level_of(meta: &Metadata<'_>) -> i8 {
     match (meta.target(), meta.level()) {
         (ALERT, _) => -3,
         (CRIT, _) => -2,
@@ -153,6 +153,19 @@ pub fn install(settings: &LogSettings) -> LogHandle {
         logger.level.store(settings.level, Relaxed);
     }
     handle
+}
+
+/// A log that goes nowhere, for a process without one of its own (a simulation).
+pub fn nowhere() -> LogHandle {
+    static NOWHERE: OnceLock<LogHandle> = OnceLock::new();
+    *NOWHERE.get_or_init(|| {
+        let settings = LogSettings { level: 2, stderr: false, syslog: None };
+        LogHandle(Box::leak(Box::new(Logger {
+            level: AtomicI8::new(2),
+            lost: AtomicU64::new(0),
+            inner: Mutex::new(Inner { out: Out::Main(Box::new(Sink::open(&settings))), text: String::new() }),
+        })))
+    })
 }
 
 impl LogHandle {

@@ -109,6 +109,8 @@ pub struct Reactor {
     events: mio::Events,
     wheel: Wheel<(Source, Key)>,
     again: Vec<(Source, Key)>,
+    /// The time, if it is not the system's.
+    virtual_now: Option<Time>,
 }
 
 /// What an fd's owner may do with the reactor during one turn.
@@ -136,7 +138,26 @@ impl Reactor {
             events: mio::Events::with_capacity(1024),
             wheel: Wheel::new(now),
             again: Vec::new(),
+            virtual_now: None,
         })
+    }
+
+    /// The same for a simulation: time stands still until [`Reactor::set_time`], and nobody sleeps.
+    pub fn simulated(now: Time) -> io::Result<Reactor> {
+        Ok(Reactor { virtual_now: Some(now), ..Reactor::new(now)? })
+    }
+
+    /// In a simulation: what the next turn takes for the time. It never goes back.
+    pub fn set_time(&mut self, to: Time) {
+        if let Some(now) = &mut self.virtual_now {
+            *now = to.max(*now);
+        }
+    }
+
+    /// When the next turn must come at the latest: at or before the earliest timer. At once if somebody
+    /// asked to be called again.
+    pub fn next_deadline(&self, now: Time) -> Option<Time> {
+        if self.again.is_empty() { self.wheel.next_deadline() } else { Some(now) }
     }
 
     /// Registers and arms on behalf of an fd's owner.
@@ -153,7 +174,7 @@ impl Reactor {
     /// happened to `out`: ready fds first, then those who asked to be called again, then due timers.
     /// Returns the time after the sleep: the only clock read of the turn.
     pub fn turn(&mut self, now: Time, cap: Duration, out: &mut Vec<Event>) -> io::Result<Time> {
-        let timeout = if !self.again.is_empty() {
+        let timeout = if !self.again.is_empty() || self.virtual_now.is_some() {
             Duration::ZERO
         } else {
             self.wheel.next_deadline().map_or(cap, |t| t.since(now).min(cap))
@@ -163,7 +184,7 @@ impl Reactor {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
-        let now = clock();
+        let now = self.virtual_now.unwrap_or_else(clock);
         for ev in self.events.iter() {
             let t = ev.token().0;
             let Some(source) = Source::from_byte((t >> 56) as u8) else { continue };

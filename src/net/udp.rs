@@ -1,17 +1,42 @@
 //! A UDP socket of one worker: batches in, a queue out. Non-blocking always.
+//!
+//! In a simulation it is a [`Wire`] instead: what is queued is collected there, nothing comes in by itself.
 
 use crate::net::batch::{Flushed, RecvBatch, SendBatch, SendFailure};
+use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::rc::Rc;
 
 /// What may wait for a full kernel buffer, per socket.
 pub const SEND_QUEUE_BYTES: usize = 4 << 20;
 
+/// A datagram that a simulated socket sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sent {
+    /// Address of the socket.
+    pub from: SocketAddr,
+    /// Where it goes.
+    pub to: SocketAddr,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Takes what the simulated sockets of one process send, in order.
+pub type Wire = Rc<RefCell<Vec<Sent>>>;
+
+/// What a socket stands on.
+#[derive(Debug)]
+enum End {
+    Kernel(OwnedFd),
+    Wire(Wire),
+}
+
 /// A bound socket.
 #[derive(Debug)]
 pub struct UdpSocket {
-    fd: OwnedFd,
+    end: End,
     local: SocketAddr,
     out: SendBatch,
 }
@@ -20,7 +45,20 @@ impl UdpSocket {
     /// Wraps a socket that was opened by [`crate::net::listen`] or handed down from main.
     pub fn from_fd(fd: OwnedFd) -> io::Result<UdpSocket> {
         let local = crate::net::listen::local_addr(fd.as_fd())?;
-        Ok(UdpSocket { fd, local, out: SendBatch::new(SEND_QUEUE_BYTES) })
+        Ok(UdpSocket { end: End::Kernel(fd), local, out: SendBatch::new(SEND_QUEUE_BYTES) })
+    }
+
+    /// A socket of a simulation.
+    pub fn simulated(local: SocketAddr, wire: Wire) -> UdpSocket {
+        UdpSocket { end: End::Wire(wire), local, out: SendBatch::new(0) }
+    }
+
+    /// The fd to be watched; a simulated socket has none.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match &self.end {
+            End::Kernel(fd) => Some(fd.as_fd()),
+            End::Wire(_) => None,
+        }
     }
 
     /// The address it is bound to.
@@ -31,13 +69,20 @@ impl UdpSocket {
     /// Replaces `batch` by what waits; how many datagrams that is. `WouldBlock` if nothing waits.
     /// Edge-triggered callers go on until `WouldBlock` or [`RecvBatch::drained`].
     pub fn recv_batch(&self, batch: &mut RecvBatch) -> io::Result<usize> {
-        batch.fill(self.fd.as_fd())
+        match &self.end {
+            End::Kernel(fd) => batch.fill(fd.as_fd()),
+            End::Wire(_) => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 
     /// Queues a datagram for the next [`UdpSocket::flush`]; false if the queue is full and it was
     /// dropped. `from`: the source address to use, for a socket bound to the wildcard address
     /// (ignored on others). `tag` comes back in [`SendFailure`].
     pub fn queue(&mut self, data: &[u8], to: SocketAddr, from: Option<IpAddr>, tag: u64) -> bool {
+        if let End::Wire(wire) = &self.end {
+            wire.borrow_mut().push(Sent { from: self.local, to, bytes: data.to_vec() });
+            return true;
+        }
         let from = if self.local.ip().is_unspecified() { from } else { None };
         self.out.push(data, to, from, tag)
     }
@@ -45,7 +90,10 @@ impl UdpSocket {
     /// Hands what is queued to the kernel; failures of single datagrams are told to `failed`. When the
     /// result says blocked, the rest waits for the socket to become writable.
     pub fn flush(&mut self, failed: &mut dyn FnMut(SendFailure)) -> Flushed {
-        self.out.flush(self.fd.as_fd(), failed)
+        match &self.end {
+            End::Kernel(fd) => self.out.flush(fd.as_fd(), failed),
+            End::Wire(_) => Flushed::default(),
+        }
     }
 
     /// Whether something is queued: after a flush, that is what to watch for writability.
@@ -60,14 +108,9 @@ impl UdpSocket {
 }
 
 impl AsRawFd for UdpSocket {
+    /// -1 for a simulated socket.
     fn as_raw_fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
-    }
-}
-
-impl AsFd for UdpSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.fd().map_or(-1, |fd| fd.as_raw_fd())
     }
 }
 
@@ -86,7 +129,7 @@ mod tests {
 
     fn wait(s: &UdpSocket) {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        poll(&mut [PollFd::new(s.as_fd(), PollFlags::POLLIN)], PollTimeout::from(2000u16)).unwrap();
+        poll(&mut [PollFd::new(s.fd().unwrap(), PollFlags::POLLIN)], PollTimeout::from(2000u16)).unwrap();
     }
 
     fn no_failure(f: SendFailure) {

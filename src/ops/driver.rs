@@ -1,6 +1,7 @@
 //! The driver: every operation in flight, its deadline, and which engine has it.
 
 use super::exec::Exec;
+use super::fake::Fake;
 use super::http::Http;
 use super::sleep::Sleep;
 use super::sql::mysql::Mysql;
@@ -8,6 +9,7 @@ use super::sql::sqlite::Sqlite;
 use super::{CancelReason, Cx, Engine, OpId, Outcome, Phase, Request};
 use crate::base::{Key, Slab, Time, TimerKey};
 use crate::net::reactor::{Event, Io, Readiness, Source};
+use crate::net::resolver::zone::Zone;
 use crate::net::resolver::{Answer, Resolver, ResolverConfig, Waiter};
 use std::collections::VecDeque;
 
@@ -74,6 +76,8 @@ pub struct Driver {
     exec: Exec,
     http: Http,
     sqlite: Sqlite,
+    /// In a simulation: takes every operation but sleeps.
+    fake: Option<Box<Fake>>,
 }
 
 impl Default for Driver {
@@ -102,7 +106,37 @@ impl Driver {
             http: Http::new(),
             mysql: Mysql::default(),
             sqlite: Sqlite::default(),
+            fake: None,
         }
+    }
+
+    /// A driver for a simulation: names are looked up in the zone, sleeps are real (in the reactor's
+    /// time), all other operations are answered by whoever holds [`Driver::fake`].
+    pub fn simulated(zone: Zone) -> Driver {
+        Driver {
+            resolver: Resolver::simulated(zone),
+            fake: Some(Box::default()),
+            ..Self::with_resolver(ResolverConfig::default())
+        }
+    }
+
+    /// In a simulation: the operations in flight.
+    pub fn fake(&mut self) -> Option<&mut Fake> {
+        self.fake.as_deref_mut()
+    }
+
+    /// In a simulation: what the name servers know.
+    pub fn zone(&mut self) -> Option<&mut Zone> {
+        self.resolver.zone()
+    }
+
+    /// In a simulation: ends an operation. False if it is not in flight (any more).
+    pub fn answer(&mut self, id: OpId, outcome: Outcome) -> bool {
+        let known = self.fake.as_mut().is_some_and(|f| f.answered(id));
+        if known {
+            self.finished.push_back((id, outcome));
+        }
+        known
     }
 
     /// The MySQL engine, to set its limits and prepare its URLs.
@@ -181,6 +215,12 @@ impl Driver {
             deadline,
             timer: (deadline != Time::NEVER).then(|| cx.io.arm(deadline, Source::Ops, id)),
         });
+        if kind != OpKind::Sleep
+            && let Some(fake) = &mut self.fake
+        {
+            fake.start(id, kind, request, started);
+            return id;
+        }
         match request {
             Request::Sleep(d) => self.sleep.start(id, d, deadline, &mut cx),
             Request::Exec(r) => self.exec.start(id, r, deadline, &mut cx),
@@ -232,6 +272,12 @@ impl Driver {
     /// Ends an operation from outside; its outcome still comes from [`Driver::poll_finished`].
     pub fn cancel(&mut self, id: OpId, reason: CancelReason, mut io: Io<'_>) {
         let Some(op) = self.ops.get(id) else { return };
+        if op.kind != OpKind::Sleep
+            && let Some(fake) = &mut self.fake
+        {
+            self.finished.extend(fake.cancel(id, reason).map(|outcome| (id, outcome)));
+            return;
+        }
         let mut cx = Cx { io: io.reborrow(), finished: &mut self.finished, lookups: &mut self.lookups };
         match op.kind {
             OpKind::Sleep => self.sleep.cancel(id, reason, &mut cx),
@@ -259,7 +305,9 @@ impl Driver {
     /// What is known of an operation in flight.
     pub fn info(&self, id: OpId) -> Option<OpInfo> {
         let op = self.ops.get(id)?;
+        let faked = self.fake.as_ref().filter(|_| op.kind != OpKind::Sleep);
         let (backend, phase) = match op.kind {
+            _ if faked.is_some() => faked.and_then(|f| f.describe(id)),
             OpKind::Sleep => self.sleep.describe(id),
             OpKind::Mysql => self.mysql.describe(id),
             OpKind::Exec => self.exec.describe(id),

@@ -9,6 +9,7 @@
 
 pub mod driver;
 pub mod exec;
+pub mod fake;
 pub mod http;
 pub mod request;
 pub mod sleep;

@@ -92,8 +92,6 @@ counters! {
     TcpOpen = "net" "tcp_open" Gauge,
     /// New requests answered 503 because of overload.
     Overload503 = "net" "overload_rejected" Count,
-    /// Datagrams dropped because of overload.
-    OverloadDropped = "net" "overload_dropped" Count,
 
     /// Values sent to other processes.
     BusSent = "bus" "sent" Count,
@@ -158,8 +156,6 @@ counters! {
     WaitsCancelled = "async" "cancelled" Count,
     /// Waits refused because a cap was reached.
     WaitsRefused = "async" "refused" Count,
-    /// Bytes held by waiting runs now.
-    WaitBytes = "async" "bytes" Gauge,
 }
 
 impl fmt::Display for Counter {

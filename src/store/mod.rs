@@ -1,8 +1,10 @@
 //! What the processes of one server share: counters and plain memory made before the fork.
 
+pub mod conns;
 pub mod counters;
 pub mod inwork;
 pub mod shm;
 
+pub use conns::{ConnId, ConnKey, ConnRows, ConnTable};
 pub use counters::{Counter, CounterTable, Counters};
 pub use inwork::InWork;

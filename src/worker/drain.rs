@@ -16,6 +16,13 @@ pub struct Drain {
     told: bool,
 }
 
+impl Drain {
+    /// Whether its timer is still armed.
+    pub(super) fn is_armed(&self, now: Time) -> bool {
+        now < self.until
+    }
+}
+
 impl Worker {
     /// Begins to drain.
     pub(super) fn begin_drain(&mut self, timeout_ms: u64) {

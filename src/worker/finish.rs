@@ -1,6 +1,6 @@
 //! What the end of a run means, by its occasion.
 
-use super::state::{Chosen, Role, RoleKind, Work, Worker};
+use super::state::{Chosen, Role, RoleKind, Work, Worker, origin_of};
 use crate::base::Str;
 use crate::modules::emit;
 use crate::modules::host::SipHost;
@@ -35,12 +35,13 @@ impl Worker {
             }
             RoleKind::AnyReply => {
                 let host = finished.host;
+                let origin = origin_of(&host);
                 if finished.end.dropped && may_drop(&host.msg) {
                     self.counters.inc(Counter::DropReplies);
                 } else if host.edits.is_empty() {
-                    self.matched_reply(host.msg, host.source, host.listener);
+                    self.matched_reply(host.msg, origin);
                 } else if let Ok(changed) = host.edits.applied(&host.msg) {
-                    self.matched_reply(changed, host.source, host.listener);
+                    self.matched_reply(changed, origin);
                 }
             }
             RoleKind::Branch(job, branch) => self.branch_route_done(job, branch, finished),
@@ -56,6 +57,9 @@ impl Worker {
     }
 
     fn request_done(&mut self, finished: Finished<SipHost>, role: &Role) {
+        if finished.end.dropped {
+            self.counters.inc(Counter::DropRequests);
+        }
         let Some(tx) = role.tx else { return };
         let Some(view) = self.tm.view(tx) else { return };
         let (embryonic, answered, branches, cancelled) =

@@ -14,6 +14,13 @@ pub struct Locks {
     held: HashMap<Str, VecDeque<Waiter>>,
 }
 
+impl Locks {
+    /// How many are held.
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+}
+
 struct Waiter {
     parked: Option<Key>,
     until: Time,

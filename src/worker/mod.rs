@@ -9,6 +9,7 @@
 
 pub mod run;
 pub mod seat;
+pub mod sim;
 
 mod block;
 mod build;
@@ -28,6 +29,7 @@ mod relay;
 mod replies;
 mod resume;
 mod state;
+mod statistics;
 mod timers;
 mod view;
 

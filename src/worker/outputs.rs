@@ -1,7 +1,7 @@
 //! The only place that sends. What the transactions want done is done here, in their order; the
 //! datagrams of a turn leave in batches at its end.
 
-use super::state::{Chosen, Worker};
+use super::state::{Chosen, Dest, ReplyPath, Worker};
 use crate::modules::emit;
 use crate::net::reactor::{Interest, Source};
 use crate::store::Counter;
@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 impl Worker {
     /// Queues a datagram; it leaves at the end of the turn.
     pub(super) fn send(&mut self, listener: u16, addr: SocketAddr, bytes: &[u8]) -> bool {
-        let Some(socket) = self.udp.get_mut(usize::from(listener)) else { return false };
+        let Some(Some(socket)) = self.udp.get_mut(usize::from(listener)) else { return false };
         let queued = socket.queue(bytes, addr, None, 0);
         if !queued {
             self.counters.inc(Counter::UdpSendDropped);
@@ -19,9 +19,20 @@ impl Worker {
         queued
     }
 
+    /// Sends a request on its way.
+    pub(super) fn send_request(&mut self, dest: &Dest, bytes: &[u8]) -> bool {
+        self.send(dest.listener, dest.addr, bytes)
+    }
+
+    /// Sends a reply back to where its request came from.
+    pub(super) fn send_reply(&mut self, path: &ReplyPath, bytes: &[u8]) -> bool {
+        self.send(path.listener, path.addr, bytes)
+    }
+
     /// Hands the datagrams of this turn to the kernel.
     pub(super) fn flush_sockets(&mut self) {
         for (i, socket) in self.udp.iter_mut().enumerate() {
+            let Some(socket) = socket else { continue };
             if !socket.wants_write() {
                 continue;
             }
@@ -46,11 +57,11 @@ impl Worker {
             match output {
                 Output::Send { bytes, dest, .. } => {
                     self.counters.inc(Counter::FwdRequests);
-                    self.send(dest.listener, dest.addr, &bytes);
+                    self.send_request(&dest, &bytes);
                 }
                 Output::Reply { bytes, path, .. } => {
                     self.counters.inc(Counter::FwdReplies);
-                    self.send(path.listener, path.addr, &bytes);
+                    self.send_reply(&path, &bytes);
                 }
                 Output::Local { tx, status } => self.answer_transaction(tx, status),
                 Output::Deliver { .. } => self.delivered(output),

@@ -3,7 +3,7 @@
 use super::forward::ForwardOrder;
 use super::local::OwnRequest;
 use super::relay::RelayOrder;
-use super::state::{ReplyPath, Role, RoleKind, TxData, Waiting, Worker};
+use super::state::{ReplyPath, Role, RoleKind, TxData, Waiting, Worker, origin_of};
 use crate::base::{Str, Time};
 use crate::modules::host::SipHost;
 use crate::modules::request::{CancelWhich, Outcome, ReplyRequest, Request};
@@ -186,7 +186,7 @@ impl Worker {
         role: &mut Role,
         birth: Birth,
     ) -> Result<TxKey, CreateError> {
-        let path = self.reply_path(&host.msg, host.source, host.listener, host.rport);
+        let path = self.reply_path(&host.msg, origin_of(host), host.rport);
         let reliable = self.env().listeners.get(usize::from(host.listener)).is_some_and(|l| l.transport.is_reliable());
         let data = TxData { busy: true, ..TxData::default() };
         let tx = self.tm.create_server(self.now, host.msg.clone(), path, reliable, birth, data)?;
@@ -249,11 +249,11 @@ impl Worker {
                 return code(if self.reply_through(host, tx, &reply) { 1 } else { -1 });
             }
         }
-        let path = self.reply_path(&host.msg, host.source, host.listener, host.rport);
+        let path = self.reply_path(&host.msg, origin_of(host), host.rport);
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
         self.write_reply(&host.msg, Some(host), &path, &reply, &mut out);
-        self.send(path.listener, path.addr, &out);
+        self.send_reply(&path, &out);
         self.scratch = out;
         self.count_stateless(reply.code);
         code(1)
@@ -343,8 +343,7 @@ impl Worker {
 
     /// Sends a reply through a transaction.
     pub(super) fn reply_through(&mut self, host: &SipHost, tx: TxKey, reply: &ReplyRequest) -> bool {
-        let path =
-            ReplyPath { rport: host.rport, ..self.reply_path(&host.msg, host.source, host.listener, host.rport) };
+        let path = ReplyPath { rport: host.rport, ..self.reply_path(&host.msg, origin_of(host), host.rport) };
         let mut out = Vec::with_capacity(512);
         self.write_reply(&host.msg, Some(host), &path, reply, &mut out);
         let Ok(message) = crate::sip::Message::parse(Str::from(out)) else { return false };

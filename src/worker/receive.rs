@@ -1,6 +1,6 @@
 //! What comes in: parse, find the owner, match, start a run.
 
-use super::state::{ReplyPath, Role, RoleKind, Worker};
+use super::state::{Origin, ReplyPath, Role, RoleKind, Worker};
 use crate::base::Str;
 use crate::modules::host::SipHost;
 use crate::modules::time_text::wall_micros;
@@ -18,6 +18,7 @@ pub(super) const BUS_MESSAGE: u8 = 1 | ANY_INCARNATION;
 impl Worker {
     /// A datagram from the network.
     pub(super) fn datagram(&mut self, data: &[u8], from: SocketAddr, listener: u16) {
+        let origin = Origin { from, listener, conn: None };
         self.counters.inc(Counter::UdpReceived);
         // Keep-alives of clients behind NAT (RFC 5626 3.5.1) and other noise.
         if data.len() < 16 {
@@ -26,15 +27,15 @@ impl Worker {
         self.in_work.begin(data);
         match Message::parse_slice(data) {
             Ok(msg) => match self.stranger(&msg) {
-                Some(owner) => self.hand_over(owner, &msg, from, listener),
-                None => self.message(msg, from, listener),
+                Some(owner) => self.hand_over(owner, &msg, origin),
+                None => self.message(msg, origin),
             },
             Err(error) => {
                 let reply = data.starts_with(b"SIP/");
                 self.counters.inc(if reply { Counter::ErrReplies } else { Counter::ErrRequests });
                 if let Some((partial, fault)) = error.answer() {
                     let partial = partial.clone();
-                    self.faulty(partial, from, listener, fault);
+                    self.faulty(partial, origin, fault);
                 }
             }
         }
@@ -42,13 +43,13 @@ impl Worker {
     }
 
     /// A message that is ours.
-    pub(super) fn message(&mut self, msg: Message, from: SocketAddr, listener: u16) {
+    pub(super) fn message(&mut self, msg: Message, origin: Origin) {
         if msg.is_request() {
             self.counters.inc(Counter::RcvRequests);
-            self.request(msg, from, listener);
+            self.request(msg, origin);
         } else {
             self.counters.inc(Counter::RcvReplies);
-            self.reply(msg, from, listener);
+            self.reply(msg, origin);
         }
     }
 
@@ -72,9 +73,9 @@ impl Worker {
         (owner != self.me).then_some(owner)
     }
 
-    fn hand_over(&mut self, owner: usize, msg: &Message, from: SocketAddr, listener: u16) {
+    fn hand_over(&mut self, owner: usize, msg: &Message, origin: Origin) {
         self.scratch.clear();
-        let head = postcard::to_allocvec(&(listener, from)).unwrap_or_default();
+        let head = postcard::to_allocvec(&origin).unwrap_or_default();
         self.scratch.push(head.len() as u8);
         self.scratch.extend_from_slice(&head);
         self.scratch.extend_from_slice(msg.bytes());
@@ -96,22 +97,22 @@ impl Worker {
         }
         let Some((&n, rest)) = payload.split_first() else { return };
         let Some((head, bytes)) = rest.split_at_checked(usize::from(n)) else { return };
-        let Ok((listener, from)) = postcard::from_bytes::<(u16, SocketAddr)>(head) else { return };
-        if usize::from(listener) >= self.udp.len() {
+        let Ok(origin) = postcard::from_bytes::<Origin>(head) else { return };
+        if usize::from(origin.listener) >= self.udp.len() {
             return;
         }
         self.in_work.begin(bytes);
         if let Ok(msg) = Message::parse_slice(bytes) {
-            self.message(msg, from, listener);
+            self.message(msg, origin);
         }
         self.in_work.end();
     }
 
-    fn request(&mut self, msg: Message, from: SocketAddr, listener: u16) {
+    fn request(&mut self, msg: Message, origin: Origin) {
         if let Err(fault) = validate::validate(&msg) {
             self.counters.inc(Counter::ErrRequests);
             if reply::may_answer(&msg) {
-                self.faulty(msg, from, listener, fault);
+                self.faulty(msg, origin, fault);
             }
             return;
         }
@@ -129,23 +130,23 @@ impl Worker {
             Matched::New if self.refuses_new(&msg) => {
                 self.counters.inc(Counter::Overload503);
                 let header: &[u8] = b"Retry-After: 5\r\n";
-                return self.refuse(&msg, from, listener, 503, b"Service Unavailable", header);
+                return self.refuse(&msg, origin, 503, b"Service Unavailable", header);
             }
             _ => {}
         }
         let Some(route) = self.routes.request else { return };
-        let host = self.host(msg, from, listener);
+        let host = self.host(msg, origin);
         let run = Run::new(self.program(), route, host);
         self.drive(run, Role::new(RoleKind::Request(matched)));
         self.flush_transactions();
     }
 
     /// A request that cannot be worked on: error_route decides, or it is answered as RFC 3261 says.
-    fn faulty(&mut self, msg: Message, from: SocketAddr, listener: u16, fault: Fault) {
+    fn faulty(&mut self, msg: Message, origin: Origin, fault: Fault) {
         let Some(route) = self.routes.error else {
-            return self.refuse(&msg, from, listener, fault.status, fault.reason.as_bytes(), b"");
+            return self.refuse(&msg, origin, fault.status, fault.reason.as_bytes(), b"");
         };
-        let mut host = self.host(msg, from, listener);
+        let mut host = self.host(msg, origin);
         host.last_error = Some((fault.status, Str::from(fault.reason)));
         let run = Run::new(self.program(), route, host);
         self.drive(run, Role::new(RoleKind::Error));
@@ -166,33 +167,34 @@ impl Worker {
     }
 
     /// The host of a run about a message that came from outside.
-    pub(super) fn host(&mut self, msg: Message, from: SocketAddr, listener: u16) -> SipHost {
+    pub(super) fn host(&mut self, msg: Message, origin: Origin) -> SipHost {
         self.messages = self.messages.wrapping_add(1);
-        let mut host = SipHost::new(self.env().clone(), msg, from, listener);
+        let mut host = SipHost::new(self.env().clone(), msg, origin.from, origin.listener);
+        host.conn = origin.conn;
         host.message_id = self.messages;
         host.received_at = wall_micros();
         host
     }
 
-    fn reply(&mut self, msg: Message, from: SocketAddr, listener: u16) {
+    fn reply(&mut self, msg: Message, origin: Origin) {
         if validate::validate(&msg).is_err() {
             self.counters.inc(Counter::ErrReplies);
             return;
         }
         if let Some(route) = self.routes.reply {
-            let host = self.host(msg, from, listener);
+            let host = self.host(msg, origin);
             let run = Run::new(self.program(), route, host);
             self.drive(run, Role::new(RoleKind::AnyReply));
         } else {
-            self.matched_reply(msg, from, listener);
+            self.matched_reply(msg, origin);
         }
         self.flush_transactions();
     }
 
     /// A reply that the global onreply_route has let pass.
-    pub(super) fn matched_reply(&mut self, msg: Message, from: SocketAddr, listener: u16) {
+    pub(super) fn matched_reply(&mut self, msg: Message, origin: Origin) {
         match self.tm.match_reply(self.now, &msg) {
-            ReplyMatch::Deliver(tx, branch) => self.deliver_reply(tx, branch, msg, from, listener),
+            ReplyMatch::Deliver(tx, branch) => self.deliver_reply(tx, branch, msg, origin),
             ReplyMatch::Absorbed(..) | ReplyMatch::Queued(..) => {}
             ReplyMatch::NotOurs => self.forward_reply(&msg),
         }
@@ -204,8 +206,7 @@ impl Worker {
         tx: crate::transaction::TxKey,
         branch: crate::transaction::BranchNo,
         msg: Message,
-        from: SocketAddr,
-        listener: u16,
+        origin: Origin,
     ) {
         let data = self.tm.user(tx);
         let route = data.and_then(|d| {
@@ -213,7 +214,7 @@ impl Worker {
             own.unwrap_or_else(|| d.host.as_ref().and_then(|h| h.armed.reply))
         });
         match route {
-            Some(route) => self.run_reply_route(tx, branch, route, msg, from, listener),
+            Some(route) => self.run_reply_route(tx, branch, route, msg, origin),
             None => {
                 let bytes = self.without_our_via(&msg);
                 let status = msg.status();
@@ -229,10 +230,9 @@ impl Worker {
         branch: crate::transaction::BranchNo,
         route: u32,
         msg: Message,
-        from: SocketAddr,
-        listener: u16,
+        origin: Origin,
     ) {
-        let mut host = self.host(msg, from, listener);
+        let mut host = self.host(msg, origin);
         let own = self.tm.view(tx).is_some_and(|v| v.server.is_none());
         let with_avps = self.env().settings.onreply_avps || own;
         let mut avps = None;
@@ -269,15 +269,7 @@ impl Worker {
     }
 
     /// A negative reply of the server itself, without state.
-    pub(super) fn refuse(
-        &mut self,
-        msg: &Message,
-        from: SocketAddr,
-        listener: u16,
-        status: u16,
-        reason: &[u8],
-        extra: &[u8],
-    ) {
+    pub(super) fn refuse(&mut self, msg: &Message, origin: Origin, status: u16, reason: &[u8], extra: &[u8]) {
         let tag = self.local_tag(msg);
         let env = self.env().clone();
         let spec = ReplySpec {
@@ -286,19 +278,20 @@ impl Worker {
             to_tag: Some(&tag),
             extra,
             server: env.settings.server_header.as_deref(),
-            received: Some(from),
+            received: Some(origin.from),
             ..ReplySpec::default()
         };
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
         reply::build(msg, &spec, &mut out);
-        let path = self.reply_path(msg, from, listener, false);
-        self.send(path.listener, path.addr, &out);
+        let path = self.reply_path(msg, origin, false);
+        self.send_reply(&path, &out);
         self.scratch = out;
     }
 
     /// Where the replies to a request go (RFC 3261 18.2.2, RFC 3581 4).
-    pub(super) fn reply_path(&self, msg: &Message, source: SocketAddr, listener: u16, rport: bool) -> ReplyPath {
+    pub(super) fn reply_path(&self, msg: &Message, origin: Origin, rport: bool) -> ReplyPath {
+        let Origin { from: source, listener, conn } = origin;
         let mut addr = source;
         if let Some(via) = msg.top_via()
             && !rport
@@ -309,7 +302,7 @@ impl Worker {
                 addr.set_ip(ip);
             }
         }
-        ReplyPath { listener, addr, source, rport }
+        ReplyPath { listener, addr, source, rport, conn }
     }
 
     /// The To tag of replies made here: the same for every reply to one request and its CANCEL.
@@ -326,11 +319,11 @@ impl Worker {
     /// An output of the transactions that is a reply to be worked on.
     pub(super) fn delivered(&mut self, output: Output<super::state::TxData, super::state::Dest, ReplyPath>) {
         if let Output::Deliver { tx, branch, reply } = output {
-            let (listener, from) = match self.tm.branch(tx, branch).and_then(|b| b.dest.copied()) {
-                Some(d) => (d.listener, d.addr),
-                None => (0, SocketAddr::from(([0, 0, 0, 0], 0))),
+            let origin = match self.tm.branch(tx, branch).and_then(|b| b.dest.copied()) {
+                Some(d) => Origin { from: d.addr, listener: d.listener, conn: d.conn },
+                None => Origin { from: SocketAddr::from(([0, 0, 0, 0], 0)), listener: 0, conn: None },
             };
-            self.deliver_reply(tx, branch, reply, from, listener);
+            self.deliver_reply(tx, branch, reply, origin);
         }
     }
 }

@@ -310,7 +310,13 @@ impl Worker {
             slot.sent = Some(request.clone());
             slot.target = target;
         }
-        let spec = BranchSpec { request, dest: Dest { listener, addr }, reliable: false, ask: Ask::Never, minor };
+        let spec = BranchSpec {
+            request,
+            dest: Dest { listener, addr, conn: None },
+            reliable: false,
+            ask: Ask::Never,
+            minor,
+        };
         match self.tm.send_branch(self.now, tx, branch, spec) {
             Ok(()) => {
                 let mut injected = false;

@@ -10,11 +10,12 @@
 use super::locks::Locks;
 use super::seat::{Seat, ToMain};
 use super::state::{Age, Blueprint, MainRoutes, Worker};
-use crate::base::{Key, Slab};
+use crate::base::{Key, Slab, Time};
 use crate::modules::emit;
 use crate::modules::time_text::wall_micros;
 use crate::net::batch::RecvBatch;
 use crate::net::bus::Bus;
+use crate::net::listen::Transport;
 use crate::net::reactor::{Event, Interest, Reactor, Source, clock};
 use crate::net::udp::UdpSocket;
 use crate::ops::driver::Driver;
@@ -52,19 +53,27 @@ pub fn main(seat: Seat, blueprint: &Blueprint) -> i32 {
     }
 }
 
+/// What a worker stands on: the system, or a simulation of it.
+pub(super) struct Ground {
+    /// The time.
+    pub now: Time,
+    /// The poll.
+    pub reactor: Reactor,
+    /// Operations.
+    pub driver: Driver,
+    /// A socket for each listener.
+    pub udp: Vec<Option<UdpSocket>>,
+}
+
 impl Worker {
-    fn new(seat: Seat, blueprint: Blueprint) -> io::Result<Worker> {
+    fn new(mut seat: Seat, blueprint: Blueprint) -> io::Result<Worker> {
         let now = clock();
-        let mut reactor = Reactor::new(now)?;
         let mut udp = Vec::with_capacity(seat.sockets.len());
-        for (_, fd) in seat.sockets {
-            udp.push(UdpSocket::from_fd(fd)?);
-        }
-        let mut io = reactor.io(now);
-        io.register(&seat.main, Source::Main, ONLY, Interest::READABLE | Interest::WRITABLE)?;
-        io.register(&seat.bus.fd(), Source::Bus, ONLY, Interest::READABLE)?;
-        if let Some(fd) = seat.log.raw_fd() {
-            io.register(&fd, Source::Log, ONLY, Interest::WRITABLE)?;
+        for (listener, fd) in std::mem::take(&mut seat.sockets) {
+            udp.push(match listener.transport {
+                Transport::Udp => Some(UdpSocket::from_fd(fd)?),
+                _ => None,
+            });
         }
         let mut driver = Driver::new();
         if let Some(path) = &blueprint.sqlite {
@@ -76,6 +85,18 @@ impl Worker {
             {
                 emit(-1, "ops", &format!("the database cannot be prepared: {why}"));
             }
+        }
+        Worker::on(Ground { now, reactor: Reactor::new(now)?, driver, udp }, seat, blueprint)
+    }
+
+    /// A worker that has run its startup route as far as that does not wait.
+    pub(super) fn on(ground: Ground, seat: Seat, blueprint: Blueprint) -> io::Result<Worker> {
+        let Ground { now, mut reactor, driver, udp } = ground;
+        let mut io = reactor.io(now);
+        io.register(&seat.main, Source::Main, ONLY, Interest::READABLE | Interest::WRITABLE)?;
+        io.register(&seat.bus.fd(), Source::Bus, ONLY, Interest::READABLE)?;
+        if let Some(fd) = seat.log.raw_fd() {
+            io.register(&fd, Source::Log, ONLY, Interest::WRITABLE)?;
         }
         let mut config = blueprint.tm.clone();
         config.worker = seat.index as u16;
@@ -123,6 +144,7 @@ impl Worker {
             messages: 0,
             made: 0,
             age: Age::default(),
+            told: Default::default(),
             scratch: Vec::new(),
             blueprint,
         };
@@ -139,6 +161,7 @@ impl Worker {
             return;
         }
         for (i, socket) in self.udp.iter().enumerate() {
+            let Some(socket) = socket.as_ref().filter(|s| s.fd().is_some()) else { continue };
             let key = Key { index: i as u32, generation: 0 };
             let mut io = self.reactor.io(self.now);
             if let Err(e) = io.register(socket, Source::Udp, key, Interest::READABLE) {
@@ -154,29 +177,35 @@ impl Worker {
         let mut events = Vec::with_capacity(1024);
         let mut busy = false;
         while !self.quit {
-            let stalled = !self.stalled.events.is_empty() || !self.stalled.finished.is_empty();
-            let may_sleep = !busy && !stalled && self.work.is_empty() && self.bus.prepare_sleep();
-            let cap = if may_sleep { LONGEST_SLEEP } else { Duration::ZERO };
-            events.clear();
-            self.now = self.reactor.turn(self.now, cap, &mut events)?;
-            for event in &events {
-                let io = self.reactor.io(self.now);
-                self.driver.handle(*event, io);
-            }
-            events.append(&mut self.stalled.events);
-            self.completions();
-            self.due(&events);
-            busy = self.receive_bus();
-            self.ready(&events);
-            busy |= self.work();
-            self.completions();
-            self.flush_transactions();
-            self.look_at_drain();
-            self.flush();
+            busy = self.turn(busy, &mut events)?;
         }
         self.flush();
         self.log.finish();
         Ok(())
+    }
+
+    /// One turn; true if something is left that does not let the next one sleep.
+    pub(super) fn turn(&mut self, busy: bool, events: &mut Vec<Event>) -> io::Result<bool> {
+        let stalled = !self.stalled.events.is_empty() || !self.stalled.finished.is_empty();
+        let may_sleep = !busy && !stalled && self.work.is_empty() && self.bus.prepare_sleep();
+        let cap = if may_sleep { LONGEST_SLEEP } else { Duration::ZERO };
+        events.clear();
+        self.now = self.reactor.turn(self.now, cap, events)?;
+        for event in events.iter() {
+            let io = self.reactor.io(self.now);
+            self.driver.handle(*event, io);
+        }
+        events.append(&mut self.stalled.events);
+        self.completions();
+        self.due(events);
+        let mut busy = self.receive_bus();
+        self.ready(events);
+        busy |= self.work();
+        self.completions();
+        self.flush_transactions();
+        self.look_at_drain();
+        self.flush();
+        Ok(busy)
     }
 
     /// Due timers that are not the operations' own.
@@ -232,7 +261,7 @@ impl Worker {
         }
         let index = key.index as usize;
         for _ in 0..BATCHES_PER_TURN {
-            let Some(socket) = self.udp.get(index) else { return };
+            let Some(Some(socket)) = self.udp.get(index) else { return };
             let Some(mut batch) = self.batch.take() else { return };
             match socket.recv_batch(&mut batch) {
                 Ok(_) => {}
@@ -267,6 +296,6 @@ impl Worker {
         self.bus.flush();
         let _ = self.main.flush();
         self.log.flush();
-        self.counters.set(crate::store::Counter::TmInUse, self.tm.len() as u64);
+        self.count_transactions();
     }
 }

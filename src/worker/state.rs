@@ -19,7 +19,7 @@ use crate::script::avp::Avps;
 use crate::script::program::Program;
 use crate::script::vm::{Run, Suspended};
 use crate::sip::Message;
-use crate::store::{Counters, InWork};
+use crate::store::{ConnId, Counters, InWork};
 use crate::transaction::{BranchNo, Matched, Transactions, TxKey};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
@@ -43,6 +43,22 @@ pub struct Blueprint {
     pub budget: u32,
 }
 
+/// Where a message came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Origin {
+    /// Address of its sender.
+    pub from: SocketAddr,
+    /// Number of the listener it came in on.
+    pub listener: u16,
+    /// The connection it came in on; `None` for a datagram.
+    pub conn: Option<ConnId>,
+}
+
+/// Where the message of a run came from.
+pub fn origin_of(host: &SipHost) -> Origin {
+    Origin { from: host.source, listener: host.listener, conn: host.conn }
+}
+
 /// Where a request goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Dest {
@@ -50,6 +66,8 @@ pub struct Dest {
     pub listener: u16,
     /// Address.
     pub addr: SocketAddr,
+    /// The connection it leaves on; `None` for a datagram.
+    pub conn: Option<ConnId>,
 }
 
 /// Where the replies to a request go.
@@ -63,6 +81,9 @@ pub struct ReplyPath {
     pub source: SocketAddr,
     /// `force_rport` was called.
     pub rport: bool,
+    /// The connection the request came in on: the replies go back there (RFC 3261 18.2.2), and to
+    /// `addr` only if it is gone.
+    pub conn: Option<ConnId>,
 }
 
 /// What the worker attaches to a transaction.
@@ -245,7 +266,8 @@ pub struct Worker {
     pub(super) driver: Driver,
     pub(super) tm: Transactions<TxData, Dest, ReplyPath>,
     pub(super) tm_timer: Option<(Time, crate::base::TimerKey)>,
-    pub(super) udp: Vec<UdpSocket>,
+    /// By listener number; `None` where the listener is no UDP one.
+    pub(super) udp: Vec<Option<UdpSocket>>,
     /// Receive buffers; out on loan while a batch is worked on.
     pub(super) batch: Option<RecvBatch>,
     pub(super) bus: BusEnd,
@@ -272,6 +294,7 @@ pub struct Worker {
     /// Requests of our own, for their Call-IDs.
     pub(super) made: u64,
     pub(super) age: Age,
+    pub(super) told: super::statistics::Told,
     pub(super) scratch: Vec<u8>,
 }
 

@@ -287,3 +287,54 @@ fn a_large_input_and_a_child_that_stops_reading() {
     assert_eq!(site.show("none"), "0 done");
     site.assert_idle();
 }
+
+#[test]
+fn the_older_functions() {
+    let site = site(
+        &["exec"],
+        r#"
+        route {
+            if ($rU == "msg") { exec_msg("grep -q '^X-Mark: here'"); sl_send_reply(200, "$rc $exec_status"); }
+            if ($rU == "msg-fails") { exec_msg("grep -q '^X-Mark: there'"); sl_send_reply(200, "$rc $exec_status"); }
+            if ($rU == "avp") {
+                exec_avp("echo one; echo two; echo three", "$avp(a);$var(b)");
+                sl_send_reply(200, "$rc $avp(a) $var(b)");
+            }
+            if ($rU == "avp-all") { exec_avp("echo one; echo two"); sl_send_reply(200, "$rc $avp(1) $avp(2)"); }
+            if ($rU == "dset") {
+                exec_dset("printf 'sip:x@10.0.0.1\nsip:y@10.0.0.2\n'; test x =");
+                sl_send_reply(200, "$rc");
+            }
+            if ($rU == "dset-good") {
+                exec_dset("printf 'sip:x@10.0.0.1\nsip:%s@10.0.0.2\n' `id -u`; echo >/dev/null");
+                sl_send_reply(200, "$rc $ru $(branch[0])");
+            }
+            if ($rU == "dset-bad") { exec_dset("echo nonsense; true"); sl_send_reply(200, "$rc $rU"); }
+            if ($rU == "dset-none") { exec_dset("true"); sl_send_reply(200, "$rc $rU"); }
+            if ($rU == "env") {
+                exec_getenv("PATH", "$avp(path)");
+                $var(set) = $rc;
+                exec_getenv("NO_SUCH_VARIABLE");
+                sl_send_reply(200, "$var(set) $(avp(path){s.index,bin}) $rc");
+            }
+        }
+        "#,
+    );
+    let client = site.client();
+    let answer = |user: &str| {
+        let uri = format!("sip:{user}@127.0.0.1:{}", site.port);
+        client.ask(&client.request("OPTIONS", &uri).header("X-Mark: here")).reason().to_owned()
+    };
+    assert_eq!(answer("msg"), "1 0");
+    assert_eq!(answer("msg-fails"), "-1 1");
+    assert_eq!(answer("avp"), "1 one two");
+    assert_eq!(answer("avp-all"), "1 one two");
+    assert_eq!(answer("dset"), "-1", "the last argument is not empty: exit status 1");
+    let uid = nix::unistd::getuid();
+    assert_eq!(answer("dset-good"), format!("1 sip:x@10.0.0.1 sip:{uid}@10.0.0.2"));
+    assert_eq!(answer("dset-bad"), "-1 dset-bad");
+    assert_eq!(answer("dset-none"), "-1 dset-none");
+    assert!(answer("env").starts_with("1 "), "{}", answer("env"));
+    assert!(answer("env").ends_with(" -1"));
+    site.assert_idle();
+}

@@ -1,6 +1,8 @@
 //! `exec`: run a command (opensips.md section 3.2, with the differences of docs/differences.md:
 //! it always waits for the child's exit, and `$exec_status` holds its status).
 
+mod older;
+
 use super::host::SipHost;
 use super::request::{Outcome, Request};
 use crate::base::Str;
@@ -14,8 +16,8 @@ use crate::script::value::Value;
 /// The module.
 pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
     name: "exec",
-    dialects: &[Dialect::OpenSips],
-    functions: &[EXEC],
+    dialects: &[Dialect::OpenSips, Dialect::Kamailio],
+    functions: &[EXEC, older::EXEC_MSG, older::EXEC_CMD, older::EXEC_DSET, older::EXEC_AVP, older::EXEC_GETENV],
     params: &[
         ModParamSpec {
             name: "time_to_kill",

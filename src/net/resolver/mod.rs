@@ -12,6 +12,7 @@ pub mod cache;
 pub mod config;
 pub mod message;
 mod query;
+pub mod zone;
 
 use crate::base::{Key, Slab, TimerKey};
 use crate::net::reactor::{Io, Source};
@@ -22,7 +23,8 @@ use message::{Reply, wire_name};
 use query::{Look, Query};
 use rustls::crypto::{SecureRandom, ring};
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use zone::Zone;
 
 /// Who asked: handed back with the answer.
 pub type Waiter = (Source, Key);
@@ -86,6 +88,8 @@ pub struct Resolver {
     /// The server asked first: the last one that did not let us wait.
     preferred: usize,
     answers: VecDeque<(Waiter, Answer)>,
+    /// In a simulation: who answers in the servers' place.
+    zone: Option<Zone>,
 }
 
 impl Resolver {
@@ -102,7 +106,20 @@ impl Resolver {
             running: 0,
             preferred: 0,
             answers: VecDeque::new(),
+            zone: None,
         }
+    }
+
+    /// A resolver for a simulation: nothing leaves, the zone answers.
+    pub fn simulated(zone: Zone) -> Resolver {
+        let server = SocketAddr::from(([0, 0, 0, 0], 53));
+        let config = ResolverConfig { servers: vec![server], ..ResolverConfig::default() };
+        Resolver { zone: Some(zone), ..Resolver::new(config) }
+    }
+
+    /// In a simulation: what the name servers know.
+    pub fn zone(&mut self) -> Option<&mut Zone> {
+        self.zone.as_mut()
     }
 
     /// Names being looked up.
@@ -277,7 +294,11 @@ impl Resolver {
             let at = (query.first + query.tries) % servers.max(1);
             query.tries += 1;
             let Some(server) = self.config.servers.get(at) else { break };
-            match query.ask_udp(*server, random_id(self.random), query_token(key), io) {
+            let asked = match &self.zone {
+                Some(zone) => query.ask_zone(zone, *server, query_token(key), io),
+                None => query.ask_udp(*server, random_id(self.random), query_token(key), io),
+            };
+            match asked {
                 Ok(()) => {
                     query.timer = Some(io.arm(io.now + self.config.timeout, Source::Resolver, query_token(key)));
                     return Ok(());

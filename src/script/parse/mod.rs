@@ -38,8 +38,19 @@ pub fn parse_file_as(
 
 /// Parses a text that calls itself `name`; includes are looked up as for a file of that name.
 pub fn parse_text(name: &str, text: &str, map: &mut SourceMap, diags: &mut Diagnostics) -> Config {
+    parse_text_as(name, text, None, map, diags).1
+}
+
+/// The same with a given dialect, if one is given; returns the dialect too.
+pub fn parse_text_as(
+    name: &str,
+    text: &str,
+    dialect: Option<Dialect>,
+    map: &mut SourceMap,
+    diags: &mut Diagnostics,
+) -> (Dialect, Config) {
     let main = map.add(name, text);
-    parse_main(main, None, &mut Disk, map, diags).1
+    parse_main(main, dialect, &mut Disk, map, diags)
 }
 
 fn parse_main(

@@ -18,7 +18,7 @@ pub struct CtlArgs {
     /// Print the answer as one line of JSON.
     #[arg(long)]
     pub json: bool,
-    /// What to ask: ps, uptime, stats, waits, kill-wait, version, log_level, which (lists all).
+    /// What to ask: ps, uptime, stats, waits, kill-wait, t_hash, version, log_level, which (lists all).
     #[arg(value_name = "METHOD")]
     pub method: String,
     /// Parameters. `name=value` for all of them makes named parameters.

@@ -8,6 +8,7 @@ use crate::net::logpipe::{self, LogSettings, Syslog};
 use crate::ops::sql::DbUrl;
 use crate::script::ast::{Config, GlobalValue, Item, SocketSpec};
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
+use crate::script::pattern::compile_regex;
 use crate::script::program::ModParam;
 use crate::script::source::Span;
 use crate::script::value::Value;
@@ -252,6 +253,26 @@ fn module_settings(out: &mut ServerConfig, params: &[ModParam], diags: &mut Diag
             ("tm", "minor_branch_flag") => s.minor_branch_flag = text.filter(|t| !t.is_empty()),
             ("tm", "local_request_route") => s.local_request_route = text.filter(|t| !t.is_empty()),
             ("tm", "local_reply_route") => s.local_reply_route = text.filter(|t| !t.is_empty()),
+            ("uac_redirect", "accept_filter" | "deny_filter") => {
+                let filter = text.filter(|t| !t.is_empty());
+                if let Some(Err(why)) = filter.as_ref().map(|f| compile_regex(&f.to_lossy())) {
+                    diags.push(Diagnostic::error("E0505", p.span, format!("this is no regular expression: {why}")));
+                }
+                match p.param.as_str() {
+                    "accept_filter" => s.redirect.accept = filter,
+                    _ => s.redirect.deny = filter,
+                }
+            }
+            ("uac_redirect", "default_filter") => match text.as_deref() {
+                Some(b"accept") => s.redirect.deny_others = false,
+                Some(b"deny") => s.redirect.deny_others = true,
+                _ => diags.push(Diagnostic::error("E0505", p.span, "default_filter is \"accept\" or \"deny\"")),
+            },
+            ("uac_redirect", "bflags") => {
+                let words = text.unwrap_or_default();
+                let words = words.split(|b| matches!(b, b' ' | b',' | b';')).filter(|w| !w.is_empty());
+                s.redirect.flags = words.map(Str::from).collect();
+            }
             ("rr", "append_fromtag") => s.rr_append_fromtag = yes,
             ("rr", "enable_double_rr") => s.rr_double = yes,
             ("rr", "add_username") => s.rr_add_username = yes,

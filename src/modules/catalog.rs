@@ -2,7 +2,10 @@
 
 use super::host::SipHost;
 use super::tolerated;
-use super::{avpops, cfgutils, core, exec, maxfwd, rest_client, rr, signaling, sipmsgops, sl, sqlops, textops, tm};
+use super::{
+    avpops, cfgutils, core, exec, maxfwd, rest_client, rr, signaling, sipmsgops, sl, sqlops, textops, tm, tmx,
+    uac_redirect,
+};
 use crate::script::ast::Dialect;
 use crate::script::registry::Catalog;
 
@@ -18,6 +21,8 @@ static OPENSIPS: Catalog<SipHost> = Catalog {
         &core::MODULE,
         &sl::MODULE,
         &tm::MODULE,
+        &tmx::MODULE,
+        &uac_redirect::MODULE,
         &rr::MODULE,
         &maxfwd::MODULE,
         &signaling::MODULE,

@@ -106,6 +106,8 @@ pub struct Settings {
     pub local_request_route: Option<Str>,
     /// tm: `local_reply_route`
     pub local_reply_route: Option<Str>,
+    /// uac_redirect: its parameters
+    pub redirect: super::uac_redirect::Parameters,
     /// tm: `onreply_avp_mode`
     pub onreply_avps: bool,
     /// core: `disable_503_translation`
@@ -218,6 +220,7 @@ impl Default for Settings {
             minor_branch_flag: None,
             local_request_route: None,
             local_reply_route: None,
+            redirect: super::uac_redirect::Parameters::default(),
             onreply_avps: false,
             keep_503: false,
             rr_append_fromtag: true,

@@ -39,7 +39,7 @@ pub struct Target {
 }
 
 /// A branch that was opened, as scripts see it (`$tm.branch`).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct BranchInfo {
     /// Where it goes.
     pub target: Target,
@@ -47,10 +47,14 @@ pub struct BranchInfo {
     pub last: u16,
     /// Whether it still has no final reply.
     pub pending: bool,
+    /// Whether it has had a reply.
+    pub replied: bool,
     /// Whether a timer ended it.
     pub timeout: bool,
     /// Whether it ended without any reply that counts: its status was made here.
     pub local: bool,
+    /// Its 3xx.
+    pub redirect: Option<Message>,
 }
 
 /// Routes armed by `t_on_*`, as numbers in the program.
@@ -65,7 +69,7 @@ pub struct Armed {
 }
 
 /// What a run may know of its transaction; the worker keeps it fresh at every start and resume.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TmView {
     /// The transaction, at its owner.
     pub key: Option<Key>,
@@ -73,6 +77,8 @@ pub struct TmView {
     pub worker: u16,
     /// The branches opened so far.
     pub branches: Vec<BranchInfo>,
+    /// The first of those that the last `t_relay` opened.
+    pub first_branch: u16,
     /// Made for a wait only; invisible to scripts until promoted.
     pub embryonic: bool,
     /// A CANCEL came, or the caller is gone.
@@ -149,6 +155,8 @@ pub struct SipHost {
     pub du: Option<Str>,
     /// Path to add as Route.
     pub path: Option<Str>,
+    /// Which contacts `get_redirects` takes.
+    pub redirect: super::uac_redirect::Filters,
     /// AVPs of the branch in work (`$bavp`).
     pub bavps: Avps,
     /// Preference of the R-URI branch.
@@ -212,6 +220,7 @@ impl SipHost {
             ruri: None,
             du: None,
             path: None,
+            redirect: Default::default(),
             bavps: Avps::default(),
             q: None,
             flags: Vec::new(),

@@ -97,6 +97,8 @@ pub enum Request {
     RepeatReply,
     /// `t_release`: the script ends without an answer, and that is meant.
     Release,
+    /// `t_drop`: the transaction ends without any answer.
+    Drop,
     /// What the host's [`TmView`](super::host::TmView) says was changed.
     Settings,
     /// `t_new_request`

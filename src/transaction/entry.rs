@@ -101,6 +101,8 @@ pub(super) struct Branch<D> {
     pub ask: Ask,
     pub outcome: Outcome,
     pub last_status: u16,
+    /// A reply has come.
+    pub replied: bool,
     pub cancel: Option<Box<CancelTx>>,
     /// The reply whose onreply route runs or waits.
     pub busy: Option<Busy>,
@@ -311,6 +313,7 @@ impl<D> Branch<D> {
             ask: Ask::Never,
             outcome: Outcome::Pending,
             last_status: 0,
+            replied: false,
             cancel: None,
             busy: None,
             queue: VecDeque::new(),

@@ -307,6 +307,7 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
         let max_queued = self.config.max_queued_replies;
         let Some(b) = tx.branches.get_mut(usize::from(no)) else { return ReplyMatch::NotOurs };
         b.last_status = status;
+        b.replied = true;
         let keys = self.keys;
         let again = b.busy.is_some_and(|b| b.repeats(busy)) || b.queue.iter().any(|q| Busy::of(keys, q).repeats(busy));
         // The only final reply that is not repeated by its sender is never dropped for space.

@@ -55,6 +55,8 @@ pub struct BranchView<'a, D> {
     pub queued: usize,
     /// Whether it has failed.
     pub failed: bool,
+    /// Whether a reply has come.
+    pub replied: bool,
     /// Whether it failed by a timer.
     pub timeout: bool,
     /// The failure's reply, if it was a reply that counts.
@@ -146,6 +148,7 @@ fn branch_view<D>(b: &Branch<D>) -> BranchView<'_, D> {
         busy: b.busy.is_some(),
         queued: b.queue.len(),
         failed: failure.is_some(),
+        replied: b.replied,
         timeout: failure.is_some_and(|f| f.timeout),
         reply: failure.and_then(|f| f.reply.as_ref()),
         dest: b.dest.as_ref(),

@@ -68,8 +68,8 @@ impl Worker {
         if let Some(data) = self.tm.user_mut(tx) {
             data.avps = finished.avps;
         }
-        let expected = self.tm.awaits_branches(tx) || released;
-        if embryonic && !answered {
+        let expected = self.tm.awaits_branches(tx);
+        if !answered && (embryonic || (released && branches == 0)) {
             self.tm.discard(self.now, tx);
         } else if !answered && branches == 0 && !cancelled && !expected {
             let how = if by_async { "a resume route" } else { "a route" };

@@ -100,6 +100,15 @@ impl Worker {
                 data.released = true;
                 code(1)
             }
+            Request::Drop => {
+                let Some(tx) = role.tx else { return code(-1) };
+                self.tm.discard(self.now, tx);
+                if let Some(data) = self.tm.user_mut(tx) {
+                    data.released = true;
+                }
+                self.flush_transactions();
+                code(1)
+            }
             Request::Settings => {
                 if let Some(tx) = role.tx {
                     self.apply_settings(tx, run.host());

@@ -150,6 +150,9 @@ impl Worker {
     pub(super) fn begin_relay(&mut self, parked: Option<Key>, order: RelayOrder) -> Key {
         let routing = self.tm.request(order.tx).map_or(0, |m| self.routing(m));
         let first = self.tm.view(order.tx).map_or(0, |v| v.branches);
+        if let (What::Relay { .. }, Some(data)) = (order.what, self.tm.user_mut(order.tx)) {
+            data.first_branch = first;
+        }
         let job = RelayJob { parked, order, current: None, routing, sent: 0, first, failed: -1 };
         let key = self.jobs.insert(job);
         if let Some(p) = parked.and_then(|p| self.parked.get_mut(p)) {
@@ -310,13 +313,8 @@ impl Worker {
             slot.sent = Some(request.clone());
             slot.target = target;
         }
-        let spec = BranchSpec {
-            request,
-            dest: Dest { listener, addr, conn: None },
-            reliable: false,
-            ask: Ask::Never,
-            minor,
-        };
+        let spec =
+            BranchSpec { request, dest: Dest { listener, addr, conn: None }, reliable: false, ask: Ask::Never, minor };
         match self.tm.send_branch(self.now, tx, branch, spec) {
             Ok(()) => {
                 let mut injected = false;

@@ -99,6 +99,8 @@ pub struct TxData {
     pub busy: bool,
     /// A failure route to be run when it is free.
     pub failure: Option<Chosen>,
+    /// First branch of the last `t_relay`.
+    pub first_branch: BranchNo,
     /// A copy whose replies nobody sees (`t_replicate`).
     pub replica: bool,
     /// It is meant to stay without an answer of ours (`t_release`).

@@ -26,14 +26,17 @@ impl Worker {
         if v.branches == 0 {
             return;
         }
+        host.tm.first_branch = v.user.first_branch;
         let targets = v.user.branches.iter().map(|b| b.target.clone()).chain(std::iter::repeat_with(Default::default));
         host.tm.branches = (self.tm.branches(tx).zip(targets))
             .map(|(b, target)| BranchInfo {
                 target,
                 last: b.last_status,
                 pending: b.pending,
+                replied: b.replied,
                 timeout: b.timeout,
                 local: b.failed && (b.timeout || b.reply.is_none()),
+                redirect: b.reply.filter(|r| (300..400).contains(&r.status())).cloned(),
             })
             .collect();
         let mut ended = host.tm.branches.iter().filter(|b| b.last > 0).peekable();

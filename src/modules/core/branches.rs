@@ -163,9 +163,15 @@ fn serialize(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
         call.vm().clear_avp(SERIAL_AVP);
     }
     let keep_order = call.int(1) == Some(1);
+    store(call, keep_order);
+    Step::Done(1)
+}
+
+/// Puts R-URI and branches away for [`next_group`]; false if there is nothing but the R-URI.
+pub(in crate::modules) fn store(call: &mut Call<'_, SipHost>, keep_order: bool) -> bool {
     let h = &mut *call.host;
     if h.branches.is_empty() {
-        return Step::Done(1);
+        return false;
     }
     let mut all = vec![h.main_target()];
     all.append(&mut h.branches);
@@ -177,20 +183,35 @@ fn serialize(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
         let text = encode(t);
         call.vm().push_avp(SERIAL_AVP, Value::text(text));
     }
-    Step::Done(1)
+    true
+}
+
+/// Forgets what [`store`] has put away.
+pub(in crate::modules) fn forget_stored(call: &mut Call<'_, SipHost>) {
+    call.vm().clear_avp(SERIAL_AVP);
 }
 
 fn next(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
+    Step::Done(match next_group(call) {
+        Some(true) => 1,
+        Some(false) => 2,
+        None => -1,
+    })
+}
+
+/// Makes the next group of branches the destination set: whether others follow; `None` if there
+/// is none.
+pub(in crate::modules) fn next_group(call: &mut Call<'_, SipHost>) -> Option<bool> {
     let waiting: Vec<Target> = call.vm().avp(SERIAL_AVP).iter().filter_map(|v| decode(&v.to_text()?)).collect();
-    let Some(first) = waiting.first() else { return Step::Done(-1) };
+    let first = waiting.first()?;
     let group = waiting.iter().take_while(|t| t.q == first.q).count();
     call.vm().clear_avp(SERIAL_AVP);
-    for t in waiting[group..].iter().rev() {
+    for t in waiting.get(group..).unwrap_or_default().iter().rev() {
         let text = encode(t);
         call.vm().push_avp(SERIAL_AVP, Value::text(text));
     }
     let h = &mut *call.host;
     h.set_main_target(first);
-    h.branches = waiting[1..group].to_vec();
-    Step::Done(if waiting.len() > group { 1 } else { 2 })
+    h.branches = waiting.get(1..group).unwrap_or_default().to_vec();
+    Some(waiting.len() > group)
 }

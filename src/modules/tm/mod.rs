@@ -2,10 +2,12 @@
 //! [`Request`](super::request::Request) to its owner.
 
 mod arm;
-mod ask;
-mod branches;
+pub(super) mod ask;
+pub(super) mod branches;
+mod contacts;
 mod relay;
-mod send;
+pub(super) mod send;
+mod tune;
 pub mod vars;
 
 use super::host::SipHost;
@@ -31,6 +33,7 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
     functions: &[
         send::T_NEWTRAN,
         send::T_CHECK_TRANS,
+        tune::T_CHECK_TRANS_ACK,
         relay::T_RELAY,
         relay::T_RELAY_HOST,
         relay::T_RELAY_TO,
@@ -39,6 +42,7 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         relay::T_RELAY_TO_TLS,
         relay::T_FORWARD_NONACK,
         send::T_REPLY,
+        send::T_SEND_REPLY,
         send::T_REPLY_WITH_BODY,
         relay::T_REPLICATE,
         relay::T_REPLICATE_HOST,
@@ -59,6 +63,33 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         ask::T_CHECK_STATUS,
         ask::T_LOCAL_REPLIED,
         ask::T_FLUSH_FLAGS,
+        ask::T_GREP_STATUS,
+        ask::T_GET_STATUS_CODE,
+        ask::T_BRANCH_TIMEOUT,
+        ask::T_BRANCH_REPLIED,
+        ask::T_ANY_TIMEOUT,
+        ask::T_ANY_REPLIED,
+        ask::T_IS_SET,
+        contacts::T_LOAD_CONTACTS,
+        contacts::T_NEXT_CONTACTS,
+        tune::T_SET_FR,
+        tune::T_RESET_FR,
+        tune::T_SET_RETR,
+        tune::T_RESET_RETR,
+        tune::T_SET_MAX_LIFETIME,
+        tune::T_RESET_MAX_LIFETIME,
+        tune::T_SET_AUTO_INV_100,
+        tune::T_SET_DISABLE_6XX,
+        tune::T_SET_DISABLE_FAILOVER,
+        tune::T_SET_DISABLE_INTERNAL_REPLY,
+        tune::T_DISABLE_E2E_CANCEL_REASON,
+        tune::T_DROP_REPLIES,
+        tune::T_SAVE_LUMPS,
+        tune::T_RELEASE,
+        tune::T_RETRANSMIT_REPLY,
+        tune::T_LOOKUP_REQUEST,
+        tune::T_LOOKUP_CANCEL,
+        tune::T_RELAY_CANCEL,
     ],
     params: &[
         int("fr_timeout", "seconds without any reply (non-INVITE: without a final one) per branch; default 30"),

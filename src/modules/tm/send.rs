@@ -32,7 +32,7 @@ pub const T_NEWTRAN: FnSpec<SipHost> = FnSpec {
 /// `t_check_trans`
 pub const T_CHECK_TRANS: FnSpec<SipHost> = FnSpec {
     opensips: Some("t_check_trans"),
-    kamailio: Some("t_check_trans"),
+    kamailio: None,
     params: &[],
     routes: RouteSet::letters("RB"),
     doc: "Whether the request belongs to a transaction. A retransmission ends the script.",
@@ -65,6 +65,15 @@ pub const T_REPLY: FnSpec<SipHost> = FnSpec {
     example: r#"t_reply(480, "Temporarily Unavailable");"#,
     run: |call| sl::reply(call, Request::Stateful),
     ..T_NEWTRAN
+};
+
+/// `t_send_reply`
+pub const T_SEND_REPLY: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("t_send_reply"),
+    routes: RouteSet::letters("RFO"),
+    example: r#"t_send_reply(480, "Temporarily Unavailable");"#,
+    ..T_REPLY
 };
 
 /// `t_reply_with_body`

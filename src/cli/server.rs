@@ -127,6 +127,7 @@ fn plan(args: &StartArgs, config: &ServerConfig, log: logpipe::LogHandle) -> Res
     plan.pidfile.clone_from(&args.pidfile);
     plan.workdir = args.workdir.clone().or_else(|| config.workdir.clone());
     plan.drain_timeout = config.drain_timeout;
+    plan.hang_timeout = config.hang_timeout;
     if let Some(n) = config.max_receive {
         plan.sizes.max_receive = n;
     }

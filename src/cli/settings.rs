@@ -37,6 +37,8 @@ pub struct ServerConfig {
     pub control_socket: Option<PathBuf>,
     /// `drain_timeout`
     pub drain_timeout: Duration,
+    /// `worker_hang_timeout`; `None` = workers are not watched
+    pub hang_timeout: Option<Duration>,
     /// `maxbuffer`
     pub max_receive: Option<usize>,
     /// `bus_size`, bytes per ring
@@ -63,6 +65,7 @@ impl Default for ServerConfig {
             log: LogSettings::default(),
             control_socket: None,
             drain_timeout: Duration::from_secs(10),
+            hang_timeout: Some(Duration::from_secs(10)),
             max_receive: None,
             bus_size: None,
             max_suspended: 200_000,
@@ -138,6 +141,7 @@ pub fn read_settings(config: &Config, modparams: &[ModParam], diags: &mut Diagno
             "maxbuffer" => out.max_receive = int.and_then(|n| usize::try_from(n).ok()),
             "control_socket" => out.control_socket = text.map(PathBuf::from),
             "drain_timeout" => out.drain_timeout = secs(int).unwrap_or(out.drain_timeout),
+            "worker_hang_timeout" => out.hang_timeout = secs(int).filter(|d| !d.is_zero()),
             "async_timeout" => out.settings.async_timeout = secs(int).unwrap_or(out.settings.async_timeout),
             "async_resume_on_cancel" => out.settings.resume_on_cancel = yes,
             "script_io" => out.settings.script_io_block = text.as_deref() == Some("block"),
@@ -149,6 +153,10 @@ pub fn read_settings(config: &Config, modparams: &[ModParam], diags: &mut Diagno
             "db_default_url" => default_db = text.map(|t| (Str::from(t), g.span)),
             _ => {}
         }
+    }
+    if out.settings.script_io_block {
+        // There a worker stands still on purpose.
+        out.hang_timeout = None;
     }
     // 2.2 had no xlog_level: log_level spoke for both.
     out.settings.xlog_level = xlog_level.map_or(out.settings.log_level.max(2), |n| n.clamp(-3, 4) as i32);

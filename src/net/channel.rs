@@ -1,19 +1,20 @@
 //! Typed messages between main and one child, over a non-blocking `SOCK_SEQPACKET` pair.
 //!
 //! A message is one packet, or several when it is large. Sending never blocks: what the kernel does
-//! not take is kept, up to a bound. Both ends are the same program, so what cannot be decoded means
+//! not take is kept, up to a bound. Open files may go along with a message. Both ends are the same program, so what cannot be decoded means
 //! a bug (or memory gone bad) and closes the channel.
 
+use crate::net::sys::receive_with_files;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::VecDeque;
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
 
 /// Bytes of one packet: a flag and a part of the message.
 const PACKET: usize = 32 << 10;
@@ -22,6 +23,8 @@ pub const MAX_MESSAGE: usize = 16 << 20;
 /// What may wait for the other end to read.
 const MAX_QUEUED: usize = 32 << 20;
 const LAST: u8 = 1;
+/// Most files that may go along with one message.
+pub const MAX_FILES: usize = 200;
 
 /// Why a message was not sent or received.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,13 +55,19 @@ impl fmt::Display for ChannelError {
 
 impl std::error::Error for ChannelError {}
 
+struct Packet {
+    bytes: Vec<u8>,
+    files: Vec<OwnedFd>,
+}
+
 /// One end: sends `S`, receives `R`.
 pub struct Channel<S, R> {
     fd: OwnedFd,
-    out: VecDeque<Vec<u8>>,
+    out: VecDeque<Packet>,
     out_bytes: usize,
     partial: Vec<u8>,
     packet: Vec<u8>,
+    files: Vec<OwnedFd>,
     sends: PhantomData<fn(S)>,
     receives: PhantomData<fn() -> R>,
 }
@@ -84,6 +93,7 @@ impl<S, R> Channel<S, R> {
             out_bytes: 0,
             partial: Vec::new(),
             packet: Vec::new(),
+            files: Vec::new(),
             sends: PhantomData,
             receives: PhantomData,
         }
@@ -97,9 +107,13 @@ impl<S, R> Channel<S, R> {
     /// Sends what waits; true when nothing waits any more.
     pub fn flush(&mut self) -> Result<bool, ChannelError> {
         while let Some(packet) = self.out.front() {
-            match send(self.fd.as_raw_fd(), packet, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+            let files: Vec<RawFd> = packet.files.iter().map(AsRawFd::as_raw_fd).collect();
+            let rights = [ControlMessage::ScmRights(&files)];
+            let rights = if files.is_empty() { &[] } else { &rights[..] };
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            match sendmsg::<()>(self.fd.as_raw_fd(), &[IoSlice::new(&packet.bytes)], rights, flags, None) {
                 Ok(_) => {
-                    self.out_bytes = self.out_bytes.saturating_sub(packet.len());
+                    self.out_bytes = self.out_bytes.saturating_sub(packet.bytes.len());
                     self.out.pop_front();
                 }
                 Err(Errno::EAGAIN | Errno::ENOBUFS) => return Ok(false),
@@ -115,6 +129,16 @@ impl<S, R> Channel<S, R> {
 impl<S: Serialize, R> Channel<S, R> {
     /// Sends `message`, or queues what the kernel does not take now.
     pub fn send(&mut self, message: &S) -> Result<(), ChannelError> {
+        self.send_with(message, Vec::new())
+    }
+
+    /// Sends `message` and, along with it, open files (at most [`MAX_FILES`]): the receiver gets copies
+    /// of its own from [`Channel::take_files`].
+    pub fn send_with(&mut self, message: &S, files: Vec<OwnedFd>) -> Result<(), ChannelError> {
+        if files.len() > MAX_FILES {
+            return Err(ChannelError::TooLarge);
+        }
+        let mut files = Some(files);
         let bytes = postcard::to_stdvec(message).map_err(|_| ChannelError::TooLarge)?;
         if bytes.len() > MAX_MESSAGE {
             return Err(ChannelError::TooLarge);
@@ -129,7 +153,8 @@ impl<S: Serialize, R> Channel<S, R> {
             packet.push(if i + 1 == count { LAST } else { 0 });
             packet.extend_from_slice(part);
             self.out_bytes += packet.len();
-            self.out.push_back(packet);
+            let files = files.take().unwrap_or_default();
+            self.out.push_back(Packet { bytes: packet, files });
         }
         self.flush().map(|_| ())
     }
@@ -140,7 +165,7 @@ impl<S, R: DeserializeOwned> Channel<S, R> {
     pub fn recv(&mut self) -> Result<Option<R>, ChannelError> {
         self.packet.resize(PACKET, 0);
         loop {
-            let n = match recv(self.fd.as_raw_fd(), &mut self.packet, MsgFlags::MSG_DONTWAIT) {
+            let n = match receive_with_files(self.fd.as_fd(), &mut self.packet, &mut self.files) {
                 Ok(0) => return Err(ChannelError::Closed),
                 Ok(n) => n,
                 Err(Errno::EAGAIN) => return Ok(None),
@@ -148,6 +173,10 @@ impl<S, R: DeserializeOwned> Channel<S, R> {
                 Err(Errno::ECONNRESET) => return Err(ChannelError::Closed),
                 Err(e) => return Err(ChannelError::Os(e)),
             };
+            if self.files.len() > 4 * MAX_FILES {
+                // Nobody takes them.
+                self.files.clear();
+            }
             let Some((flag, part)) = self.packet.get(..n).and_then(|p| p.split_first()) else { continue };
             if self.partial.len() + part.len() > MAX_MESSAGE {
                 return Err(ChannelError::Garbage);
@@ -160,6 +189,14 @@ impl<S, R: DeserializeOwned> Channel<S, R> {
                 return message.map(Some);
             }
         }
+    }
+}
+
+impl<S, R> Channel<S, R> {
+    /// The files that came along with what was received so far. Whoever gets a message that speaks of
+    /// files calls this right away.
+    pub fn take_files(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.files)
     }
 }
 
@@ -200,6 +237,31 @@ mod tests {
         }
         assert!(got.unwrap() == large);
         assert!(!a.wants_write());
+    }
+
+    #[test]
+    fn files_go_along() {
+        use std::io::{Read, Seek, Write};
+        let (mut a, mut b) = pair::<Vec<u8>, ()>().unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        a.send_with(&vec![1; 100_000], vec![file.try_clone().unwrap().into(), file.try_clone().unwrap().into()])
+            .unwrap();
+        a.send(&vec![2]).unwrap();
+        assert!(b.take_files().is_empty());
+        assert_eq!(b.recv().unwrap().unwrap().len(), 100_000);
+        let files = b.take_files();
+        assert_eq!(files.len(), 2);
+        assert!(b.take_files().is_empty());
+        assert_eq!(b.recv(), Ok(Some(vec![2])));
+        assert!(b.take_files().is_empty());
+        let mut there = std::fs::File::from(files.into_iter().next().unwrap());
+        there.write_all(b"hello").unwrap();
+        file.rewind().unwrap();
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "hello");
+        let many = (0..=MAX_FILES).map(|_| file.try_clone().unwrap().into()).collect();
+        assert_eq!(a.send_with(&vec![], many), Err(ChannelError::TooLarge));
     }
 
     #[test]

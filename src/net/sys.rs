@@ -39,3 +39,28 @@ pub fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: pidfd_open(2) returned this descriptor just now, so nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
+
+/// Receives one packet of a Unix socket without waiting; files that come along are appended to `files`
+/// (closed on exec). Returns the packet's length.
+pub fn receive_with_files(
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    files: &mut Vec<OwnedFd>,
+) -> Result<usize, nix::errno::Errno> {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+    // The kernel puts at most 253 files (SCM_MAX_FD) into one packet.
+    let mut space = nix::cmsg_space!([RawFd; 253]);
+    let mut parts = [std::io::IoSliceMut::new(buffer)];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    let got = recvmsg::<()>(fd.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+    if let Ok(control) = got.cmsgs() {
+        for message in control {
+            if let ControlMessageOwned::ScmRights(list) = message {
+                // SAFETY: the kernel made these descriptors for this process just now, so nobody else
+                // owns them.
+                files.extend(list.into_iter().map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }));
+            }
+        }
+    }
+    Ok(got.bytes)
+}

@@ -1,4 +1,5 @@
-//! The message a worker has in hand, kept where main can read it after the worker's death.
+//! The message a worker has in hand, kept where main can read it after the worker's death, and the
+//! worker's heartbeat.
 //!
 //! Costs the worker one copy of a few cache lines per message. Main logs it when one worker dies
 //! again and again, so that an operator learns which datagram kills it.
@@ -10,7 +11,9 @@ use std::sync::atomic::Ordering::Relaxed;
 /// How much of the message is kept.
 pub const HEAD_BYTES: usize = 240;
 
+/// Length, head, heartbeat.
 const SLOT_BYTES: usize = 256;
+const BEAT: usize = 8 + HEAD_BYTES;
 
 /// One process's place for the message it works on.
 #[derive(Clone, Debug)]
@@ -28,6 +31,12 @@ pub struct Found {
     pub len: u64,
     /// Its first bytes, at most [`HEAD_BYTES`].
     pub head: Vec<u8>,
+}
+
+impl std::fmt::Display for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a message of {} bytes, hash {:016x}: {}", self.len, self.hash, self.head.escape_ascii())
+    }
 }
 
 impl InWork {
@@ -50,6 +59,19 @@ impl InWork {
     #[inline]
     pub fn end(&self) {
         self.set_len(0);
+    }
+
+    /// Notes that the owner is alive. Once per turn of its loop, which never sleeps longer than a second.
+    #[inline]
+    pub fn beat(&self) {
+        if let Some(word) = self.region.word(self.base + BEAT) {
+            word.store(word.load(Relaxed).wrapping_add(1), Relaxed);
+        }
+    }
+
+    /// How often [`InWork::beat`] was called, over all owners of this place.
+    pub fn beats(&self) -> u64 {
+        self.region.word(self.base + BEAT).map_or(0, |w| w.load(Relaxed))
     }
 
     fn set_len(&self, len: u64) {
@@ -91,6 +113,10 @@ mod tests {
         let other = t[1].found().unwrap();
         assert_eq!((other.len, other.head.len()), (1000, HEAD_BYTES));
         assert_ne!(other.hash, found.hash);
+        t[1].beat();
+        t[1].begin(&long);
+        t[1].beat();
+        assert_eq!((t[0].beats(), t[1].beats()), (0, 2));
         t[1].end();
         assert_eq!(t[1].found(), None);
     }

@@ -1,6 +1,7 @@
 //! The seats and who sits on them, as main sees them.
 
 use super::backoff::Backoff;
+use super::watch::Pulse;
 use crate::base::Time;
 use crate::net::channel::Channel;
 use crate::net::logpipe::PipeReader;
@@ -21,6 +22,8 @@ pub(super) struct Tenant {
     pub(super) ready: bool,
     /// It said that nothing is in flight.
     pub(super) idle: bool,
+    /// How its loop turns.
+    pub(super) pulse: Pulse,
     /// It closed its end of the channel then, and lives.
     pub(super) closed: Option<Time>,
 }
@@ -31,8 +34,13 @@ impl Tenant {
     }
 
     pub(super) fn tell(&mut self, message: &ToChild) {
+        self.tell_with(message, Vec::new());
+    }
+
+    /// With open files.
+    pub(super) fn tell_with(&mut self, message: &ToChild, files: Vec<OwnedFd>) {
         // A child that does not read is dead or will be ended by other means.
-        if let Err(e) = self.channel.send(message) {
+        if let Err(e) = self.channel.send_with(message, files) {
             log::debug!("cannot tell process {}: {e}", self.pid);
         }
     }
@@ -51,6 +59,10 @@ pub(super) struct Place {
     /// When the next tenant is to be made.
     pub(super) respawn_at: Option<Time>,
     pub(super) in_work: InWork,
+    /// Empty for a while: [`super::vacancy`].
+    pub(super) vacant: bool,
+    /// Seat and incarnation of who reads its sockets meanwhile.
+    pub(super) caretaker: Option<(usize, u32)>,
 }
 
 impl Place {

@@ -11,7 +11,6 @@ use std::fs;
 use std::io;
 use std::os::fd::RawFd;
 
-use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid, fork as raw_fork, getpid, getppid};
 
@@ -46,7 +45,7 @@ pub(super) fn fork(keep: &[RawFd]) -> io::Result<Forked> {
 }
 
 fn prepare(main: Pid, keep: &[RawFd]) -> io::Result<()> {
-    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    sys::follow_parent()?;
     if getppid() != main {
         // It died before the line above.
         return Err(io::ErrorKind::NotFound.into());

@@ -105,6 +105,8 @@ pub(super) struct Supervisor<'a> {
     pub(super) next_alive: Time,
     pub(super) next_tick: Time,
     pub(super) more_log: Vec<usize>,
+    /// How long a worker's loop may stand still.
+    pub(super) hang_timeout: Option<Duration>,
     pub(super) child_main: &'a mut dyn FnMut(Seat) -> i32,
 }
 
@@ -233,6 +235,7 @@ impl Supervisor<'_> {
             control.expire(self.poll.registry(), now);
         }
         self.own.set(Counter::LogLinesLost, self.log.lost());
+        self.look_at_pulses();
         for place in &self.places {
             if let Some(t) = &place.tenant
                 && t.closed.is_some_and(|at| now.since(at) >= TICK)
@@ -259,7 +262,7 @@ impl Supervisor<'_> {
         }
     }
 
-    fn tell_others(&mut self, index: usize, message: &ToChild) {
+    pub(super) fn tell_others(&mut self, index: usize, message: &ToChild) {
         for other in (0..self.places.len()).filter(|i| *i != index) {
             self.tell(other, message);
         }
@@ -303,6 +306,8 @@ impl Supervisor<'_> {
                     in_work,
                     log: self.log,
                     run_startup,
+                    start_vars: self.start_vars.take(),
+                    started: self.started,
                 };
                 let child_main = &mut self.child_main;
                 let code = catch_unwind(AssertUnwindSafe(|| child_main(seat))).unwrap_or(101);
@@ -319,8 +324,16 @@ impl Supervisor<'_> {
                     seat_token(LOG, index),
                     Interest::READABLE,
                 )?;
-                place.tenant =
-                    Some(Tenant { pid, born: now, channel, log: log_reader, ready: false, idle: false, closed: None });
+                place.tenant = Some(Tenant {
+                    pid,
+                    born: now,
+                    channel,
+                    log: log_reader,
+                    ready: false,
+                    idle: false,
+                    pulse: Default::default(),
+                    closed: None,
+                });
                 Ok(())
             }
         }
@@ -332,10 +345,12 @@ impl Supervisor<'_> {
             if let Some(place) = self.places.get_mut(index) {
                 place.respawn_at = Some(now + Duration::from_secs(1));
             }
+            self.vacate(index);
             return;
         }
         let incarnation = self.places.get(index).map_or(0, |p| p.incarnation);
         self.own.inc(Counter::ProcessRestarts);
+        self.occupy(index);
         self.tell_others(index, &ToChild::PeerRespawned { index, incarnation });
     }
 
@@ -413,10 +428,12 @@ impl Supervisor<'_> {
     }
 
     fn start_traffic(&mut self, index: usize) {
+        self.tell_vacancies(index);
         if let Some(bytes) = self.start_vars.clone() {
             self.tell(index, &ToChild::StartVars(bytes));
         }
         self.tell(index, &ToChild::StartTraffic);
+        self.lend_sockets();
     }
 
     fn on_death(&mut self, index: usize, how: &str, now: Time) {
@@ -457,9 +474,7 @@ impl Supervisor<'_> {
                 if let Some(delay) = delay {
                     log::error!(target: ALERT, "{title} keeps dying: next try in {} s", delay.as_secs());
                     if let Some(f) = found {
-                        let head = f.head.escape_ascii();
-                        let (len, hash) = (f.len, f.hash);
-                        log::error!(target: ALERT, "{title} died over a message of {len} bytes, hash {hash:016x}: {head}");
+                        log::error!(target: ALERT, "{title} died over {f}");
                     }
                 }
                 self.tell_others(index, &ToChild::PeerDied { index, incarnation: life });
@@ -467,9 +482,11 @@ impl Supervisor<'_> {
                 if let Some(survivor) = survivor {
                     self.tell(survivor, &ToChild::ClearStale);
                 }
-                if delay.is_none() {
-                    self.respawn(index, now);
+                match delay {
+                    None => self.respawn(index, now),
+                    Some(_) => self.vacate(index),
                 }
+                self.lend_sockets();
             }
             Stage::Draining { .. } | Stage::Quitting { .. } => {
                 // Nobody will read them again, and an unread socket swallows its share.
@@ -632,5 +649,7 @@ pub(super) fn place(kind: SeatKind, name: &str, in_work: crate::store::InWork) -
         backoff: Backoff::default(),
         respawn_at: None,
         in_work,
+        vacant: false,
+        caretaker: None,
     }
 }

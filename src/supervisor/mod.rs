@@ -18,6 +18,8 @@ mod pidfile;
 mod privileges;
 mod sys;
 mod systemd;
+mod vacancy;
+mod watch;
 
 pub use plan::{ControlPlan, HelperPlan, Plan};
 pub use run::{run, run_to_code};

@@ -55,6 +55,8 @@ pub struct Plan {
     pub drain_timeout: Duration,
     /// How long children may take to return when they are told to.
     pub quit_grace: Duration,
+    /// How long a worker's loop may stand still before the worker is ended and replaced; `None`: for ever.
+    pub hang_timeout: Option<Duration>,
     /// The control socket, if there is to be one.
     pub control: Option<ControlPlan>,
     /// The log.
@@ -86,6 +88,7 @@ impl Plan {
             workdir: None,
             drain_timeout: Duration::from_secs(10),
             quit_grace: Duration::from_secs(2),
+            hang_timeout: None,
             control: None,
             log,
             helpers: Vec::new(),

@@ -147,6 +147,7 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
             next_alive: Time::ZERO,
             next_tick: started,
             more_log: Vec::new(),
+            hang_timeout: plan.hang_timeout,
             child_main,
         })
     };

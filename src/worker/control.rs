@@ -34,9 +34,7 @@ impl Worker {
     fn order(&mut self, message: ToChild) {
         match message {
             ToChild::StartVars(bytes) => {
-                if let Ok(vars) = postcard::from_bytes(&bytes) {
-                    self.blueprint.program.set_initial_vars(vars);
-                }
+                self.begin_with(&bytes);
             }
             ToChild::StartTraffic => self.start_traffic(),
             ToChild::Drain { timeout_ms } => self.begin_drain(timeout_ms),
@@ -52,7 +50,11 @@ impl Worker {
                 }
             }
             ToChild::LogLevel(level) => self.log.set_level(level),
-            ToChild::PeerDied { .. } | ToChild::PeerRespawned { .. } | ToChild::ClearStale => {}
+            ToChild::SeatVacant { index } => self.seat_vacant(index),
+            ToChild::AdoptSockets { index } => self.adopt(index),
+            ToChild::PeerDied { .. } => {}
+            ToChild::PeerRespawned { index, .. } => self.seat_taken(index),
+            ToChild::ClearStale => {}
         }
     }
 
@@ -64,6 +66,7 @@ impl Worker {
                 "count": self.tm.len(), "timers": self.tm.timers(), "states": self.tm.states(),
                 "parked": self.parked.len(), "operations": self.driver.len(), "jobs": self.jobs.len(),
                 "lookups": self.lookups.len(), "reactor_timers": self.reactor.timers(),
+                "empty_seats": self.owners.vacancies(),
             })),
             _ => Err(CallError::no_such_method()),
         }

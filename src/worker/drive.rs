@@ -111,7 +111,11 @@ impl Worker {
         for _ in 0..WORK_PER_TURN {
             let Some(work) = self.work.pop_front() else { break };
             match work {
-                Work::Go(run, role) => self.drive(*run, role),
+                Work::Go(run, role) => {
+                    self.in_work.begin(run.host().msg.bytes());
+                    self.drive(*run, role);
+                    self.in_work.end();
+                }
                 Work::Resume(key, outcome) => self.resume(key, outcome),
                 Work::Job(key) => self.job(key),
             }

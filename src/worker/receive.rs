@@ -15,6 +15,9 @@ use std::net::SocketAddr;
 /// A received message handed to the worker that owns it.
 pub(super) const BUS_MESSAGE: u8 = 1 | ANY_INCARNATION;
 
+/// Messages kept for a worker that is about to begin.
+const EARLY: usize = 1000;
+
 impl Worker {
     /// A datagram from the network.
     pub(super) fn datagram(&mut self, data: &[u8], from: SocketAddr, listener: u16) {
@@ -25,6 +28,7 @@ impl Worker {
             return;
         }
         self.in_work.begin(data);
+        self.faults.look(data);
         match Message::parse_slice(data) {
             Ok(msg) => match self.stranger(&msg) {
                 Some(owner) => self.hand_over(owner, &msg, origin),
@@ -93,6 +97,15 @@ impl Worker {
     pub(super) fn bus_value(&mut self, kind: u8, payload: &[u8]) {
         self.counters.inc(Counter::BusReceived);
         if kind != BUS_MESSAGE {
+            return;
+        }
+        if !self.traffic {
+            // This worker does not know yet what every run begins with.
+            if self.early.len() < EARLY {
+                self.early.push_back((kind, payload.to_vec()));
+            } else {
+                self.counters.inc(Counter::BusFull);
+            }
             return;
         }
         let Some((&n, rest)) = payload.split_first() else { return };

@@ -69,8 +69,10 @@ impl Worker {
                 );
             }
         }
+        self.in_work.begin(run.host().msg.bytes());
         let run = run.resume(outcome);
         self.drive(run, parked.role);
+        self.in_work.end();
     }
 
     /// `async_resume_on_cancel=no`: the runs that wait in a cancelled transaction are not resumed. What

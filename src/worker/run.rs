@@ -8,6 +8,7 @@
 //! 6. what this turn produced leaves.
 
 use super::locks::Locks;
+use super::owners::Owners;
 use super::seat::{Seat, ToMain};
 use super::state::{Age, Blueprint, MainRoutes, Worker};
 use crate::base::{Key, Slab, Time};
@@ -116,12 +117,15 @@ impl Worker {
             routes,
             me: seat.index,
             count: seat.count,
-            hash_key: seat.hash_key,
+            owners: Owners::new(seat.hash_key, seat.count),
             reactor,
             driver,
             tm: Transactions::new(now, config),
             tm_timer: None,
             udp,
+            adopted: Vec::new(),
+            early: VecDeque::new(),
+            started: seat.started,
             batch: Some(RecvBatch::new()),
             bus: seat.bus,
             main: seat.main,
@@ -140,6 +144,7 @@ impl Worker {
             drain: None,
             stalled: super::block::Stalled::default(),
             traffic: false,
+            faults: super::faults::Faults::find(),
             quit: false,
             messages: 0,
             made: 0,
@@ -148,6 +153,9 @@ impl Worker {
             scratch: Vec::new(),
             blueprint,
         };
+        if let Some(vars) = &seat.start_vars {
+            worker.begin_with(vars);
+        }
         if seat.run_startup {
             worker.startup();
         }
@@ -171,6 +179,9 @@ impl Worker {
             io.again(Source::Udp, key);
         }
         self.arm_timer_routes();
+        for (kind, payload) in std::mem::take(&mut self.early) {
+            self.bus_value(kind, &payload);
+        }
     }
 
     fn run(&mut self) -> io::Result<()> {
@@ -190,6 +201,7 @@ impl Worker {
         let may_sleep = !busy && !stalled && self.work.is_empty() && self.bus.prepare_sleep();
         let cap = if may_sleep { LONGEST_SLEEP } else { Duration::ZERO };
         events.clear();
+        self.in_work.beat();
         self.now = self.reactor.turn(self.now, cap, events)?;
         for event in events.iter() {
             let io = self.reactor.io(self.now);
@@ -200,6 +212,7 @@ impl Worker {
         self.due(events);
         let mut busy = self.receive_bus();
         self.ready(events);
+        self.age.turn_ends();
         busy |= self.work();
         self.completions();
         self.flush_transactions();
@@ -238,7 +251,7 @@ impl Worker {
         for event in events {
             match *event {
                 Event::Ready(Source::Udp, key, r) => {
-                    if r.writable {
+                    if r.writable && key.generation == 0 {
                         self.flush_sockets();
                     }
                     self.read_socket(key);
@@ -261,8 +274,15 @@ impl Worker {
         }
         let index = key.index as usize;
         for _ in 0..BATCHES_PER_TURN {
-            let Some(Some(socket)) = self.udp.get(index) else { return };
             let Some(mut batch) = self.batch.take() else { return };
+            let socket = match key.generation {
+                0 => self.udp.get(index).and_then(Option::as_ref),
+                other => self.adopted_socket(index, other),
+            };
+            let Some(socket) = socket else {
+                self.batch = Some(batch);
+                return;
+            };
             match socket.recv_batch(&mut batch) {
                 Ok(_) => {}
                 Err(e) => {

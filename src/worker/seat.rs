@@ -9,6 +9,7 @@
 //! [`ToMain::Idle`] when nothing is in flight any more, and returns after [`ToChild::Quit`] or when
 //! the channel is closed (main is dead).
 
+use crate::base::Time;
 use crate::net::bus::BusEnd;
 use crate::net::channel::Channel;
 use crate::net::listen::Listener;
@@ -68,6 +69,10 @@ pub struct Seat {
     pub log: LogHandle,
     /// Whether this process runs the startup route.
     pub run_startup: bool,
+    /// The values that the startup route left, for whoever is born after its end.
+    pub start_vars: Option<Vec<u8>>,
+    /// When the server was started: timer jobs are due in whole intervals from then on.
+    pub started: Time,
 }
 
 /// The child's end of the channel.
@@ -110,6 +115,18 @@ pub enum ToChild {
         index: usize,
         /// The new tenant.
         incarnation: u32,
+    },
+    /// A worker's seat stays empty for a while, since its workers keep dying: what it would own belongs
+    /// to the others, until [`ToChild::PeerRespawned`].
+    SeatVacant {
+        /// The seat.
+        index: usize,
+    },
+    /// Read the sockets of an empty seat as well, one for each listener; they come along with this
+    /// message. Until [`ToChild::PeerRespawned`].
+    AdoptSockets {
+        /// The seat.
+        index: usize,
     },
     /// Some process died: clear its stale reader entries of the shared store.
     ClearStale,

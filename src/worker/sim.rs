@@ -148,6 +148,8 @@ impl Sim {
             in_work,
             log: logpipe::nowhere(),
             run_startup: true,
+            start_vars: None,
+            started: options.start,
         };
         let driver = Driver::simulated(options.zone);
         let ground = Ground { now, reactor: Reactor::simulated(now)?, driver, udp };
@@ -344,7 +346,7 @@ impl Sim {
     /// What the worker holds.
     pub fn live(&self) -> Live {
         let w = &self.worker;
-        let own_timers = w.timers.len() + usize::from(w.drain.as_ref().is_some_and(|d| d.is_armed(w.now)));
+        let own_timers = w.armed_timer_routes() + usize::from(w.drain.as_ref().is_some_and(|d| d.is_armed(w.now)));
         Live {
             runs: w.parked.len(),
             transactions: w.tm.len(),

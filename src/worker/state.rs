@@ -2,6 +2,8 @@
 
 use super::drain::Drain;
 use super::locks::Locks;
+use super::neighbours::Adopted;
+use super::owners::Owners;
 use super::seat::MainChannel;
 use super::timers::TimerJob;
 use crate::base::{Key, Slab, Str, Time};
@@ -263,13 +265,19 @@ pub struct Worker {
     pub(super) routes: MainRoutes,
     pub(super) me: usize,
     pub(super) count: usize,
-    pub(super) hash_key: [u64; 2],
+    pub(super) owners: Owners,
     pub(super) reactor: Reactor,
     pub(super) driver: Driver,
     pub(super) tm: Transactions<TxData, Dest, ReplyPath>,
     pub(super) tm_timer: Option<(Time, crate::base::TimerKey)>,
     /// By listener number; `None` where the listener is no UDP one.
     pub(super) udp: Vec<Option<UdpSocket>>,
+    /// Sockets of empty seats that this worker reads meanwhile.
+    pub(super) adopted: Vec<Adopted>,
+    /// What others handed over before this worker was told to begin.
+    pub(super) early: VecDeque<(u8, Vec<u8>)>,
+    /// When the server was started.
+    pub(super) started: Time,
     /// Receive buffers; out on loan while a batch is worked on.
     pub(super) batch: Option<RecvBatch>,
     pub(super) bus: BusEnd,
@@ -291,6 +299,7 @@ pub struct Worker {
     pub(super) drain: Option<Drain>,
     pub(super) stalled: super::block::Stalled,
     pub(super) traffic: bool,
+    pub(super) faults: super::faults::Faults,
     pub(super) quit: bool,
     pub(super) messages: u32,
     /// Requests of our own, for their Call-IDs.
@@ -307,6 +316,8 @@ pub struct Age {
     pub average: u64,
     /// New calls are refused.
     pub overload: bool,
+    /// The oldest datagram of this turn, microseconds.
+    oldest: Option<u64>,
 }
 
 impl Age {
@@ -317,6 +328,20 @@ impl Age {
     pub fn note(&mut self, age: Duration) {
         let us = u64::try_from(age.as_micros()).unwrap_or(u64::MAX).min(10_000_000);
         self.average = (self.average * 15 + us) / 16;
+        self.oldest = self.oldest.max(Some(us));
+        self.judge();
+    }
+
+    /// A turn has ended. One that met only young datagrams shows that the worker has caught up: what
+    /// remains of a moment's standstill in the average must not turn away the next calls of a quiet hour.
+    pub fn turn_ends(&mut self) {
+        if self.oldest.take().is_some_and(|us| us < Self::LOW) {
+            self.average /= 2;
+            self.judge();
+        }
+    }
+
+    fn judge(&mut self) {
         if self.average > Self::HIGH {
             self.overload = true;
         } else if self.average < Self::LOW {
@@ -337,17 +362,13 @@ impl Worker {
     }
 
     /// A number for a text that all workers agree on and nobody outside can foresee.
-    #[allow(deprecated)]
     pub(super) fn hash(&self, text: &[u8]) -> u64 {
-        use std::hash::Hasher;
-        let mut h = std::hash::SipHasher::new_with_keys(self.hash_key[0], self.hash_key[1]);
-        h.write(text);
-        h.finish()
+        self.owners.hash(text)
     }
 
-    /// Which worker owns a Call-ID.
-    pub(super) fn owner_of(&self, call_id: &[u8]) -> usize {
-        (self.hash(call_id) % self.count.max(1) as u64) as usize
+    /// Which worker owns a Call-ID, or whatever else has a name.
+    pub(super) fn owner_of(&self, name: &[u8]) -> usize {
+        self.owners.owner_of(name)
     }
 }
 
@@ -370,5 +391,28 @@ mod tests {
             age.note(Duration::from_millis(1));
         }
         assert!(!age.overload);
+    }
+
+    #[test]
+    fn a_standstill_that_is_over_does_not_turn_calls_away_for_long() {
+        let mut age = Age::default();
+        for _ in 0..50 {
+            age.note(Duration::from_secs(1));
+        }
+        age.turn_ends();
+        assert!(age.overload);
+        let refused = (0..100).take_while(|_| {
+            age.note(Duration::from_millis(1));
+            age.turn_ends();
+            age.overload
+        });
+        assert!(refused.count() < 5);
+        // In overload each turn begins with old ones, whatever comes then.
+        for _ in 0..100 {
+            age.note(Duration::from_millis(600));
+            age.note(Duration::from_millis(1));
+            age.turn_ends();
+        }
+        assert!(age.overload);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::seat::ToMain;
 use super::state::{Role, RoleKind, Work, Worker};
-use crate::base::{Key, Str};
+use crate::base::{Key, Str, Time, TimerKey};
 use crate::modules::emit;
 use crate::modules::host::SipHost;
 use crate::net::reactor::Source;
@@ -17,6 +17,17 @@ pub struct TimerJob {
     name: String,
     interval: Duration,
     running: bool,
+    /// Armed for then, if the job is this worker's.
+    timer: Option<TimerKey>,
+}
+
+/// The first of the server's ticks of this interval that is later than `now`. They are counted from the
+/// server's start: who takes a job over repeats no tick and shifts none.
+fn next_tick(started: Time, interval: Duration, now: Time) -> Time {
+    let step = u64::try_from(interval.as_micros()).unwrap_or(u64::MAX).max(1);
+    let past = now.as_micros().saturating_sub(started.as_micros());
+    let ticks = (past / step).saturating_add(1);
+    Time::from_micros(started.as_micros().saturating_add(ticks.saturating_mul(step)))
 }
 
 impl Worker {
@@ -26,20 +37,53 @@ impl Worker {
         for (number, route) in program.routes_of(RouteKind::Timer) {
             let name = route.name.clone().unwrap_or_default().to_string();
             let seconds = route.interval.unwrap_or(0);
-            if seconds == 0 || self.owner_of(name.as_bytes()) != self.me {
-                continue;
+            if seconds > 0 {
+                let interval = Duration::from_secs(u64::from(seconds));
+                self.timers.push(TimerJob { route: number, name, interval, running: false, timer: None });
             }
-            let interval = Duration::from_secs(u64::from(seconds));
-            let key = Key { index: self.timers.len() as u32, generation: 1 };
-            self.timers.push(TimerJob { route: number, name, interval, running: false });
-            self.reactor.io(self.now).arm(self.now + interval, Source::Worker, key);
+        }
+        self.share_timer_routes();
+    }
+
+    /// Takes on the jobs that are this worker's now, and lets go of those that are another's: once at
+    /// the start, and whenever a seat becomes empty or is taken again.
+    pub(super) fn share_timer_routes(&mut self) {
+        for index in 0..self.timers.len() {
+            let Some(job) = self.timers.get(index) else { continue };
+            let mine = self.owner_of(job.name.as_bytes()) == self.me;
+            let interval = job.interval;
+            match job.timer {
+                None if mine => self.arm_timer_route(index, interval),
+                Some(timer) if !mine => {
+                    self.reactor.io(self.now).disarm(timer);
+                    if let Some(job) = self.timers.get_mut(index) {
+                        job.timer = None;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// How many timers of the wheel are timer routes'.
+    pub(super) fn armed_timer_routes(&self) -> usize {
+        self.timers.iter().filter(|j| j.timer.is_some()).count()
+    }
+
+    fn arm_timer_route(&mut self, index: usize, interval: Duration) {
+        let at = next_tick(self.started, interval, self.now);
+        let key = Key { index: index as u32, generation: 1 };
+        let timer = self.reactor.io(self.now).arm(at, Source::Worker, key);
+        if let Some(job) = self.timers.get_mut(index) {
+            job.timer = Some(timer);
         }
     }
 
     /// A timer route is due. One whose previous run still waits is not started again.
     pub(super) fn timer_due(&mut self, key: Key) {
         let Some(job) = self.timers.get_mut(key.index as usize) else { return };
-        let (route, again) = (job.route, self.now + job.interval);
+        job.timer = None;
+        let (route, interval) = (job.route, job.interval);
         let busy = std::mem::replace(&mut job.running, true);
         if busy {
             emit(1, "timer", &format!("timer_route[{}] is still running: skipped once", job.name));
@@ -48,7 +92,7 @@ impl Worker {
             let run = Run::new(self.program(), route, host);
             self.work.push_back(Work::Go(Box::new(run), Role::new(RoleKind::Timer(key.index as usize))));
         }
-        self.reactor.io(self.now).arm(again, Source::Worker, key);
+        self.arm_timer_route(key.index as usize, interval);
     }
 
     /// A timer route has ended.
@@ -70,6 +114,13 @@ impl Worker {
         self.work.push_back(Work::Go(Box::new(run), Role::new(RoleKind::Event)));
     }
 
+    /// Takes over what the startup route left.
+    pub(super) fn begin_with(&mut self, vars: &[u8]) {
+        if let Ok(vars) = postcard::from_bytes(vars) {
+            self.blueprint.program.set_initial_vars(vars);
+        }
+    }
+
     /// Starts the startup route; without one it is done at once.
     pub(super) fn startup(&mut self) {
         match self.routes.startup {
@@ -89,5 +140,23 @@ impl Worker {
             self.tell_main(&ToMain::StartVars(bytes));
         }
         self.tell_main(&ToMain::StartupDone(Ok(())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_counted_from_the_start() {
+        let at = |s: u64| Time::from_millis(s * 1000);
+        let every = Duration::from_secs(10);
+        assert_eq!(next_tick(at(3), every, at(3)), at(13));
+        assert_eq!(next_tick(at(3), every, at(12)), at(13));
+        // The tick that is due now belongs to who held the job until now.
+        assert_eq!(next_tick(at(3), every, at(13)), at(23));
+        assert_eq!(next_tick(at(3), every, at(14)), at(23));
+        assert_eq!(next_tick(at(3), every, at(1)), at(13));
+        assert!(next_tick(at(3), Duration::MAX, at(14)) > at(1_000_000));
     }
 }

@@ -18,6 +18,7 @@ mod main_job;
 mod malformed;
 mod parts;
 mod processes;
+mod recovery;
 mod seeds;
 mod stall;
 mod waits_check;

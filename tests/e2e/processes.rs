@@ -22,6 +22,11 @@ use crate::support::{eventually, exclusive, free_port, process};
 /// A server whose OPTIONS wait as the user part of the R-URI says: every kind of operation, and
 /// then 200, or 500 with `$async_err` in the reason.
 fn waiting(port: u16, globals: &str) -> String {
+    waiting_for(port, globals, 3)
+}
+
+/// As [`waiting`], with operations that take about so many seconds.
+fn waiting_for(port: u16, globals: &str, seconds: u32) -> String {
     let rest = format!(
         r#"
 modparam("sqlops", "db_url", "1 {}")
@@ -29,19 +34,21 @@ modparam("sqlops", "db_url", "2 sqlite://lite.db?demo=yes")
 {globals}
 route {{
     if ($rU == "sleep")
-        async(sleep(3), done);
+        async(sleep({seconds}), done);
     if ($rU == "exec")
-        async(exec("sleep 3"), done);
+        async(exec("sleep {seconds}"), done);
     if ($rU == "http")
         async(rest_get("{}", $avp(r)), done);
     if ($rU == "mysql")
-        async(sql_query("SELECT SLEEP(3)", "$avp(r)", 1), done);
+        async(sql_query("SELECT SLEEP({seconds})", "$avp(r)", 1), done);
     if ($rU == "sqlite")
-        async(sql_query("WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < 3000000) SELECT count(*) FROM c", "$avp(r)", 2), done);
+        async(sql_query("SELECT sleep({seconds})", "$avp(r)", 2), done);
     if ($rU == "name")
         async(rest_get("http://no-such-host.invalid/", $avp(r)), done);
     if ($rU == "long")
         async(sleep(60), done);
+    if ($rU == "command")
+        async(exec("sleep 300 & sleep 300"), done);
     sl_send_reply(200, "At once");
 }}
 route[done] {{
@@ -53,7 +60,7 @@ route[done] {{
 }}
 "#,
         MariaDb::shared().url(),
-        Nginx::shared().url("/sleep?t=3"),
+        Nginx::shared().url(&format!("/sleep?t={seconds}")),
     );
     listening(port, "", &rest)
 }
@@ -114,29 +121,27 @@ fn a_worker_has_one_thread_whatever_is_in_flight() {
 
 #[test]
 fn operators_see_and_end_waits() {
-    let (server, port) = serve(|port| waiting(port, ""), &["-n", "2"]);
+    let (server, port) = serve(|port| waiting_for(port, "", 60), &["-n", "2"]);
     let client = SipClient::new(port);
     let requests: Vec<Request> = KINDS.iter().map(|k| ask(&client, k)).collect();
     eventually("all operations are in flight", SECOND * 5, || held(&server, "operations") == 5);
-    let start = Instant::now();
     for (request, kind) in requests.iter().zip(KINDS) {
         let waits = server.ctl("waits", Value::Null);
         let wait = waits.as_array().unwrap().iter().find(|w| w["call_id"] == *request.call_id).unwrap();
         assert_eq!(wait["kind"], *kind);
         let mark = server.log_mark();
         assert_eq!(server.ctl("kill-wait", json!([wait["id"]]))["killed"], wait["id"]);
-        assert_eq!(client.expect_status(500, SECOND * 2).call_id(), request.call_id);
-        server.wait_log_after(mark, "failed: -[0-9]+ cancelled in [a-z]+", SECOND);
+        assert_eq!(client.expect_status(500, SECOND * 10).call_id(), request.call_id);
+        server.wait_log_after(mark, "failed: -[0-9]+ cancelled in [a-z]+", SECOND * 10);
         let gone = server.try_ctl("kill-wait", json!({ "id": wait["id"] })).unwrap_err();
         assert_eq!(gone["code"], -32001, "{gone}");
     }
-    assert!(start.elapsed() < SECOND * 3, "they did not end by themselves: {:?}", start.elapsed());
     assert_eq!(stat(&server, "async:cancelled"), 5);
     assert_eq!(server.ctl("waits", Value::Null), json!([]));
     assert_eq!(server.try_ctl("kill-wait", json!(["nonsense"])).unwrap_err()["code"], -32602);
     assert_eq!(server.try_ctl("no-such-method", Value::Null).unwrap_err()["code"], -32601);
     for pid in server.worker_pids() {
-        eventually("the killed command is reaped", SECOND, || process::children(pid).is_empty());
+        eventually("the killed command is reaped", SECOND * 10, || process::children(pid).is_empty());
     }
 }
 
@@ -165,7 +170,7 @@ fn the_command_line_asks_the_server() {
     let numbers = |w: &&str| w.split('.').count() == 3 && w.split('.').all(|n| n.parse::<u32>().is_ok());
     let id = waits.lines().nth(1).unwrap().split_whitespace().find(numbers).unwrap().to_owned();
     ctl(&["kill-wait", &id]);
-    assert_eq!(client.finish(&request, SECOND * 2).pop().unwrap().status(), 500);
+    assert_eq!(client.finish(&request, SECOND * 10).pop().unwrap().status(), 500);
     assert_eq!(ctl(&["waits"]), "no waits\n");
     let failed = run(&["ctl", "-s", &socket, "kill-wait", &id], SECOND * 10);
     assert!(failed.code == 1 && failed.stderr.contains("no such wait"), "{failed:?}");
@@ -188,10 +193,12 @@ fn a_dead_worker_is_replaced_under_calls() {
     let _alone = exclusive();
     let uas = Sipp::uas("uas-invite", &[]);
     let (server, port) = serve(|port| proxy_to(port, uas.addr), &["-n", "2"]);
-    let calls = Sipp::uac("uac-invite", address(port), 600, 100, &[]);
-    std::thread::sleep(SECOND * 3);
+    let calls = Sipp::uac("uac-invite", address(port), 300, 50, &[]);
+    eventually("calls pass", SECOND * 30, || stat(&server, "core:rcv_requests") > 300);
     let before = workers(&server);
     let victim = before[0].0;
+    let states = server.ctl("transactions", Value::Null)["0"]["states"].clone();
+    let open: u64 = ["trying", "proceeding"].iter().filter_map(|s| states[s].as_u64()).sum();
     let start = Instant::now();
     assert!(process::signal(victim, Signal::SIGKILL));
     let mut respawned = None;
@@ -207,13 +214,14 @@ fn a_dead_worker_is_replaced_under_calls() {
     let done = calls.wait(SECOND * 90);
     let answered = uas.stop();
     println!("respawned after {took:?}; {} calls failed, {} retransmissions", done.failed, done.retransmissions);
-    assert!(took < SECOND, "{took:?}");
+    assert!(took < SECOND * 5, "{took:?}");
     assert_eq!(workers(&server)[1], before[1], "the other worker is the same");
-    // A call has a transaction open for about 30 ms of its life, half of them in the dead worker.
-    assert!(done.failed <= 20, "{done:#?}\n{answered:#?}");
-    assert_eq!(done.succeeded + done.failed, 600);
+    // A call has a transaction open for about 30 ms of its life, half of them in the dead worker; on a
+    // crowded machine for longer.
+    assert!(done.failed <= 20 + open, "{open} {done:#?}\n{answered:#?}");
+    assert_eq!(done.succeeded + done.failed, 300);
     assert_eq!(stat(&server, "core:process_restarts"), 1);
-    server.wait_log(&format!(r"worker 0 \(pid {victim}\) was killed by SIGKILL"), SECOND);
+    server.wait_log(&format!(r"worker 0 \(pid {victim}\) was killed by SIGKILL"), SECOND * 10);
 }
 
 #[test]
@@ -259,18 +267,18 @@ fn late_answer(workers: &str) {
     for invite in &invites {
         client.send_request(invite);
     }
-    eventually("all ring", SECOND, || uas.count("INVITE") == 8);
+    eventually("all ring", SECOND * 10, || uas.count("INVITE") == 8);
     for (pid, _) in self::workers(&server) {
         assert!(process::signal(pid, Signal::SIGKILL));
     }
     for _ in 0..8 {
-        let ok = client.expect_status(200, SECOND * 3);
+        let ok = client.expect_status(200, SECOND * 20);
         assert_eq!(ok.all("Via").len(), 1, "{}", ok.raw);
         // The dialog is served by the replacement: its route set is all that is needed.
         let invite = invites.iter().find(|i| i.call_id == ok.call_id()).unwrap();
         client.send_request(&invite.ack(&ok));
     }
-    eventually("all ACKs pass", SECOND, || uas.count("ACK") == 8);
+    eventually("all ACKs pass", SECOND * 10, || uas.count("ACK") == 8);
     assert!(workers_alive(&server) > 0);
 }
 
@@ -292,17 +300,17 @@ fn a_200_survives_the_death_of_its_transaction_with_two_workers() {
 fn a_worker_that_keeps_dying_is_given_time_and_its_message_is_named() {
     let (server, port) = serve(|port| waiting(port, ""), &["-n", "1"]);
     for round in 0..5u64 {
-        eventually("a worker is there", SECOND * 2, || {
+        eventually("a worker is there", SECOND * 10, || {
             workers(&server)[0].1 == round + 1 && workers(&server)[0].0 != 0
         });
         assert!(process::signal(workers(&server)[0].0, Signal::SIGKILL));
     }
-    server.wait_log(r"worker 0 keeps dying: next try in 1 s", SECOND * 2);
+    server.wait_log(r"worker 0 keeps dying: next try in 1 s", SECOND * 10);
     // Main lives, answers, and tries again; what came meanwhile waited in the kernel.
     let client = SipClient::new(port);
     let start = Instant::now();
     assert_eq!(client.ask(&client.request("OPTIONS", "sip:example.test")).status(), 200);
-    assert!(start.elapsed() < SECOND * 3, "{:?}", start.elapsed());
+    assert!(start.elapsed() < SECOND * 5, "{:?}", start.elapsed());
     assert_eq!(stat(&server, "core:process_restarts"), 5);
 }
 
@@ -310,26 +318,27 @@ fn a_worker_that_keeps_dying_is_given_time_and_its_message_is_named() {
 fn a_dead_workers_commands_end_with_it() {
     let (server, port) = serve(|port| waiting(port, ""), &["-n", "1"]);
     let client = SipClient::new(port);
-    ask(&client, "exec");
+    ask(&client, "command");
     eventually("it waits", SECOND * 5, || held(&server, "operations") == 1);
     let worker = workers(&server)[0].0;
+    eventually("the command runs", SECOND * 10, || process::tree(worker).len() == 4);
     let command = process::tree(worker);
-    assert!(command.len() > 1);
     assert!(process::signal(worker, Signal::SIGKILL));
-    eventually("the command is gone", SECOND, || command.iter().all(|p| !process::alive(*p)));
-    eventually("no zombie is left", SECOND, || process::zombies(server.pid).is_empty());
+    eventually("the command is gone", SECOND * 10, || command.iter().all(|p| !process::alive(*p)));
+    eventually("no zombie is left", SECOND * 10, || process::zombies(server.pid).is_empty());
 }
 
 #[test]
 fn the_end_of_main_is_the_end_of_all() {
     let (server, port) = serve(|port| waiting(port, ""), &["-n", "2"]);
     let client = SipClient::new(port);
-    ask(&client, "exec");
+    ask(&client, "command");
     eventually("it waits", SECOND * 5, || held(&server, "operations") == 1);
+    // Main, two workers, the SQLite helper, and the command: a shell and two programs.
+    eventually("the command runs", SECOND * 10, || server.tree().len() == 7);
     let all = server.tree();
-    assert!(all.len() >= 5, "{all:?}");
     server.signal(Signal::SIGKILL);
-    eventually("all have ended", SECOND * 3, || all.iter().skip(1).all(|p| !process::alive(*p)));
+    eventually("all have ended", SECOND * 20, || all.iter().skip(1).all(|p| !process::alive(*p)));
 }
 
 #[test]
@@ -340,7 +349,7 @@ fn sigterm_lets_what_waits_go_on() {
     eventually("all wait", SECOND * 5, || held(&server, "operations") == 5);
     let start = Instant::now();
     server.signal(Signal::SIGTERM);
-    server.wait_notified("STOPPING=1", SECOND);
+    server.wait_notified("STOPPING=1", SECOND * 10);
     // Workers do not mind the signals that systemd and Ctrl-C send to everybody.
     for pid in server.worker_pids() {
         process::signal(pid, Signal::SIGTERM);
@@ -348,15 +357,18 @@ fn sigterm_lets_what_waits_go_on() {
         process::signal(pid, Signal::SIGHUP);
     }
     let other = SipClient::new(port);
-    let refused = other.options("sip:example.test");
+    let mut refused = other.options("sip:example.test");
+    // What comes before the workers have heard of it is served.
+    while refused.status() == 200 && start.elapsed() < SECOND * 10 {
+        refused = other.options("sip:example.test");
+    }
     assert_eq!((refused.status(), refused.header("Retry-After").is_some()), (503, true), "{}", refused.raw);
     let mut open: Vec<&str> = requests.iter().map(|r| r.call_id.as_str()).collect();
     while !open.is_empty() {
         let answer = client.expect_status(200, SECOND * 20);
         open.retain(|c| *c != answer.call_id());
     }
-    assert_eq!(server.wait_exit(SECOND * 10), 0);
-    assert!(start.elapsed() < SECOND * 12, "{:?}", start.elapsed());
+    assert_eq!(server.wait_exit(SECOND * 20), 0);
     assert!(!server.control.exists(), "the control socket is removed");
 }
 
@@ -369,11 +381,11 @@ fn what_waits_too_long_is_answered_500_at_the_end() {
     let start = Instant::now();
     server.signal(Signal::SIGTERM);
     for _ in &requests {
-        assert_eq!(client.expect("an answer", SECOND * 3, |m| m.status() >= 200).status(), 500);
+        assert_eq!(client.expect("an answer", SECOND * 20, |m| m.status() >= 200).status(), 500);
     }
-    assert_eq!(server.wait_exit(SECOND * 5), 0);
+    assert_eq!(server.wait_exit(SECOND * 20), 0);
     let took = start.elapsed();
-    assert!(took >= Duration::from_millis(950) && took < SECOND * 4, "{took:?}");
+    assert!(took >= Duration::from_millis(950) && took < SECOND * 30, "they would have waited a minute: {took:?}");
 }
 
 #[test]
@@ -381,16 +393,18 @@ fn a_second_sigterm_ends_at_once() {
     let (mut server, port) = serve(|port| waiting(port, ""), &["-n", "2"]);
     let client = SipClient::new(port);
     ask(&client, "long");
-    ask(&client, "exec");
+    ask(&client, "command");
     eventually("both wait", SECOND * 5, || held(&server, "operations") == 2);
+    eventually("the command runs", SECOND * 10, || server.tree().len() == 7);
     let all = server.tree();
     server.signal(Signal::SIGTERM);
-    server.wait_notified("STOPPING=1", SECOND);
+    server.wait_notified("STOPPING=1", SECOND * 10);
     let start = Instant::now();
     server.signal(Signal::SIGTERM);
-    server.wait_exit(SECOND * 5);
-    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
-    eventually("all have ended", SECOND, || all.iter().all(|p| !process::alive(*p)));
+    server.wait_exit(SECOND * 20);
+    // The first one alone would give the waits ten seconds.
+    assert!(start.elapsed() < SECOND * 5, "{:?}", start.elapsed());
+    eventually("all have ended", SECOND * 10, || all.iter().all(|p| !process::alive(*p)));
 }
 
 #[test]
@@ -398,7 +412,7 @@ fn an_idle_server_ends_quickly() {
     let (mut server, _) = serve(|port| waiting(port, ""), &["-n", "2"]);
     let start = Instant::now();
     assert_eq!(server.term(), 0);
-    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+    assert!(start.elapsed() < SECOND * 5, "{:?}", start.elapsed());
 }
 
 #[test]
@@ -417,23 +431,34 @@ fn nobody_reads_the_log_and_nobody_waits() {
 route {
     xlog("a line of the log for $ci: $(mb{s.substr,0,200})\n");
     xlog("and another one: $(mb{s.substr,0,300})\n");
+    xlog("and a long one: $mb $mb $mb $mb\n");
     sl_send_reply(200, "OK");
 }
 "#;
     let server = Reprise::launch(&script, &listening(port, "", rest), &["-n", "1"], &[]).unwrap();
     let before = measure_options(address(port), 100, SECOND * 2);
-    // 400 KiB a second: main's buffer of 1 MiB and the pipes are full after a few seconds.
-    let during = measure_options(address(port), 1000, SECOND * 6);
-    println!("log read by nobody: before {before:?}, then {during:?}");
-    let after = measure_options(address(port), 100, SECOND * 3);
-    println!("log full: {after:?}");
-    assert_eq!((during.lost, after.lost, after.refused), (0, 0, 0));
-    assert!(after.p99 < (before.p99 * 3).max(Duration::from_millis(10)), "{before:?} {after:?}");
-    assert!(stat(&server, "core:log_lines_lost") > 0);
+    // Half a megabyte a second: main's buffer of 1 MiB and the pipes are full after a few seconds.
+    let mut lost = 0;
+    let mut rounds = 0;
+    while stat(&server, "core:log_lines_lost") == 0 {
+        assert!(rounds < 60, "the log takes whatever comes");
+        lost += measure_options(address(port), 200, SECOND).lost;
+        rounds += 1;
+    }
+    println!("log read by nobody: before {before:?}; full after {rounds} s");
+    assert_eq!(lost, 0);
+    // A worker that waited for the log would do so for each request. A crowded machine makes some
+    // requests late, or the server say 503, but not all the time.
+    let served = (0..10).any(|_| {
+        let after = measure_options(address(port), 100, SECOND * 2);
+        println!("log full: {after:?}");
+        after.lost == 0 && after.refused == 0 && after.p99 < (before.p99 * 3).max(Duration::from_millis(10))
+    });
+    assert!(served, "slower than {before:?} all the time");
     // The reader comes back, and so does the log.
     let mut text = Vec::new();
     let client = SipClient::new(port);
-    let end = Instant::now() + SECOND * 10;
+    let end = Instant::now() + SECOND * 60;
     loop {
         let mut chunk = [0; 65536];
         while let Ok(n) = reader.read(&mut chunk) {
@@ -441,7 +466,7 @@ route {
         }
         let request = client.request("OPTIONS", "sip:example.test");
         client.send_request(&request);
-        client.expect_status(200, SECOND);
+        client.expect("an answer", SECOND * 10, |m| m.status() >= 200);
         std::thread::sleep(Duration::from_millis(20));
         while let Ok(n) = reader.read(&mut chunk) {
             text.extend_from_slice(&chunk[..n]);
@@ -482,7 +507,7 @@ fn ready_comes_after_the_startup_route() {
     let server = Reprise::start(&listening(port, "", STARTUP), &["-n", "2"]);
     let took = start.elapsed();
     assert!(took >= SECOND, "READY after {took:?}");
-    server.wait_log("startup ends", SECOND * 2);
+    server.wait_log("startup ends", SECOND * 10);
     assert_eq!(server.log_count("startup ends"), 1);
     let (status, at) = early.join().unwrap();
     assert_eq!(status, 200);
@@ -498,7 +523,7 @@ fn ready_comes_after_the_startup_route() {
     for (pid, _) in workers(&server) {
         assert!(process::signal(pid, Signal::SIGKILL));
     }
-    eventually("both are replaced", SECOND * 2, || workers(&server).iter().all(|(p, i)| *p != 0 && *i == 2));
+    eventually("both are replaced", SECOND * 10, || workers(&server).iter().all(|(p, i)| *p != 0 && *i == 2));
     ask();
     assert_eq!(server.log_count("startup ends"), 1, "the startup route ran once");
 }
@@ -541,7 +566,7 @@ fn privileges_are_given_up_and_files_are_kept() {
     }
     assert_eq!(fs::read_to_string(&pidfile).unwrap().trim(), server.pid.to_string());
     assert_eq!(SipClient::new(port).call("sip:bob@example.test").0.status(), 200);
-    server.wait_log("I am nobody", SECOND);
+    server.wait_log("I am nobody", SECOND * 10);
     // A second server with the same file is told.
     let config = listening(free_port(), "", "route { exit; }\n");
     let second = Reprise::try_start(&config, &["-P", &pid_text]).map(drop).unwrap_err();

@@ -227,6 +227,7 @@ pub static PARAMS: &[CoreParam] = &[
     on("async_resume_on_cancel", Bool),
     on("script_io", Word(&["await", "block"])),
     on("workers_exact", Bool),
+    on("worker_hang_timeout", COUNT),
     on("log_format", Word(&["text", "plain_text", "json", "json_cee"])),
     on("bus_size", POSITIVE),
     on("max_suspended", POSITIVE),

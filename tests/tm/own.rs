@@ -87,7 +87,7 @@ fn a_name_is_looked_up_and_a_dead_one_ends() {
     let mut b = Bed::with(script, |o| o.zone.add_addresses("bob.example", ["192.0.2.14".parse().unwrap()]));
     let m = b.request("MESSAGE", "c1", "");
     b.send("a1", &m);
-    assert_eq!(b.did(), ["b4 OPTIONS", "a1 200"]);
+    assert_eq!(b.did(), ["a1 200", "b4 OPTIONS"]);
     b.answer("b4", 200, "");
     b.end();
     let mut b = Bed::new(script);

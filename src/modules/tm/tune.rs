@@ -251,7 +251,7 @@ pub const T_RETRANSMIT_REPLY: FnSpec<SipHost> = FnSpec {
 /// `t_lookup_request`
 pub const T_LOOKUP_REQUEST: FnSpec<SipHost> = FnSpec {
     kamailio: Some("t_lookup_request"),
-    doc: "Whether the request has a transaction already. (Its retransmissions never come to the script.)",
+    doc: "Whether the request has a transaction already. Its retransmissions never come to the script.",
     returns: &[(1, "it has"), (-1, "it has none")],
     example: "if (!t_lookup_request()) t_newtran();",
     run: |_call| Step::Wait(Request::CheckTransaction),

@@ -4,6 +4,7 @@ pub mod check;
 pub mod ctl;
 pub mod db;
 pub mod demo;
+mod dns;
 pub mod functions;
 pub mod helper;
 pub mod load;

@@ -229,6 +229,7 @@ pub(super) fn blueprint(
         program: Rc::new(program),
         env,
         tm: config.tm.clone(),
+        resolver: config.resolver.clone(),
         sqlite,
         max_suspended: config.max_suspended,
         budget: 10_000,

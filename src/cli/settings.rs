@@ -1,10 +1,12 @@
 //! Core and module parameters as typed settings.
 
+use super::dns;
 use crate::base::Str;
 use crate::modules::env::{Alias, Settings};
 use crate::modules::host::split_host_port;
 use crate::net::listen::{ListenSpec, Transport};
 use crate::net::logpipe::{self, LogSettings, Syslog};
+use crate::net::resolver::ResolverOptions;
 use crate::ops::sql::DbUrl;
 use crate::script::ast::{Config, GlobalValue, Item, SocketSpec};
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
@@ -23,6 +25,8 @@ pub struct ServerConfig {
     pub settings: Settings,
     /// Transaction timers and limits.
     pub tm: transaction::Config,
+    /// How names are looked up.
+    pub resolver: ResolverOptions,
     /// Where to listen.
     pub sockets: Vec<ListenSpec>,
     /// Further names of ours.
@@ -58,6 +62,7 @@ impl Default for ServerConfig {
         ServerConfig {
             settings: Settings::default(),
             tm: transaction::Config::default(),
+            resolver: ResolverOptions::default(),
             sockets: Vec::new(),
             aliases: Vec::new(),
             workers: None,
@@ -151,7 +156,7 @@ pub fn read_settings(config: &Config, modparams: &[ModParam], diags: &mut Diagno
             }
             "wdir" => out.workdir = text.map(PathBuf::from),
             "db_default_url" => default_db = text.map(|t| (Str::from(t), g.span)),
-            _ => {}
+            name => dns::setting(name, int, text.as_deref(), g.span, &mut out, diags),
         }
     }
     if out.settings.script_io_block {

@@ -112,6 +112,8 @@ pub struct Settings {
     pub onreply_avps: bool,
     /// core: `disable_503_translation`
     pub keep_503: bool,
+    /// How next hops are found.
+    pub dns: DnsSettings,
     /// rr: `append_fromtag`
     pub rr_append_fromtag: bool,
     /// rr: `enable_double_rr`
@@ -142,6 +144,39 @@ pub struct Settings {
     pub exec_setvars: bool,
     /// cfgutils: `initial_probability`, percent.
     pub rand_probability: u8,
+}
+
+/// How next hops are found (RFC 3263).
+#[derive(Clone, Debug)]
+pub struct DnsSettings {
+    /// `dns_try_naptr`
+    pub naptr: bool,
+    /// `dns_try_ipv6`; `None` = if there is an IPv6 socket.
+    pub ipv6: Option<bool>,
+    /// Transports in the order in which they are tried where the domain says nothing.
+    pub order: [Transport; 3],
+    /// What `order` comes from: the higher, the earlier.
+    pub preferences: [(Transport, i64); 3],
+    /// `disable_dns_failover`, the other way round.
+    pub failover: bool,
+    /// `disable_dns_blacklist`, the other way round.
+    pub blacklist: bool,
+    /// `exec_dns_threshold`: a look-up that takes longer is logged.
+    pub threshold: Option<Duration>,
+}
+
+impl Default for DnsSettings {
+    fn default() -> Self {
+        DnsSettings {
+            naptr: true,
+            ipv6: None,
+            order: crate::net::resolver::locate::DEFAULT_ORDER,
+            preferences: [(Transport::Udp, 30), (Transport::Tcp, 20), (Transport::Tls, 10)],
+            failover: true,
+            blacklist: false,
+            threshold: None,
+        }
+    }
 }
 
 /// Table and columns of the AVPs that `avp_db_load`, `sql_avp_load` and the like keep per user.
@@ -223,6 +258,7 @@ impl Default for Settings {
             redirect: super::uac_redirect::Parameters::default(),
             onreply_avps: false,
             keep_503: false,
+            dns: DnsSettings::default(),
             rr_append_fromtag: true,
             rr_double: true,
             rr_add_username: false,

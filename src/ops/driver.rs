@@ -10,7 +10,7 @@ use super::{CancelReason, Cx, Engine, OpId, Outcome, Phase, Request};
 use crate::base::{Key, Slab, Time, TimerKey};
 use crate::net::reactor::{Event, Io, Readiness, Source};
 use crate::net::resolver::zone::Zone;
-use crate::net::resolver::{Answer, Resolver, ResolverConfig, Waiter};
+use crate::net::resolver::{Answer, Found, Question, Resolver, ResolverConfig, Waiter, Want};
 use std::collections::VecDeque;
 
 /// Which engine has an operation.
@@ -154,10 +154,10 @@ impl Driver {
         &mut self.http
     }
 
-    /// Resolves a host name for somebody who is no engine; the answer comes from
+    /// Asks the resolver for somebody who is no engine; the answer comes from
     /// [`Driver::poll_resolved`], perhaps at once.
-    pub fn resolve_for(&mut self, source: Source, key: Key, host: &str, mut io: Io<'_>) {
-        self.resolver.lookup(host, (source, key), &mut io);
+    pub fn resolve_for(&mut self, source: Source, key: Key, question: Question, mut io: Io<'_>) {
+        self.resolver.lookup(question, (source, key), &mut io);
         self.settle(&mut io);
     }
 
@@ -170,13 +170,18 @@ impl Driver {
     fn settle(&mut self, io: &mut Io<'_>) {
         loop {
             for (source, key, host) in std::mem::take(&mut self.lookups) {
-                self.resolver.lookup(&host, (source, key), io);
+                self.resolver.lookup(Question { name: host, want: Want::Addresses }, (source, key), io);
             }
             let Some(((source, key), answer)) = self.resolver.poll_answer() else { return };
             let mut cx = Cx { io: io.reborrow(), finished: &mut self.finished, lookups: &mut self.lookups };
+            let addresses = |answer: Answer| match answer {
+                Ok(Found::Addresses(ips)) => Ok(ips),
+                Ok(Found::Records(_)) => Err("not an address".to_string()),
+                Err(failure) => Err(failure.text),
+            };
             match source {
-                Source::Http => self.http.resolved(key, answer, &mut cx),
-                Source::Mysql => self.mysql.resolved(key, answer, &mut cx),
+                Source::Http => self.http.resolved(key, addresses(answer), &mut cx),
+                Source::Mysql => self.mysql.resolved(key, addresses(answer), &mut cx),
                 _ => self.resolved.push_back(((source, key), answer)),
             }
         }

@@ -5,75 +5,18 @@ use crate::base::Str;
 use crate::modules::env::Listen;
 use crate::modules::host::{SipHost, Target};
 use crate::modules::rr::record_route_lines;
+use crate::net::resolver::locate::Destination;
+use crate::sip::Message;
 use crate::sip::header::HeaderId;
-use crate::sip::uri::Uri;
-use crate::sip::{Message, Transport};
-use std::net::{IpAddr, SocketAddr};
-
-/// Where a URI points to, before its name is resolved.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Hop {
-    /// Host, IPv6 without brackets.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// Transport.
-    pub transport: Transport,
-}
-
-impl Hop {
-    /// The next hop that a URI names (RFC 3263 4.1, 4.2, without SRV).
-    pub(super) fn of_uri(uri: &[u8]) -> Option<Hop> {
-        let uri = Uri::parse(uri).ok()?;
-        if !uri.is_sip() {
-            return None;
-        }
-        let host = uri.maddr().unwrap_or(uri.host);
-        let host = std::str::from_utf8(host).ok()?;
-        Some(Hop {
-            host: host.trim_start_matches('[').trim_end_matches(']').to_string(),
-            port: uri.port_or_default(),
-            transport: uri.transport().unwrap_or(Transport::Udp),
-        })
-    }
-
-    /// The next hop of `[proto:]host[:port]`.
-    pub(super) fn of_address(text: &[u8]) -> Option<Hop> {
-        if text.starts_with(b"sip:") || text.starts_with(b"sips:") {
-            return Hop::of_uri(text);
-        }
-        let mut rest = text;
-        let mut transport = Transport::Udp;
-        if let Some(at) = text.iter().position(|b| *b == b':') {
-            match &text[..at] {
-                b"udp" | b"UDP" => rest = &text[at + 1..],
-                b"tcp" | b"TCP" => {
-                    transport = Transport::Tcp;
-                    rest = &text[at + 1..];
-                }
-                _ => {}
-            }
-        }
-        let (host, port) = crate::modules::host::split_host_port(rest);
-        let host = std::str::from_utf8(host).ok().filter(|h| !h.is_empty())?;
-        Some(Hop { host: host.to_string(), port: port.unwrap_or(5060), transport })
-    }
-
-    /// The address, if the host is one.
-    pub(super) fn literal(&self) -> Option<SocketAddr> {
-        self.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, self.port))
-    }
-}
 
 impl Worker {
-    /// The listener a request to `addr` leaves from: the forced one, the one it came in on, or the
-    /// first that fits.
-    pub(super) fn outgoing(&self, host: &SipHost, forced: Option<u16>, addr: SocketAddr) -> Option<u16> {
+    /// The listener a request leaves from: the forced one, the one it came in on, or the first that fits.
+    pub(super) fn outgoing(&self, host: &SipHost, forced: Option<u16>, to: &Destination) -> Option<u16> {
         let fits = |i: u16| {
             self.env()
                 .listeners
                 .get(usize::from(i))
-                .is_some_and(|l| l.transport == Transport::Udp && l.addr.is_ipv4() == addr.is_ipv4())
+                .is_some_and(|l| l.transport == to.transport && l.addr.is_ipv4() == to.addr.is_ipv4())
         };
         forced
             .or(host.socket_out)
@@ -142,21 +85,4 @@ fn via_value(host: &SipHost, sent: &Listen, branch: &[u8]) -> Vec<u8> {
     via.extend_from_slice(b";branch=");
     via.extend_from_slice(branch);
     via
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hops() {
-        let h = Hop::of_uri(b"sip:bob@[::1]:5070;transport=tcp").unwrap();
-        assert_eq!((h.host.as_str(), h.port, h.transport), ("::1", 5070, Transport::Tcp));
-        assert_eq!(Hop::of_uri(b"sip:a.example").unwrap().literal(), None);
-        assert_eq!(Hop::of_address(b"udp:10.0.0.1").unwrap().literal(), "10.0.0.1:5060".parse().ok());
-        assert_eq!(Hop::of_address(b"10.0.0.1:99").unwrap().port, 99);
-        assert_eq!(Hop::of_address(b"[::1]:99").unwrap().literal(), "[::1]:99".parse().ok());
-        assert!(Hop::of_uri(b"tel:+1").is_none());
-        assert!(Hop::of_address(b"").is_none());
-    }
 }

@@ -64,8 +64,8 @@ impl Worker {
             "kill-wait" => self.kill_wait(params),
             "transactions" => Ok(json!({
                 "count": self.tm.len(), "timers": self.tm.timers(), "states": self.tm.states(),
-                "parked": self.parked.len(), "operations": self.driver.len(), "jobs": self.jobs.len(),
-                "lookups": self.lookups.len(), "reactor_timers": self.reactor.timers(),
+                "parked": self.parked.len(), "operations": self.driver.len(), "jobs": self.jobs.len() + self.ways.len(),
+                "lookups": self.lookups.len(), "blacklist": self.blacklist.len(), "reactor_timers": self.reactor.timers(),
                 "empty_seats": self.owners.vacancies(),
             })),
             _ => Err(CallError::no_such_method()),

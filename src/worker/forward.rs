@@ -1,14 +1,18 @@
 //! Forwarding without state (RFC 3261 16.11), and the resolution of next hops.
 
-use super::build::Hop;
 use super::state::{Waiting, Work, Worker};
-use crate::base::{Key, Str};
+use crate::base::{Key, Str, Time};
+use crate::modules::emit;
 use crate::modules::host::Target;
 use crate::modules::request::Outcome;
 use crate::net::reactor::Source;
-use crate::sip::{Message, Transport};
-use crate::transaction::{BranchNo, branch_id};
-use std::net::{IpAddr, SocketAddr};
+use crate::net::resolver::locate::{Destination, Hop, Locator, Next};
+use crate::net::resolver::{Failure, Found, Question};
+use crate::sip::Message;
+use crate::transaction::branch_id;
+
+/// Names that may be looked up at a time for replies without a transaction.
+const MAX_REPLY_LOOKUPS: usize = 10_000;
 
 /// A stateless forward to be done.
 pub(super) struct ForwardOrder {
@@ -40,63 +44,60 @@ impl ForwardOrder {
     }
 }
 
-/// A name that is being resolved, and who wants it.
+/// A question that was put to the resolver, and who wants the answer.
 pub struct Lookup {
-    host: String,
+    question: String,
+    since: Time,
     what: LookupFor,
 }
 
-/// Who wants a name.
+/// Who wants an answer.
 pub(super) enum LookupFor {
-    /// A branch of a relay job.
-    Branch {
-        /// The job.
-        job: Key,
-        /// The branch.
-        branch: BranchNo,
-        /// Port of the next hop.
-        port: u16,
-    },
+    /// A branch on its way.
+    Way(Key),
     /// A stateless forward.
-    Forward {
-        /// The run that called it.
-        parked: Key,
-        /// What to do.
-        order: ForwardOrder,
-    },
+    Forward(Box<Trip>),
+    /// A reply that no transaction expects.
+    Reply(Message, Box<Locator>),
+}
+
+/// A stateless forward on its way.
+pub(super) struct Trip {
+    /// The run that called it.
+    parked: Key,
+    order: ForwardOrder,
+    locator: Locator,
 }
 
 impl Worker {
-    /// Starts the resolution of a next hop.
-    pub(super) fn look_up(&mut self, hop: &Hop, what: LookupFor) -> Key {
-        let host = hop.host.clone();
-        let key = self.lookups.insert(Lookup { host: host.clone(), what });
+    /// Puts a question to the resolver.
+    pub(super) fn look_up(&mut self, question: Question, what: LookupFor) -> Key {
+        let text = format!("{} {:?}", question.name, question.want);
+        let key = self.lookups.insert(Lookup { question: text, since: self.now, what });
         let io = self.reactor.io(self.now);
-        self.driver.resolve_for(Source::Worker, key, &host, io);
+        self.driver.resolve_for(Source::Worker, key, question, io);
         key
     }
 
-    /// A name is known, or is not.
-    pub(super) fn resolved(&mut self, key: Key, result: Result<Vec<IpAddr>, String>) {
+    /// The resolver has answered.
+    pub(super) fn resolved(&mut self, key: Key, answer: Result<Found, Failure>) {
         let Some(lookup) = self.lookups.remove(key) else { return };
-        if let Err(why) = &result {
-            crate::modules::emit(1, "dns", &format!("cannot resolve \"{}\": {why}", lookup.host));
+        let took = self.now.since(lookup.since);
+        if self.env().settings.dns.threshold.is_some_and(|t| took > t) {
+            emit(1, "dns", &format!("slow: {} took {} ms", lookup.question, took.as_millis()));
         }
-        let usable = |ip: &IpAddr| {
-            self.env().listeners.iter().any(|l| l.transport == Transport::Udp && l.addr.is_ipv4() == ip.is_ipv4())
-        };
-        let ip = result.ok().and_then(|list| list.iter().copied().find(usable));
         match lookup.what {
-            LookupFor::Branch { job, branch, port } => {
-                self.branch_resolved(job, branch, ip.map(|ip| SocketAddr::new(ip, port)));
+            LookupFor::Way(way) => self.way_resolved(way, answer),
+            LookupFor::Forward(mut trip) => {
+                trip.locator.answer(answer);
+                let parked = trip.parked;
+                if let Some(rc) = self.travel(trip) {
+                    self.work.push_back(Work::Resume(parked, Outcome::Code(rc)));
+                }
             }
-            LookupFor::Forward { parked, order } => {
-                let port = order.hop.as_ref().map_or(5060, |h| h.port);
-                let rc = match ip {
-                    Some(ip) => self.forward_now(parked, &order, SocketAddr::new(ip, port)),
-                    None => -1,
-                };
-                self.work.push_back(Work::Resume(parked, Outcome::Code(rc)));
+            LookupFor::Reply(message, mut locator) => {
+                locator.answer(answer);
+                self.send_reply_to(message, locator);
             }
         }
         self.flush_transactions();
@@ -108,24 +109,50 @@ impl Worker {
             self.work.push_front(Work::Resume(parked, Outcome::Code(-1)));
             return;
         };
-        match hop.literal() {
-            Some(addr) => {
-                let rc = self.forward_now(parked, &order, addr);
-                self.work.push_front(Work::Resume(parked, Outcome::Code(rc)));
-            }
-            None => {
-                let key = self.look_up(&hop, LookupFor::Forward { parked, order });
-                if let Some(p) = self.parked.get_mut(parked) {
-                    p.waiting = Waiting::Lookup(key);
+        // The same for every retransmission of the request (RFC 3263 section 4.4).
+        let seed = self.parked.get(parked).and_then(|p| {
+            let msg = &p.run.host().msg;
+            branch_id::stateless(self.tm.keys(), msg, self.routing(msg)).map(|text| self.hash(&text))
+        });
+        let locator = Locator::new(hop, self.policy(seed.unwrap_or_default()));
+        if let Some(rc) = self.travel(Box::new(Trip { parked, order, locator })) {
+            self.work.push_front(Work::Resume(parked, Outcome::Code(rc)));
+        }
+    }
+
+    /// Sends to the first destination there is; nothing if a name has to be looked up before.
+    fn travel(&mut self, mut trip: Box<Trip>) -> Option<i32> {
+        loop {
+            match trip.locator.next() {
+                Next::Ask(question) => {
+                    let parked = trip.parked;
+                    let key = self.look_up(question, LookupFor::Forward(trip));
+                    if let Some(p) = self.parked.get_mut(parked) {
+                        p.waiting = Waiting::Lookup(key);
+                    }
+                    return None;
+                }
+                Next::Try(to) => {
+                    let rc = self.forward_now(trip.parked, &trip.order, &to);
+                    if rc > 0 || !trip.locator.may_have_more() {
+                        return Some(rc);
+                    }
+                }
+                Next::End(why) => {
+                    if let Some(why) = why {
+                        emit(1, "dns", &format!("no next hop for \"{}\": {why}", trip.locator.host_name()));
+                    }
+                    return Some(-1);
                 }
             }
         }
     }
 
-    fn forward_now(&mut self, parked: Key, order: &ForwardOrder, addr: SocketAddr) -> i32 {
+    fn forward_now(&mut self, parked: Key, order: &ForwardOrder, to: &Destination) -> i32 {
+        let addr = to.addr;
         let Some(p) = self.parked.get(parked) else { return -1 };
         let host = p.run.host();
-        let Some(listener) = self.outgoing(host, None, addr) else { return -1 };
+        let Some(listener) = self.outgoing(host, None, to) else { return -1 };
         let Some(uri) = &order.uri else {
             let mut edits = crate::sip::edits::Edits::new();
             if let Some(lines) = &order.headers {
@@ -152,20 +179,37 @@ impl Worker {
             self.counters.inc(crate::store::Counter::DropReplies);
             return;
         };
-        let (host, port) = via.reply_target();
-        let Some(ip) = crate::sip::uri::host_ip(host) else {
+        let Some(hop) = Hop::of_via(&via).filter(|_| self.lookups.len() < MAX_REPLY_LOOKUPS) else {
             self.counters.inc(crate::store::Counter::DropReplies);
             return;
         };
-        let addr = SocketAddr::new(ip, port);
-        let listener = self
-            .env()
-            .listeners
-            .iter()
-            .position(|l| l.transport == Transport::Udp && l.addr.is_ipv4() == addr.is_ipv4());
-        if let Some(listener) = listener {
-            self.counters.inc(crate::store::Counter::FwdReplies);
-            self.send(listener as u16, addr, forwarded.bytes());
+        let locator = Locator::new(hop, self.policy(0));
+        self.send_reply_to(forwarded, Box::new(locator));
+    }
+
+    /// Sends a reply without a transaction to the first destination there is (RFC 3263 section 5).
+    fn send_reply_to(&mut self, reply: Message, mut locator: Box<Locator>) {
+        loop {
+            match locator.next() {
+                Next::Ask(question) => {
+                    self.look_up(question, LookupFor::Reply(reply, locator));
+                    return;
+                }
+                Next::Try(to) => {
+                    let fits = |l: &crate::modules::env::Listen| {
+                        l.transport == to.transport && l.addr.is_ipv4() == to.addr.is_ipv4()
+                    };
+                    if let Some(listener) = self.env().listeners.iter().position(fits) {
+                        self.counters.inc(crate::store::Counter::FwdReplies);
+                        self.send(listener as u16, to.addr, reply.bytes());
+                        return;
+                    }
+                }
+                Next::End(_) => {
+                    self.counters.inc(crate::store::Counter::DropReplies);
+                    return;
+                }
+            }
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Requests of the server's own (`t_new_request`, `t_uac_dlg`, copies that are replicated): built
 //! here, through local_route, sent in a transaction without a server side.
 
-use super::build::Hop;
 use super::forward::ForwardOrder;
 use super::perform::{Act, code};
 use super::relay::{RelayOrder, What};
@@ -10,6 +9,7 @@ use crate::base::Str;
 use crate::modules::emit;
 use crate::modules::host::SipHost;
 use crate::modules::request::RelayFlags;
+use crate::net::resolver::locate::Hop;
 use crate::script::ast::RouteKind;
 use crate::script::avp::Avps;
 use crate::script::value::Value;

@@ -11,6 +11,7 @@ pub mod run;
 pub mod seat;
 pub mod sim;
 
+mod blacklist;
 mod block;
 mod build;
 mod control;
@@ -22,6 +23,7 @@ mod finish;
 mod forward;
 mod inject;
 mod local;
+mod locate;
 mod locks;
 mod neighbours;
 mod outputs;

@@ -5,7 +5,7 @@ use super::state::{Chosen, Dest, ReplyPath, Worker};
 use crate::modules::emit;
 use crate::net::reactor::{Interest, Source};
 use crate::store::Counter;
-use crate::transaction::{Output, Verdict};
+use crate::transaction::Output;
 use std::net::SocketAddr;
 
 impl Worker {
@@ -65,8 +65,8 @@ impl Worker {
                 }
                 Output::Local { tx, status } => self.answer_transaction(tx, status),
                 Output::Deliver { .. } => self.delivered(output),
-                Output::BranchFailed { tx, branch, .. } => {
-                    self.tm.branch_verdict(self.now, tx, branch, Verdict::Record);
+                Output::BranchFailed { tx, branch, status, timeout } => {
+                    self.branch_failed(tx, branch, status, timeout);
                 }
                 Output::BranchEnded { tx, branch } => self.branch_ended(tx, branch),
                 Output::FinalChosen { tx, branch, status, timeout } => {

@@ -1,19 +1,18 @@
 //! `t_relay`: its branches one after the other, each through its branch route and the resolution
 //! of its next hop; then the run that called it goes on (RFC 3261 16.6).
 
-use super::build::Hop;
-use super::forward::LookupFor;
+use super::locate::{Errand, Order, Progress};
 use super::perform::Act;
-use super::state::{BranchData, Dest, Role, RoleKind, Work, Worker};
+use super::state::{Role, RoleKind, Work, Worker};
 use crate::base::{Key, Str};
 use crate::modules::host::{SipHost, Target};
 use crate::modules::request::{Outcome, RelayFlags, ReplyRequest};
+use crate::net::resolver::locate::Hop;
 use crate::script::avp::Avps;
 use crate::script::vm::{Finished, Run};
 use crate::sip::HeaderId;
-use crate::transaction::{Ask, BranchError, BranchNo, BranchSpec, CancelScope, Matched, TxKey};
+use crate::transaction::{BranchError, BranchNo, CancelScope, Matched, TxKey};
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 
 /// What a relay is to do.
 pub(super) struct RelayOrder {
@@ -48,8 +47,10 @@ pub struct RelayJob {
     /// The run that called it and waits.
     parked: Option<Key>,
     order: RelayOrder,
-    /// The branch in preparation: its number, the request as its branch route left it.
-    current: Option<(BranchNo, Box<SipHost>, Target)>,
+    /// The branch whose branch route runs.
+    current: Option<(BranchNo, Target)>,
+    /// Branches whose next hop is being looked up.
+    locating: u16,
     routing: u64,
     sent: u32,
     /// Its first branch: failures of earlier ones are not its business.
@@ -153,7 +154,7 @@ impl Worker {
         if let (What::Relay { .. }, Some(data)) = (order.what, self.tm.user_mut(order.tx)) {
             data.first_branch = first;
         }
-        let job = RelayJob { parked, order, current: None, routing, sent: 0, first, failed: -1 };
+        let job = RelayJob { parked, order, current: None, locating: 0, routing, sent: 0, first, failed: -1 };
         let key = self.jobs.insert(job);
         if let Some(p) = parked.and_then(|p| self.parked.get_mut(p)) {
             p.waiting = super::state::Waiting::Relay(key);
@@ -171,15 +172,21 @@ impl Worker {
         self.tm.keys().routing(msg, values)
     }
 
-    /// Prepares branches until one has to wait or all are done.
+    /// Prepares branches until a branch route has to wait or all are on their way; a name that is looked up does
+    /// not hold up the next branch.
     pub(super) fn job(&mut self, key: Key) {
         loop {
             let Some(job) = self.jobs.get_mut(key) else { return };
             if job.current.is_some() {
                 return;
             }
-            let tx = job.order.tx;
-            let Some(target) = job.order.targets.pop_front() else { return self.job_done(key) };
+            let (tx, job_what, job_parked) = (job.order.tx, job.order.what, job.parked);
+            let Some(target) = job.order.targets.pop_front() else {
+                if job.locating == 0 {
+                    self.job_done(key);
+                }
+                return;
+            };
             let branch = match self.tm.open_branch(self.now, tx) {
                 Ok(no) => no,
                 Err(why) => {
@@ -190,21 +197,15 @@ impl Worker {
                     continue;
                 }
             };
-            let Some(data) = self.tm.user_mut(tx) else { continue };
-            while data.branches.len() <= usize::from(branch) {
-                data.branches.push(BranchData::default());
+            let own = matches!(job_what, What::Own | What::Replica);
+            if let Some(data) = self.branch_data(tx, branch) {
+                data.target.clone_from(&target);
             }
-            if let Some(slot) = data.branches.get_mut(usize::from(branch)) {
-                slot.target.clone_from(&target);
-            }
-            let Some(base) = &data.host else { continue };
-            let own = matches!(job.order.what, What::Own | What::Replica);
+            let Some(base) = self.tm.user(tx).and_then(|d| d.host.as_ref()) else { continue };
             let route = base.armed.branch.filter(|_| !own);
             let Some(route) = route else {
                 let host = base.clone();
-                if !self.prepared(key, branch, host, target) {
-                    return;
-                }
+                self.prepared(key, branch, host, target);
                 continue;
             };
             let mut host = (**base).clone();
@@ -212,7 +213,7 @@ impl Worker {
             host.set_main_target(&target);
             host.socket_out = socket;
             host.tm.branch = Some(branch);
-            let parked = job.parked;
+            let parked = job_parked;
             let avps = parked.and_then(|p| self.parked.get_mut(p)).map(|p| p.run.set_avps(Avps::default()));
             let mut role = Role::within(RoleKind::Branch(key, branch), tx);
             self.refresh(&mut host, &role);
@@ -220,10 +221,8 @@ impl Worker {
             if let Some(avps) = avps {
                 run.set_avps(avps);
             }
-            if let Some(job) = self.jobs.get_mut(key)
-                && let Some(base) = self.tm.user(tx).and_then(|d| d.host.clone())
-            {
-                job.current = Some((branch, base, target));
+            if let Some(job) = self.jobs.get_mut(key) {
+                job.current = Some((branch, target));
             }
             self.tm.keep(tx);
             role.kept = true;
@@ -240,7 +239,7 @@ impl Worker {
         if job.current.as_ref().is_none_or(|c| c.0 != branch) {
             return;
         }
-        let Some((_, _, target)) = job.current.take() else { return };
+        let Some((_, target)) = job.current.take() else { return };
         if let Some(p) = parked.and_then(|p| self.parked.get_mut(p)) {
             p.run.set_avps(finished.avps);
         }
@@ -252,81 +251,42 @@ impl Worker {
         let host = Box::new(finished.host);
         self.keep_of_route(tx, branch, &host);
         let target = Target { attrs: target.attrs, ..host.main_target() };
-        if self.prepared(key, branch, host, target) {
-            self.work.push_front(Work::Job(key));
-        }
+        self.prepared(key, branch, host, target);
+        self.work.push_front(Work::Job(key));
     }
 
-    /// Finds the branch's next hop; false if that has to wait.
-    fn prepared(&mut self, key: Key, branch: BranchNo, host: Box<SipHost>, target: Target) -> bool {
-        let Some(job) = self.jobs.get_mut(key) else { return true };
+    /// Sends a branch on its way.
+    fn prepared(&mut self, key: Key, branch: BranchNo, host: Box<SipHost>, target: Target) {
+        let Some(job) = self.jobs.get_mut(key) else { return };
         let hop = match (&target.du, &job.order.proxy) {
             (Some(du), _) => Hop::of_uri(du),
             (None, Some(proxy)) => Hop::of_address(proxy),
             (None, None) => Hop::of_uri(&target.uri),
         };
-        let Some(hop) = hop else {
-            self.branch_unsent(key, branch, -4, 476);
-            return true;
-        };
-        if let Some(addr) = hop.literal() {
-            self.send_branch(key, branch, host, target, addr);
-            return true;
+        let Some(hop) = hop else { return self.branch_unsent(key, branch, -4, 476) };
+        let (tx, routing, failover) = (job.order.tx, job.routing, !job.order.flags.no_dns_failover);
+        let own = job.order.what == What::Own;
+        let order = Order { tx, branch, host, target, routing, errand: Errand::Relay(key), own, failover };
+        job.locating = job.locating.saturating_add(1);
+        let progress = self.set_out(order, hop);
+        if progress != Progress::Looking {
+            self.branch_arrived(key, progress);
         }
-        job.current = Some((branch, host, target));
-        self.look_up(&hop, LookupFor::Branch { job: key, branch, port: hop.port });
-        false
     }
 
-    /// The next hop's name is known, or is not.
-    pub(super) fn branch_resolved(&mut self, key: Key, branch: BranchNo, addr: Option<SocketAddr>) {
+    /// A branch that was on its way has been sent, or has failed.
+    pub(super) fn branch_arrived(&mut self, key: Key, progress: Progress) {
         let Some(job) = self.jobs.get_mut(key) else { return };
-        if job.current.as_ref().is_none_or(|c| c.0 != branch) {
-            return;
-        }
-        let Some((_, host, target)) = job.current.take() else { return };
-        match addr {
-            Some(addr) => self.send_branch(key, branch, host, target, addr),
-            None => self.branch_unsent(key, branch, -4, 476),
-        }
-        self.job(key);
-    }
-
-    fn send_branch(&mut self, key: Key, branch: BranchNo, host: Box<SipHost>, target: Target, addr: SocketAddr) {
-        let Some(job) = self.jobs.get(key) else { return };
-        let (tx, routing) = (job.order.tx, job.routing);
-        let Some(listener) = self.outgoing(&host, target.socket, addr) else {
-            return self.branch_unsent(key, branch, -6, 477);
-        };
-        let Some(text) = self.tm.branch_text(tx, branch, routing) else { return self.job_failed(key, -3) };
-        let request = match job.order.what {
-            What::Own => self.own_request(&host, &target, listener, &text),
-            _ => self.branch_request(&host, &target, listener, &text),
-        };
-        let Some(request) = request else {
-            return self.branch_unsent(key, branch, -1, 500);
-        };
-        let minor = self.env().settings.minor_branch_flag.as_ref().is_some_and(|f| target.flags.contains(f));
-        if let Some(data) = self.tm.user_mut(tx)
-            && let Some(slot) = data.branches.get_mut(usize::from(branch))
-        {
-            slot.sent = Some(request.clone());
-            slot.target = target;
-        }
-        let spec =
-            BranchSpec { request, dest: Dest { listener, addr, conn: None }, reliable: false, ask: Ask::Never, minor };
-        match self.tm.send_branch(self.now, tx, branch, spec) {
-            Ok(()) => {
-                let mut injected = false;
-                if let Some(job) = self.jobs.get_mut(key) {
-                    job.sent += 1;
-                    injected = matches!(job.order.what, What::Inject { .. });
-                }
-                if injected {
+        job.locating = job.locating.saturating_sub(1);
+        match progress {
+            Progress::Failed(code) => job.failed = code,
+            _ => {
+                job.sent += 1;
+                if matches!(job.order.what, What::Inject { .. }) {
+                    let tx = job.order.tx;
                     self.tm.branch_injected(self.now, tx);
                 }
             }
-            Err(_) => self.job_failed(key, -3),
         }
     }
 
@@ -347,6 +307,9 @@ impl Worker {
 
     /// A branch ended while it was prepared (timer, CANCEL): the preparation is dropped.
     pub(super) fn branch_ended(&mut self, tx: TxKey, branch: BranchNo) {
+        if self.way_ended(tx, branch) {
+            return;
+        }
         let found = self
             .jobs
             .iter()
@@ -408,13 +371,14 @@ impl Worker {
             self.release(tx);
             let text = match rc {
                 -4 => (476, "Unresolvable destination"),
+                -5 => (473, "Filtered destination"),
                 -6 => (477, "Send failed"),
                 -3 => (500, "No destination"),
                 _ => (500, "Server error occurred"),
             };
             if cancelled {
                 rc = -3;
-            } else if created && !job.order.flags.no_auto_477 && matches!(rc, -4 | -6) {
+            } else if created && !job.order.flags.no_auto_477 && matches!(rc, -6..=-4) {
                 let reply =
                     ReplyRequest { code: text.0, reason: Str::from(format!("{} ({}/TM)", text.1, text.0)), body: None };
                 let host = self.tm.user(tx).and_then(|d| d.host.clone());

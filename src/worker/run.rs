@@ -76,7 +76,7 @@ impl Worker {
                 _ => None,
             });
         }
-        let mut driver = Driver::new();
+        let mut driver = Driver::with_resolver(blueprint.resolver.load());
         if let Some(path) = &blueprint.sqlite {
             *driver.sqlite() = Sqlite::new(Some(SqliteEndpoint { path: path.clone() }), Limits::default());
         }
@@ -136,6 +136,9 @@ impl Worker {
             by_op: HashMap::new(),
             jobs: Slab::new(),
             lookups: Slab::new(),
+            ways: Slab::new(),
+            blacklist: super::blacklist::Blacklist::default(),
+            drawn: 0,
             work: VecDeque::new(),
             yielded: VecDeque::new(),
             writing: HashSet::new(),

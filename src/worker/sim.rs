@@ -351,7 +351,7 @@ impl Sim {
             runs: w.parked.len(),
             transactions: w.tm.len(),
             timers: w.reactor.timers().saturating_sub(own_timers),
-            relays: w.jobs.len(),
+            relays: w.jobs.len() + w.ways.len(),
             lookups: w.lookups.len(),
             operations: w.driver.len(),
             locks: w.locks.len(),

@@ -37,6 +37,8 @@ pub struct Blueprint {
     pub env: Rc<Env>,
     /// Transaction timers and limits; worker and incarnation are filled in.
     pub tm: crate::transaction::Config,
+    /// How names are looked up.
+    pub resolver: crate::net::resolver::ResolverOptions,
     /// Where the SQLite helper listens, if there is one.
     pub sqlite: Option<std::path::PathBuf>,
     /// Most runs that may wait at a time, per worker.
@@ -139,6 +141,10 @@ pub struct BranchData {
     pub target: Target,
     /// Its AVPs.
     pub bavps: Avps,
+    /// A name is being looked up for it.
+    pub locating: Option<Key>,
+    /// The way to further destinations, should its own fail.
+    pub spare: Option<Box<super::locate::Way>>,
 }
 
 /// Why a run runs: decides what its end means.
@@ -289,6 +295,11 @@ pub struct Worker {
     pub(super) by_op: HashMap<OpId, Key>,
     pub(super) jobs: Slab<super::relay::RelayJob>,
     pub(super) lookups: Slab<super::forward::Lookup>,
+    /// Branches whose next hop is being looked up.
+    pub(super) ways: Slab<super::locate::Way>,
+    pub(super) blacklist: super::blacklist::Blacklist,
+    /// Counts what was drawn by lot.
+    pub(super) drawn: u64,
     pub(super) work: VecDeque<Work>,
     /// Runs that have used up their budget: they go on in the next turn.
     pub(super) yielded: VecDeque<Work>,

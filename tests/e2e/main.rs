@@ -12,6 +12,7 @@ mod support;
 mod calls;
 mod common;
 mod demo;
+mod dns;
 mod faults;
 mod harness;
 mod main_job;

@@ -7,6 +7,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod ca;
+pub mod dns;
 pub mod mariadb;
 pub mod mocks;
 pub mod netns;

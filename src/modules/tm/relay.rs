@@ -25,6 +25,7 @@ pub const T_RELAY: FnSpec<SipHost> = FnSpec {
         (-2, "bad message"),
         (-3, "no destination, or the call was cancelled"),
         (-4, "no destination could be resolved"),
+        (-5, "every destination is on the blacklist"),
         (-6, "no destination could be sent to"),
     ],
     example: "if (!t_relay()) sl_reply_error();",

@@ -3,17 +3,20 @@
 use super::message::{Record, RecordType};
 use crate::base::Time;
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// What is known of a name.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Known {
     /// It has these records.
-    Records(Vec<Record>),
+    Records(Rc<[Record]>),
     /// It has none of this type.
     NoData,
     /// It does not exist.
     NoName,
+    /// The name servers failed, for this reason.
+    Failed(String),
 }
 
 struct Entry {

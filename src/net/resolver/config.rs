@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Largest file read.
 const MAX_FILE: u64 = 4 << 20;
 const MAX_SERVERS: usize = 8;
+/// No look-up takes longer.
+const MAX_TOTAL: Duration = Duration::from_secs(30);
 const MAX_SEARCH: usize = 6;
 
 /// How names are resolved.
@@ -36,8 +39,95 @@ pub struct ResolverConfig {
     pub queue: usize,
     /// Answers kept.
     pub cache: usize,
+    /// Answers are kept at least so many seconds, and at most so many; those with a TTL of 0 are not kept
+    /// unless the least is above that.
+    pub min_ttl: u32,
+    /// See `min_ttl`.
+    pub max_ttl: u32,
+    /// How long at most it is remembered that a name has nothing, in seconds.
+    pub max_negative_ttl: u32,
     /// Names of `/etc/hosts`, in lower case.
     pub hosts: HashMap<String, Vec<IpAddr>>,
+}
+
+/// What the server's configuration says about look-ups; the rest is in the system's files.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ResolverOptions {
+    /// `dns_servers`: instead of those of `/etc/resolv.conf`.
+    pub servers: Vec<SocketAddr>,
+    /// `dns_servers_no`: so many of the servers are used.
+    pub servers_no: Option<usize>,
+    /// `dns_retr_time`: how long one try at one server may take.
+    pub timeout: Option<Duration>,
+    /// `dns_retr_no`: how often every server is tried.
+    pub attempts: Option<usize>,
+    /// `dns_use_search_list`
+    pub search: bool,
+    /// Whether answers are kept.
+    pub cache: bool,
+    /// Bounds of the time for which answers are kept, seconds.
+    pub min_ttl: u32,
+    /// See `min_ttl`.
+    pub max_ttl: u32,
+    /// How long it is remembered that a name has nothing, seconds.
+    pub max_negative_ttl: u32,
+    /// `/etc/resolv.conf`
+    pub resolv_conf: PathBuf,
+    /// `/etc/hosts`
+    pub hosts: PathBuf,
+}
+
+impl Default for ResolverOptions {
+    fn default() -> Self {
+        let defaults = ResolverConfig::default();
+        ResolverOptions {
+            servers: Vec::new(),
+            servers_no: None,
+            timeout: None,
+            attempts: None,
+            search: true,
+            cache: true,
+            min_ttl: defaults.min_ttl,
+            max_ttl: defaults.max_ttl,
+            max_negative_ttl: defaults.max_negative_ttl,
+            resolv_conf: PathBuf::from("/etc/resolv.conf"),
+            hosts: PathBuf::from("/etc/hosts"),
+        }
+    }
+}
+
+impl ResolverOptions {
+    /// What this machine's files say, and these options. Reads them, so: before traffic.
+    pub fn load(&self) -> ResolverConfig {
+        self.apply(&read(&self.resolv_conf), &read(&self.hosts))
+    }
+
+    /// What files with these texts say, and these options.
+    pub fn apply(&self, resolv: &str, hosts: &str) -> ResolverConfig {
+        let mut config = ResolverConfig::parse(resolv, hosts);
+        if !self.servers.is_empty() {
+            config.servers.clone_from(&self.servers);
+            config.servers.truncate(MAX_SERVERS);
+        }
+        if let Some(n) = self.servers_no {
+            config.servers.truncate(n.max(1));
+        }
+        if !self.search {
+            config.search.clear();
+        }
+        if !self.cache {
+            config.cache = 0;
+        }
+        config.timeout = self.timeout.unwrap_or(config.timeout);
+        config.attempts = self.attempts.unwrap_or(config.attempts);
+        // A look-up may take as long as its tries do, were they all in vain, but not for ever.
+        let tries = config.attempts.saturating_mul(config.servers.len()).max(1);
+        let all = config.timeout.saturating_mul(u32::try_from(tries).unwrap_or(u32::MAX));
+        config.total = config.total.max(all).min(MAX_TOTAL);
+        (config.min_ttl, config.max_ttl) = (self.min_ttl, self.max_ttl);
+        config.max_negative_ttl = self.max_negative_ttl;
+        config
+    }
 }
 
 impl Default for ResolverConfig {
@@ -54,6 +144,9 @@ impl Default for ResolverConfig {
             in_flight: 128,
             queue: 4096,
             cache: 10_000,
+            min_ttl: 0,
+            max_ttl: 86_400,
+            max_negative_ttl: 300,
             hosts: HashMap::new(),
         }
     }
@@ -62,7 +155,7 @@ impl Default for ResolverConfig {
 impl ResolverConfig {
     /// What this machine's files say. Reads them, so: before traffic.
     pub fn from_system() -> ResolverConfig {
-        Self::parse(&read("/etc/resolv.conf"), &read("/etc/hosts"))
+        ResolverOptions::default().load()
     }
 
     /// What files with these texts say (resolv.conf(5), hosts(5)).
@@ -115,10 +208,28 @@ impl ResolverConfig {
         }
     }
 
+    /// For how many seconds an answer with this TTL is kept.
+    pub fn hold(&self, ttl: u32) -> u32 {
+        ttl.max(self.min_ttl).min(self.max_ttl)
+    }
+
     /// The full names that a name may stand for, in the order to try them.
     pub fn candidates(&self, host: &str) -> Vec<String> {
         if let Some(absolute) = host.strip_suffix('.') {
             return vec![absolute.to_string()];
+        }
+        // Of the name of a service, the domain behind it decides; a full one is not searched for.
+        let mut domain = host;
+        while domain.starts_with('_') {
+            domain = domain.split_once('.').map_or("", |(_, rest)| rest);
+        }
+        if domain.len() < host.len() {
+            let dots = domain.bytes().filter(|b| *b == b'.').count();
+            if dots >= self.ndots {
+                return vec![host.to_string()];
+            }
+            let searched = self.search.iter().map(|d| format!("{host}.{d}"));
+            return searched.chain(std::iter::once(host.to_string())).collect();
         }
         let searched = self.search.iter().map(|domain| format!("{host}.{domain}"));
         let as_is = std::iter::once(host.to_string());
@@ -130,10 +241,10 @@ impl ResolverConfig {
     }
 }
 
-fn read(path: &str) -> String {
+/// The text of a file, at most 4 MiB of it; what cannot be read is as good as empty.
+pub fn read(path: &Path) -> String {
     let mut text = Vec::new();
     if let Ok(file) = File::open(path) {
-        // What cannot be read is as good as empty.
         let _ = file.take(MAX_FILE).read_to_end(&mut text);
     }
     String::from_utf8_lossy(&text).into_owned()
@@ -156,6 +267,40 @@ mod tests {
         assert_eq!(c.candidates("a.b"), ["a.b.corp.example", "a.b.b.example", "a.b"]);
         assert_eq!(c.candidates("a.b.c"), ["a.b.c", "a.b.c.corp.example", "a.b.c.b.example"]);
         assert_eq!(c.candidates("a."), ["a"]);
+        assert_eq!(c.candidates("_sip._udp.a.b.c"), ["_sip._udp.a.b.c"]);
+        assert_eq!(c.candidates("_sip._udp.a")[0], "_sip._udp.a.corp.example");
+    }
+
+    #[test]
+    fn times_have_bounds() {
+        let c = ResolverConfig { min_ttl: 5, max_ttl: 100, ..ResolverConfig::default() };
+        assert_eq!([0, 4, 50, 1000].map(|t| c.hold(t)), [5, 5, 50, 100]);
+        assert_eq!(ResolverConfig::default().hold(0), 0);
+    }
+
+    #[test]
+    fn options_come_before_the_files() {
+        let resolv = "nameserver 192.0.2.1\nnameserver 192.0.2.2\nsearch a.test\noptions timeout:3 attempts:4\n";
+        let with = |options: ResolverOptions| options.apply(resolv, "");
+        let plain = with(ResolverOptions::default());
+        assert_eq!((plain.servers.len(), plain.search.len(), plain.attempts), (2, 1, 4));
+        assert_eq!(plain.total, Duration::from_secs(24));
+        let c = with(ResolverOptions {
+            servers_no: Some(1),
+            timeout: Some(Duration::from_secs(1)),
+            attempts: Some(2),
+            search: false,
+            cache: false,
+            max_ttl: 60,
+            ..ResolverOptions::default()
+        });
+        assert_eq!((c.servers.len(), c.search.len(), c.attempts, c.cache, c.max_ttl), (1, 0, 2, 0, 60));
+        assert_eq!((c.timeout, c.total), (Duration::from_secs(1), Duration::from_secs(10)));
+        let own = "127.0.0.1:5353".parse().unwrap();
+        let c = with(ResolverOptions { servers: vec![own], ..ResolverOptions::default() });
+        assert_eq!(c.servers, [own]);
+        let long = ResolverOptions { timeout: Some(Duration::from_secs(1000)), ..ResolverOptions::default() };
+        assert_eq!(with(long).total, MAX_TOTAL);
     }
 
     #[test]

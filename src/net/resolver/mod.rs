@@ -1,45 +1,52 @@
-//! Host names to addresses, on the loop: no thread, no getaddrinfo.
+//! Names to addresses and services, on the loop: no thread, no getaddrinfo.
 //!
-//! A look-up asks for A and AAAA at the same time, follows aliases, tries the servers in turn and
-//! the search domains one after the other. Everybody who wants the same name meanwhile shares the
-//! look-up. `/etc/hosts` comes first, answers are kept as long as they hold. IPv4 addresses come
-//! before IPv6 ones.
+//! A look-up asks for all record types it needs at the same time (A and AAAA), follows aliases, tries
+//! the servers in turn and the search domains one after the other. Everybody who wants the same of the
+//! same name meanwhile shares the look-up. `/etc/hosts` comes first, answers are kept as long as they
+//! hold. IPv4 addresses come before IPv6 ones. [`locate`] finds next hops (RFC 3263) on top of that.
 //!
 //! Whoever asks is named by source and key, and finds the answer in [`Resolver::poll_answer`]; if
 //! it is gone by then, its key, which carries a generation, finds nobody.
 
 pub mod cache;
 pub mod config;
+pub mod locate;
 pub mod message;
 mod query;
+pub mod question;
 pub mod zone;
 
 use crate::base::{Key, Slab, TimerKey};
 use crate::net::reactor::{Io, Source};
 use cache::{Cache, Known};
-pub use config::ResolverConfig;
+pub use config::{ResolverConfig, ResolverOptions};
 pub use message::{Record, RecordType};
 use message::{Reply, wire_name};
 use query::{Look, Query};
+pub use question::{Failure, Fault, Found, Question, Want};
 use rustls::crypto::{SecureRandom, ring};
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
 use zone::Zone;
 
 /// Who asked: handed back with the answer.
 pub type Waiter = (Source, Key);
-/// The addresses of a name, or why there are none.
-pub type Answer = Result<Vec<IpAddr>, String>;
+/// What was found, or why nothing was.
+pub type Answer = Result<Found, Failure>;
 
 /// Aliases followed by queries of their own.
 const MAX_HOPS: u32 = 8;
 /// Who may wait for one name.
 const MAX_WAITERS: usize = 65_536;
 
-/// One name that somebody waits for.
+/// A failure of the name servers is remembered this long, in seconds (RFC 9520 section 3.2: at least one).
+const FAILURE_TTL: u32 = 2;
+
+/// One question that somebody waits for.
 struct Lookup {
-    /// As it was asked for, in lower case.
-    host: String,
+    /// As it was asked, the name in lower case.
+    question: Question,
     /// Full names still to be tried.
     candidates: VecDeque<String>,
     /// The one being tried.
@@ -48,11 +55,18 @@ struct Lookup {
     queries: Vec<Key>,
     v4: Vec<IpAddr>,
     v6: Vec<IpAddr>,
-    error: Option<String>,
+    records: Option<Rc<[Record]>>,
+    error: Option<(Fault, String)>,
     /// When it answers with what it has.
     timer: Option<TimerKey>,
     /// Whether `timer` is the short one for the other address family.
     grace: bool,
+}
+
+impl Lookup {
+    fn has_found(&self) -> bool {
+        !self.v4.is_empty() || !self.v6.is_empty() || self.records.is_some()
+    }
 }
 
 /// What a key is about: its index's low bit.
@@ -80,7 +94,7 @@ pub struct Resolver {
     random: &'static dyn SecureRandom,
     cache: Cache,
     lookups: Slab<Lookup>,
-    by_name: HashMap<String, Key>,
+    by_question: HashMap<Question, Key>,
     queries: Slab<Query>,
     /// Look-ups that wait for others to end.
     queue: VecDeque<Key>,
@@ -100,7 +114,7 @@ impl Resolver {
             config,
             random: ring::default_provider().secure_random,
             lookups: Slab::new(),
-            by_name: HashMap::new(),
+            by_question: HashMap::new(),
             queries: Slab::new(),
             queue: VecDeque::new(),
             running: 0,
@@ -108,6 +122,12 @@ impl Resolver {
             answers: VecDeque::new(),
             zone: None,
         }
+    }
+
+    /// From now on, names are looked up as this says; look-ups in flight end as they began.
+    pub fn configure(&mut self, config: ResolverConfig) {
+        self.config = config;
+        self.preferred = 0;
     }
 
     /// A resolver for a simulation: nothing leaves, the zone answers.
@@ -132,44 +152,39 @@ impl Resolver {
         self.lookups.is_empty()
     }
 
-    /// Asks for the addresses of `host`, a name or an address. The answer comes from
+    /// Asks. For addresses, the name may also be an address itself. The answer comes from
     /// [`Resolver::poll_answer`], perhaps at once.
-    pub fn lookup(&mut self, host: &str, waiter: Waiter, io: &mut Io<'_>) {
-        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-        if let Ok(ip) = bare.parse::<IpAddr>() {
-            return self.answers.push_back((waiter, Ok(vec![ip])));
+    pub fn lookup(&mut self, mut question: Question, waiter: Waiter, io: &mut Io<'_>) {
+        question.name.make_ascii_lowercase();
+        if let Some(answer) = self.known_here(&question) {
+            return self.answers.push_back((waiter, answer));
         }
-        let host = host.to_ascii_lowercase();
-        if wire_name(&host).is_none() {
-            return self.answers.push_back((waiter, Err(format!("{host:?} is not a host name"))));
-        }
-        if let Some(ips) = self.known_here(&host) {
-            return self.answers.push_back((waiter, Ok(ips)));
-        }
-        if let Some(lookup) = self.by_name.get(&host).and_then(|k| self.lookups.get_mut(*k)) {
+        let refuse = |text: String| (waiter, Err(Failure { fault: Fault::Refused, text }));
+        if let Some(lookup) = self.by_question.get(&question).and_then(|k| self.lookups.get_mut(*k)) {
             if lookup.waiters.len() < MAX_WAITERS {
                 lookup.waiters.push(waiter);
             } else {
-                self.answers.push_back((waiter, Err(format!("{host}: too many wait for this name"))));
+                self.answers.push_back(refuse(format!("{}: too many wait for this name", question.name)));
             }
             return;
         }
         if self.running >= self.config.in_flight && self.queue.len() >= self.config.queue {
-            return self.answers.push_back((waiter, Err(format!("{host}: too many look-ups"))));
+            return self.answers.push_back(refuse(format!("{}: too many look-ups", question.name)));
         }
         let key = self.lookups.insert(Lookup {
-            candidates: self.config.candidates(&host).into(),
+            candidates: self.config.candidates(&question.name).into(),
             current: String::new(),
             waiters: vec![waiter],
             queries: Vec::new(),
             v4: Vec::new(),
             v6: Vec::new(),
+            records: None,
             error: None,
             timer: None,
             grace: false,
-            host: host.clone(),
+            question: question.clone(),
         });
-        self.by_name.insert(host, key);
+        self.by_question.insert(question, key);
         self.queue.push_back(key);
         self.start_waiting(io);
     }
@@ -211,7 +226,9 @@ impl Resolver {
             About::Lookup(key) => {
                 if let Some(lookup) = self.lookups.get_mut(key) {
                     lookup.timer = None;
-                    lookup.error.get_or_insert_with(|| "the name servers did not answer in time".into());
+                    lookup
+                        .error
+                        .get_or_insert_with(|| (Fault::Unanswered, "the name servers did not answer in time".into()));
                     self.finish(key, io);
                 }
             }
@@ -220,14 +237,29 @@ impl Resolver {
     }
 
     /// What needs no name server.
-    fn known_here(&self, host: &str) -> Option<Vec<IpAddr>> {
-        let bare = host.strip_suffix('.').unwrap_or(host);
-        if let Some(ips) = self.config.hosts.get(bare) {
-            return Some(ips.clone());
+    fn known_here(&self, question: &Question) -> Option<Answer> {
+        let Question { name, want } = question;
+        if want.is_address() {
+            let bare = name.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(name);
+            if let Ok(ip) = bare.parse::<IpAddr>() {
+                return Some(Ok(Found::Addresses(vec![ip])));
+            }
+        }
+        if wire_name(name).is_none() {
+            return Some(Err(Failure { fault: Fault::Refused, text: format!("{name:?} is not a host name") }));
+        }
+        if !want.is_address() {
+            return None;
+        }
+        let bare = name.strip_suffix('.').unwrap_or(name);
+        let fitting = |ips: &[IpAddr]| ips.iter().copied().filter(|ip| want.fits(ip)).collect::<Vec<_>>();
+        let listed = self.config.hosts.get(bare).map(|ips| fitting(ips));
+        if let Some(ips) = listed.filter(|ips| !ips.is_empty()) {
+            return Some(Ok(Found::Addresses(ips)));
         }
         // RFC 6761 section 6.3.
         let local = bare == "localhost" || bare.ends_with(".localhost");
-        local.then(|| vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()])
+        local.then(|| Ok(Found::Addresses(fitting(&[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]))))
     }
 
     fn start_waiting(&mut self, io: &mut Io<'_>) {
@@ -250,14 +282,13 @@ impl Resolver {
             if !lookup.queries.is_empty() {
                 return;
             }
-            let found = !lookup.v4.is_empty() || !lookup.v6.is_empty();
-            let next = if found { None } else { lookup.candidates.pop_front() };
+            let next = if lookup.has_found() { None } else { lookup.candidates.pop_front() };
             let Some(name) = next else { return self.finish(key, io) };
             lookup.current.clone_from(&name);
-            for kind in [RecordType::A, RecordType::Aaaa] {
-                match self.cache.get(&name, kind, io.now).cloned() {
-                    Some(known) => self.learn(key, kind, known),
-                    None => self.ask(key, kind, &name, io),
+            for kind in record_types(lookup.question.want) {
+                match self.cache.get(&name, *kind, io.now).cloned() {
+                    Some(known) => self.learn(key, *kind, known),
+                    None => self.ask(key, *kind, &name, io),
                 }
             }
         }
@@ -279,7 +310,7 @@ impl Resolver {
             Err(error) => {
                 self.queries.remove(key);
                 if let Some(l) = self.lookups.get_mut(lookup) {
-                    l.error = Some(error);
+                    l.error = Some((Fault::Unanswered, error));
                 }
             }
         }
@@ -325,16 +356,16 @@ impl Resolver {
     fn replied(&mut self, key: Key, reply: Reply, io: &mut Io<'_>) {
         let Some(query) = self.queries.get_mut(key) else { return };
         let known = match reply {
-            Reply::Records(records, ttl) => (Known::Records(records), ttl),
-            Reply::NoData(ttl) => (Known::NoData, ttl),
-            Reply::NoName(ttl) => (Known::NoName, ttl),
+            Reply::Records(records, ttl) => (Known::Records(records.into()), self.config.hold(ttl)),
+            Reply::NoData(ttl) => (Known::NoData, ttl.min(self.config.max_negative_ttl)),
+            Reply::NoName(ttl) => (Known::NoName, ttl.min(self.config.max_negative_ttl)),
             Reply::Alias(name, ttl) => {
                 query.hops += 1;
                 if query.hops > MAX_HOPS {
                     return self.end_query(key, Err("the name is an alias of an alias without end".into()), io);
                 }
                 query.name = name;
-                query.ttl = query.ttl.min(ttl);
+                query.ttl = query.ttl.min(self.config.hold(ttl));
                 query.tries = query.tries.saturating_sub(1);
                 return self.try_next(key, "no answer".into(), io);
             }
@@ -373,12 +404,16 @@ impl Resolver {
                 self.cache.insert(&lookup.current, query.kind, known.clone(), ttl.min(query.ttl), io.now);
                 self.learn(query.lookup, query.kind, known);
             }
-            Err(error) => lookup.error = Some(error),
+            Err(error) => {
+                let known = Known::Failed(error.clone());
+                self.cache.insert(&lookup.current, query.kind, known, FAILURE_TTL, io.now);
+                lookup.error = Some((Fault::Unanswered, error));
+            }
         }
         self.next_candidate(query.lookup, io);
         if let Some(lookup) = self.lookups.get_mut(query.lookup)
             && !lookup.grace
-            && (!lookup.v4.is_empty() || !lookup.v6.is_empty())
+            && lookup.has_found()
         {
             // The other address family gets a little more time only.
             lookup.grace = true;
@@ -392,24 +427,31 @@ impl Resolver {
 
     fn learn(&mut self, key: Key, kind: RecordType, known: Known) {
         let Some(lookup) = self.lookups.get_mut(key) else { return };
-        match known {
-            Known::Records(records) => {
-                let ips = records.into_iter().filter_map(|r| match r {
-                    Record::Address(ip) => Some(ip),
+        let missing = match lookup.question.want {
+            Want::Srv => "the name has no SRV record",
+            Want::Naptr => "the name has no NAPTR record",
+            _ => "the name has no address",
+        };
+        match (known, kind) {
+            (Known::Records(records), RecordType::Srv | RecordType::Naptr) => lookup.records = Some(records),
+            (Known::Records(records), _) => {
+                let ips = records.iter().filter_map(|r| match r {
+                    Record::Address(ip) => Some(*ip),
                     _ => None,
                 });
                 let family = if kind == RecordType::A { &mut lookup.v4 } else { &mut lookup.v6 };
                 family.extend(ips);
             }
-            Known::NoData => drop(lookup.error.get_or_insert_with(|| "the name has no address".into())),
-            Known::NoName => drop(lookup.error.get_or_insert_with(|| "no such name".into())),
+            (Known::NoData, _) => drop(lookup.error.get_or_insert_with(|| (Fault::Absent, missing.into()))),
+            (Known::NoName, _) => drop(lookup.error.get_or_insert_with(|| (Fault::Absent, "no such name".into()))),
+            (Known::Failed(why), _) => lookup.error = Some((Fault::Unanswered, why)),
         }
     }
 
     /// Answers everybody who waits for a name.
     fn finish(&mut self, key: Key, io: &mut Io<'_>) {
         let Some(mut lookup) = self.lookups.remove(key) else { return };
-        self.by_name.remove(&lookup.host);
+        self.by_question.remove(&lookup.question);
         self.running = self.running.saturating_sub(1);
         if let Some(timer) = lookup.timer.take() {
             io.disarm(timer);
@@ -420,13 +462,26 @@ impl Resolver {
             }
         }
         lookup.v4.append(&mut lookup.v6);
-        let answer = if lookup.v4.is_empty() {
-            let why = lookup.error.unwrap_or_else(|| "the name has no address".into());
-            Err(format!("{}: {why}", lookup.host))
-        } else {
-            Ok(lookup.v4)
+        let answer = match lookup.records {
+            Some(records) => Ok(Found::Records(records)),
+            None if !lookup.v4.is_empty() => Ok(Found::Addresses(lookup.v4)),
+            None => {
+                let (fault, why) = lookup.error.unwrap_or_else(|| (Fault::Absent, "nothing is known of it".into()));
+                Err(Failure { fault, text: format!("{}: {why}", lookup.question.name) })
+            }
         };
         self.answers.extend(lookup.waiters.into_iter().map(|w| (w, answer.clone())));
+    }
+}
+
+/// The types of records that are asked for, all at once.
+fn record_types(want: Want) -> &'static [RecordType] {
+    match want {
+        Want::Addresses => &[RecordType::A, RecordType::Aaaa],
+        Want::V4 => &[RecordType::A],
+        Want::V6 => &[RecordType::Aaaa],
+        Want::Srv => &[RecordType::Srv],
+        Want::Naptr => &[RecordType::Naptr],
     }
 }
 

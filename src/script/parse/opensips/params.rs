@@ -231,6 +231,11 @@ pub static PARAMS: &[CoreParam] = &[
     on("log_format", Word(&["text", "plain_text", "json", "json_cee"])),
     on("bus_size", POSITIVE),
     on("max_suspended", POSITIVE),
+    on("dns_servers", Str),
+    on("dns_hosts_file", Str),
+    on("dns_cache_min_ttl", COUNT),
+    on("dns_cache_max_ttl", COUNT),
+    on("dns_cache_negative_ttl", COUNT),
     // Without effect.
     ignored("fork", Bool, BY_CMDLINE),
     ignored("timer_workers", Int(0, 1024), NO_TIMER_WORKERS),

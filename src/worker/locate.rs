@@ -1,0 +1,276 @@
+//! The way of a branch to its next hop (RFC 3263). A name is looked up while other branches go on; a
+//! destination that fails is followed by the next one of the same branch (section 4.3), in a client
+//! transaction of its own with a new branch parameter.
+
+use super::blacklist;
+use super::forward::LookupFor;
+use super::state::{BranchData, Dest, Work, Worker};
+use crate::base::Key;
+use crate::modules::emit;
+use crate::modules::host::{SipHost, Target};
+use crate::net::resolver::locate::{Destination, Hop, Locator, Next, Policy, Reach};
+use crate::net::resolver::{Failure, Found};
+use crate::transaction::{Ask, BranchNo, BranchSpec, TxKey, Verdict};
+use std::time::Duration;
+
+/// A branch on its way.
+pub struct Way {
+    tx: TxKey,
+    branch: BranchNo,
+    /// The request as its branch route left it.
+    host: Box<SipHost>,
+    target: Target,
+    /// What decided the route: part of the branch parameter.
+    routing: u64,
+    errand: Errand,
+    /// A request of the server's own.
+    own: bool,
+    /// Whether further destinations are tried when one fails.
+    failover: bool,
+    locator: Locator,
+    /// Code for `t_relay` and status of the branch, if nothing better is found.
+    worst: (i32, u16),
+}
+
+/// What a branch is sent for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Errand {
+    /// A relay job waits until it is sent.
+    Relay(Key),
+    /// It takes the place of a branch whose destination has failed.
+    Replace(BranchNo),
+    /// Nobody waits.
+    Alone,
+}
+
+/// What is needed to send a branch.
+pub(super) struct Order {
+    pub tx: TxKey,
+    pub branch: BranchNo,
+    pub host: Box<SipHost>,
+    pub target: Target,
+    pub routing: u64,
+    pub errand: Errand,
+    pub own: bool,
+    pub failover: bool,
+}
+
+/// How far a branch has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Progress {
+    /// Its request was handed to a transport.
+    Sent,
+    /// A name is being looked up.
+    Looking,
+    /// It has failed: code for `t_relay`.
+    Failed(i32),
+}
+
+impl Worker {
+    /// Over what this server can send.
+    pub(super) fn reach(&self) -> Reach {
+        let mut reach = Reach::default();
+        for l in &self.env().listeners {
+            reach.add(l.transport, l.addr.is_ipv6());
+        }
+        reach
+    }
+
+    /// How next hops are located.
+    pub(super) fn policy(&self, seed: u64) -> Policy {
+        let dns = &self.env().settings.dns;
+        let reach = self.reach();
+        Policy { naptr: dns.naptr, ipv6: dns.ipv6.unwrap_or(reach.has_ipv6()), order: dns.order, seed, reach }
+    }
+
+    /// Sends a branch to a next hop, as soon as it is known where that is.
+    pub(super) fn set_out(&mut self, order: Order, hop: Hop) -> Progress {
+        let Order { tx, branch, host, target, routing, errand, own, failover } = order;
+        self.drawn = self.drawn.wrapping_add(1);
+        let seed = self.hash(&self.drawn.to_be_bytes());
+        let locator = Locator::new(hop, self.policy(seed));
+        let failover = failover && self.env().settings.dns.failover;
+        let worst = (-4, 476);
+        self.pursue(Way { tx, branch, host, target, routing, errand, own, failover, locator, worst })
+    }
+
+    /// Goes on until a destination was sent to, a name has to be looked up, or nothing is left.
+    fn pursue(&mut self, mut way: Way) -> Progress {
+        loop {
+            match way.locator.next() {
+                Next::Ask(question) => {
+                    let (tx, branch) = (way.tx, way.branch);
+                    let key = self.ways.insert(way);
+                    match self.branch_data(tx, branch) {
+                        Some(data) => data.locating = Some(key),
+                        None => {
+                            self.ways.remove(key);
+                            return Progress::Failed(-3);
+                        }
+                    }
+                    self.look_up(question, LookupFor::Way(key));
+                    return Progress::Looking;
+                }
+                Next::Try(d) if self.blacklist.has(&d, self.now) => way.worst = (-5, 473),
+                Next::Try(d) => match self.send_way(&mut way, d) {
+                    Ok(()) => {
+                        self.sent(way);
+                        return Progress::Sent;
+                    }
+                    Err(worst) => way.worst = worst,
+                },
+                Next::End(why) => return self.nowhere(way, why),
+            }
+        }
+    }
+
+    /// Sends a branch to one destination; else code and status.
+    fn send_way(&mut self, way: &mut Way, to: Destination) -> Result<(), (i32, u16)> {
+        let listener = self.outgoing(&way.host, way.target.socket, &to).ok_or((-6, 477))?;
+        let text = self.tm.branch_text(way.tx, way.branch, way.routing).ok_or((-3, 500))?;
+        let request = if way.own {
+            self.own_request(&way.host, &way.target, listener, &text)
+        } else {
+            self.branch_request(&way.host, &way.target, listener, &text)
+        }
+        .ok_or((-1, 500))?;
+        let more = way.failover && way.locator.may_have_more();
+        let watched = self.env().settings.dns.blacklist && !way.locator.is_literal();
+        if let Some(data) = self.branch_data(way.tx, way.branch) {
+            data.sent = Some(request.clone());
+            data.target.clone_from(&way.target);
+        }
+        let minor = self.env().settings.minor_branch_flag.as_ref().is_some_and(|f| way.target.flags.contains(f));
+        let spec = BranchSpec {
+            request,
+            dest: Dest { listener, addr: to.addr, conn: None },
+            reliable: to.transport.is_reliable(),
+            ask: if more || watched { Ask::Transport } else { Ask::Never },
+            minor,
+        };
+        self.tm.send_branch(self.now, way.tx, way.branch, spec).map_err(|_| (-3, 500))
+    }
+
+    /// A branch has left: what may be needed again is kept.
+    fn sent(&mut self, mut way: Way) {
+        if let Errand::Replace(old) = way.errand {
+            self.tm.branch_verdict(self.now, way.tx, old, Verdict::Replaced);
+        }
+        way.errand = Errand::Alone;
+        let (tx, branch) = (way.tx, way.branch);
+        let keep = way.failover && way.locator.may_have_more();
+        if let Some(data) = self.branch_data(tx, branch) {
+            data.locating = None;
+            data.spare = keep.then(|| Box::new(way));
+        }
+    }
+
+    /// No destination is left.
+    fn nowhere(&mut self, way: Way, why: Option<String>) -> Progress {
+        if let Some(why) = why {
+            emit(1, "dns", &format!("no next hop for \"{}\": {why}", way.target_text()));
+        }
+        if let Some(data) = self.branch_data(way.tx, way.branch) {
+            data.locating = None;
+        }
+        let (code, status) = way.worst;
+        if let Errand::Replace(old) = way.errand {
+            self.tm.drop_branch(self.now, way.tx, way.branch);
+            self.tm.branch_verdict(self.now, way.tx, old, Verdict::Record);
+        } else {
+            let _ = self.tm.fail_branch(self.now, way.tx, way.branch, status);
+        }
+        Progress::Failed(code)
+    }
+
+    /// The answer to a branch's question.
+    pub(super) fn way_resolved(&mut self, key: Key, answer: Result<Found, Failure>) {
+        // It may have ended meanwhile, by a timer or CANCEL.
+        let Some(mut way) = self.ways.remove(key) else { return };
+        way.locator.answer(answer);
+        let job = way.errand;
+        let progress = self.pursue(way);
+        if let Errand::Relay(job) = job
+            && progress != Progress::Looking
+        {
+            self.branch_arrived(job, progress);
+            self.job(job);
+        }
+    }
+
+    /// A branch has failed at its destination (no reply at all, no transport, 503): the next one is tried, if
+    /// there is one.
+    pub(super) fn branch_failed(&mut self, tx: TxKey, branch: BranchNo, status: u16, timeout: bool) {
+        self.shun(tx, branch, status);
+        let old = self.branch_data(tx, branch);
+        let Some(data) = old else { return self.tm.branch_verdict(self.now, tx, branch, Verdict::Record) };
+        let (spare, reply_route) = (data.spare.take(), data.reply_route);
+        let (target, bavps) = (data.target.clone(), data.bavps.clone());
+        let next = spare.and_then(|way| Some((way, self.tm.open_branch(self.now, tx).ok()?)));
+        let Some((mut way, new)) = next else {
+            return self.tm.branch_verdict(self.now, tx, branch, Verdict::Record);
+        };
+        if let Some(data) = self.branch_data(tx, new) {
+            (data.reply_route, data.target, data.bavps) = (reply_route, target, bavps);
+        }
+        let what = if timeout { "no reply".to_string() } else { status.to_string() };
+        emit(3, "dns", &format!("{what} from a next hop of \"{}\": trying the next one", way.target_text()));
+        (way.branch, way.errand, way.worst) = (new, Errand::Replace(branch), (-4, status));
+        self.pursue(*way);
+    }
+
+    /// Puts the destination of a branch that has failed on the blacklist, if there is to be one.
+    fn shun(&mut self, tx: TxKey, branch: BranchNo, status: u16) {
+        if !self.env().settings.dns.blacklist {
+            return;
+        }
+        let Some(view) = self.tm.branch(tx, branch) else { return };
+        let Some(dest) = view.dest.copied() else { return };
+        // RFC 3261 section 21.5.4: a server that says 503 is left alone as long as it asks for.
+        let after = view.reply.and_then(retry_after);
+        let stay = if status == 503 { after.unwrap_or(blacklist::STAY) } else { blacklist::STAY };
+        let transport = self.env().listeners.get(usize::from(dest.listener)).map(|l| l.transport);
+        if let Some(transport) = transport {
+            self.blacklist.add(Destination { transport, addr: dest.addr }, self.now, stay);
+        }
+    }
+
+    /// A branch ended while a name was being looked up for it. True if it was.
+    pub(super) fn way_ended(&mut self, tx: TxKey, branch: BranchNo) -> bool {
+        let Some(key) = self.branch_data(tx, branch).and_then(|d| d.locating.take()) else { return false };
+        let Some(way) = self.ways.remove(key) else { return false };
+        match way.errand {
+            Errand::Relay(job) => {
+                let cancelled = self.tm.view(tx).is_none_or(|v| v.cancelled);
+                self.branch_arrived(job, Progress::Failed(if cancelled { -3 } else { -4 }));
+                self.work.push_back(Work::Job(job));
+            }
+            Errand::Replace(old) => self.tm.branch_verdict(self.now, tx, old, Verdict::Record),
+            Errand::Alone => {}
+        }
+        true
+    }
+
+    /// What the worker keeps of a branch.
+    pub(super) fn branch_data(&mut self, tx: TxKey, branch: BranchNo) -> Option<&mut BranchData> {
+        let data = self.tm.user_mut(tx)?;
+        while data.branches.len() <= usize::from(branch) {
+            data.branches.push(BranchData::default());
+        }
+        data.branches.get_mut(usize::from(branch))
+    }
+}
+
+impl Way {
+    fn target_text(&self) -> &str {
+        self.locator.host_name()
+    }
+}
+
+/// The seconds of a Retry-After header.
+fn retry_after(reply: &crate::sip::Message) -> Option<Duration> {
+    let header = reply.headers_of(crate::sip::header::HeaderId::RetryAfter).next()?;
+    let digits = header.value.iter().take_while(|b| b.is_ascii_digit()).count();
+    let seconds = std::str::from_utf8(header.value.get(..digits)?).ok()?.parse::<u64>().ok()?;
+    Some(Duration::from_secs(seconds))
+}

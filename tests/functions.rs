@@ -71,7 +71,8 @@ fn examples_compile() {
         let text = config(module, &example, f.routes);
         let (mut map, mut diags) = (SourceMap::default(), Diagnostics::default());
         let tree = parse_text("example.cfg", &text, &mut map, &mut diags);
-        let program = compile::<SipHost>(Dialect::OpenSips, &tree, &map, &mut diags);
+        let dialect = if f.opensips.is_some() { Dialect::OpenSips } else { Dialect::Kamailio };
+        let program = compile::<SipHost>(dialect, &tree, &map, &mut diags);
         if program.is_none() || !diags.list().is_empty() {
             bad.push(format!("{module}: {name}: {example}\n{}", render(&map, &diags, false)));
         }

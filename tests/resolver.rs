@@ -6,11 +6,11 @@
 mod dns;
 mod oploop;
 
-use dns::{A, AAAA, Asked, CNAME, Dns, wire};
+use dns::{A, AAAA, Asked, CNAME, Dns, NAPTR, SRV, Zone, naptr, srv, wire};
 use oploop::{Loop, alone, open_fds};
 use reprise::base::Key;
 use reprise::net::reactor::{Source, clock};
-use reprise::net::resolver::{Answer, Found, Question, ResolverConfig, Want};
+use reprise::net::resolver::{Answer, Fault, Found, Question, Record, ResolverConfig, Want};
 use reprise::ops::driver::Driver;
 use reprise::ops::{CancelReason, HttpMethod, HttpRequest, Outcome, Phase, Request, Why};
 use std::collections::HashSet;
@@ -434,4 +434,148 @@ fn an_operation_that_resolves() {
     assert_eq!(l.driver.poll_resolved(), None);
     // One descriptor less: the web server's listener.
     clean(&l, fds - 1);
+}
+
+fn records(l: &mut Loop, name: &str, want: Want) -> Answer {
+    ask_for(l, name, want, 1);
+    next_answer(l).1
+}
+
+#[test]
+fn services_and_rules() {
+    let _alone = alone();
+    let zone = Zone::default()
+        .record("_sip._udp.x.test", SRV, srv(1, 2, 5070, "A.x.test"))
+        .record("_sip._udp.x.test", SRV, srv(3, 4, 5071, "b.x.test"))
+        .record("x.test", NAPTR, naptr(5, 6, "s", "SIP+D2U", "_sip._udp.x.test"))
+        .record("alias.test", CNAME, wire("x.test"));
+    let dns = zone.serve();
+    let mut l = resolver(&[&dns]);
+    let fds = open_fds();
+    for _ in 0..3 {
+        let Ok(Found::Records(found)) = records(&mut l, "_SIP._udp.x.test", Want::Srv) else { panic!() };
+        let Record::Srv { priority, weight, port, target } = &found[0] else { panic!("{found:?}") };
+        assert_eq!((found.len(), *priority, *weight, *port), (2, 1, 2, 5070));
+        assert!(target.eq_ignore_ascii_case("a.x.test") || target.eq_ignore_ascii_case("a.x.test."), "{target}");
+        let Ok(Found::Records(found)) = records(&mut l, "x.test", Want::Naptr) else { panic!() };
+        let Record::Naptr { order, preference, flags, service, .. } = &found[0] else { panic!("{found:?}") };
+        assert_eq!((*order, *preference, flags.as_str(), service.as_str()), (5, 6, "s", "SIP+D2U"));
+        let failure = records(&mut l, "x.test", Want::Srv).unwrap_err();
+        assert_eq!((failure.fault, failure.text.as_str()), (Fault::Absent, "x.test: the name has no SRV record"));
+        let failure = records(&mut l, "gone.test", Want::Naptr).unwrap_err();
+        assert_eq!((failure.fault, failure.text.as_str()), (Fault::Absent, "gone.test: no such name"));
+    }
+    assert_eq!(dns.count(), 4, "each is asked once");
+    for bad in ["", "a b", "192.0.2.1 "] {
+        assert_eq!(records(&mut l, bad, Want::Srv).unwrap_err().fault, Fault::Refused);
+    }
+    clean(&l, fds);
+}
+
+#[test]
+fn one_version_only_is_asked_for() {
+    let _alone = alone();
+    let dns = Dns::start(|q| q.addresses(60, &["192.0.2.1", "2001:db8::1"]));
+    let config = ResolverConfig { servers: vec![dns.addr], ..ResolverConfig::parse("", "2001:db8::7 six.test\n") };
+    let mut l = Loop::with(Driver::with_resolver(config));
+    let addresses = |answer: Answer| match answer {
+        Ok(Found::Addresses(ips)) => ips,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(addresses(records(&mut l, "www.test", Want::V4)), ips(&["192.0.2.1"]).unwrap());
+    assert_eq!(dns.asked().iter().map(|q| q.kind).collect::<Vec<_>>(), [A]);
+    assert_eq!(addresses(records(&mut l, "www.test", Want::V6)), ips(&["2001:db8::1"]).unwrap());
+    assert_eq!(dns.count(), 2);
+    assert_eq!(lookup(&mut l, "www.test").unwrap().len(), 2, "both are known");
+    assert_eq!(dns.count(), 2);
+    // The hosts file knows one version: the name server is asked for the other.
+    assert_eq!(addresses(records(&mut l, "six.test", Want::V6)), ips(&["2001:db8::7"]).unwrap());
+    assert_eq!(dns.count(), 2);
+    assert_eq!(addresses(records(&mut l, "six.test", Want::V4)), ips(&["192.0.2.1"]).unwrap());
+}
+
+#[test]
+fn failures_are_remembered_for_a_moment() {
+    let _alone = alone();
+    let lame = Dns::start(|q| vec![q.reply(5, false, &[], None)]);
+    let mut l = resolver(&[&lame]);
+    let fds = open_fds();
+    let failure = records(&mut l, "www.test", Want::Srv).unwrap_err();
+    assert_eq!(failure.fault, Fault::Unanswered);
+    let asked = lame.count();
+    for _ in 0..100 {
+        assert_eq!(records(&mut l, "www.test", Want::Srv).unwrap_err(), failure);
+    }
+    assert_eq!(lame.count(), asked, "RFC 9520 section 3.2");
+    l.run_for(Duration::from_millis(2100));
+    records(&mut l, "www.test", Want::Srv).unwrap_err();
+    assert!(lame.count() > asked);
+    clean(&l, fds);
+}
+
+#[test]
+fn a_lame_server_is_left_for_the_next() {
+    let _alone = alone();
+    let refusing = Dns::start(|q| vec![q.reply(5, false, &[], None)]);
+    // Not implemented, and nothing at all for what it does not know.
+    let old = Dns::start(|q| if q.kind == NAPTR { vec![q.reply(4, false, &[], None)] } else { Vec::new() });
+    let good = Zone::default().record("x.test", NAPTR, naptr(1, 1, "s", "SIP+D2U", "_sip._udp.x.test")).serve();
+    for first in [&refusing, &old] {
+        let mut l = resolver(&[first, &good]);
+        let fds = open_fds();
+        assert!(matches!(records(&mut l, "x.test", Want::Naptr), Ok(Found::Records(r)) if r.len() == 1));
+        assert!(first.count() >= 1);
+        clean(&l, fds);
+    }
+}
+
+#[test]
+fn services_that_do_not_fit_come_over_tcp() {
+    let _alone = alone();
+    let dns = Dns::start(|q| {
+        if !q.tcp {
+            return vec![q.reply(0, true, &[], None)];
+        }
+        let many: Vec<_> = (0..100u16).map(|i| (q.name.as_str(), SRV, 60, srv(i, 0, 5060, "host.x.test"))).collect();
+        vec![q.reply(0, false, &many, None)]
+    });
+    let mut l = resolver(&[&dns]);
+    let fds = open_fds();
+    assert!(matches!(records(&mut l, "_sip._udp.x.test", Want::Srv), Ok(Found::Records(r)) if r.len() == 100));
+    l.until(LONG, "the connection closed", |_| open_fds() == fds);
+    clean(&l, fds);
+}
+
+#[test]
+fn short_names_of_services_are_searched_and_full_ones_are_not() {
+    let _alone = alone();
+    let dns = Zone::default().record("_sip._udp.pbx.corp.test", SRV, srv(1, 1, 5060, "pbx.corp.test")).serve();
+    let config = ResolverConfig { search: vec!["corp.test".into()], ..config(&[dns.addr]) };
+    let mut l = Loop::with(Driver::with_resolver(config));
+    assert!(records(&mut l, "_sip._udp.pbx", Want::Srv).is_ok());
+    assert!(records(&mut l, "_sip._udp.far.away", Want::Srv).is_err());
+    let names: Vec<_> = dns.asked().into_iter().map(|q| q.name).collect();
+    assert_eq!(names, ["_sip._udp.pbx.corp.test", "_sip._udp.far.away"]);
+}
+
+#[test]
+fn times_to_live_have_bounds_and_the_files_may_change() {
+    let _alone = alone();
+    let dns = Dns::start(|q| q.addresses(if q.name == "zero.test" { 0 } else { 3600 }, &["192.0.2.1"]));
+    let bounded = ResolverConfig { min_ttl: 60, max_ttl: 1, ..config(&[dns.addr]) };
+    let mut l = Loop::with(Driver::with_resolver(ResolverConfig { max_ttl: 100, ..bounded.clone() }));
+    lookup(&mut l, "zero.test").unwrap();
+    lookup(&mut l, "zero.test").unwrap();
+    assert_eq!(dns.count(), 2, "kept longer than it says");
+    let mut l = Loop::with(Driver::with_resolver(ResolverConfig { min_ttl: 0, ..bounded }));
+    lookup(&mut l, "long.test").unwrap();
+    l.run_for(Duration::from_millis(1100));
+    lookup(&mut l, "long.test").unwrap();
+    assert_eq!(dns.count(), 5, "kept shorter than it says (that there is no AAAA is kept)");
+    // A name that the hosts file has now wins at once; other servers are asked from now on.
+    let other = Dns::start(|q| q.addresses(60, &["192.0.2.2"]));
+    let hosts = ResolverConfig::parse("", "192.0.2.9 long.test\n").hosts;
+    l.driver.configure_resolver(ResolverConfig { hosts, ..config(&[other.addr]) });
+    assert_eq!(lookup(&mut l, "long.test"), ips(&["192.0.2.9"]));
+    assert_eq!(lookup(&mut l, "else.test"), ips(&["192.0.2.2"]));
 }

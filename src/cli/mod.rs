@@ -8,6 +8,7 @@ mod dns;
 pub mod functions;
 pub mod helper;
 pub mod load;
+mod names;
 pub mod paths;
 pub mod server;
 pub mod settings;

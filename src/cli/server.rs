@@ -57,7 +57,7 @@ pub fn start(args: &StartArgs) -> ExitCode {
     }
     let demos = Directories::find(args.workdir.as_deref().or(config.workdir.as_deref())).settle(&mut config);
     let log = logpipe::install(&config.log);
-    let PlannedParts(plan, sqlite) = match plan(args, &config, log) {
+    let PlannedParts(mut plan, sqlite) = match plan(args, &config, log) {
         Ok(planned) => planned,
         Err(why) => {
             eprintln!("reprise: {why}");
@@ -72,6 +72,7 @@ pub fn start(args: &StartArgs) -> ExitCode {
         logpipe::NOTICE,
         &format!("reprise {}: {} workers on {}", env!("CARGO_PKG_VERSION"), plan.workers, names.join(", ")),
     );
+    plan.news = Some(super::names::watch(&config.resolver));
     let code = run(plan, &mut |seat| child(seat, &blueprint, &demos));
     if let Some(path) = sqlite {
         // Nobody is left who could use it; a leftover is replaced at the next start.

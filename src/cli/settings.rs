@@ -312,6 +312,9 @@ fn module_settings(out: &mut ServerConfig, params: &[ModParam], diags: &mut Diag
                     "varset is not of the form `name=s:text` or `name=i:5`",
                 )),
             },
+            ("sanity", param) => {
+                s.sanity.set(param, &p.value);
+            }
             ("avpops" | "sqlops", "db_url") => {
                 let text = text.unwrap_or_default().to_lossy().into_owned();
                 let (number, url) = match text.split_once(' ') {

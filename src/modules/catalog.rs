@@ -3,7 +3,7 @@
 use super::host::SipHost;
 use super::tolerated;
 use super::{
-    avpops, cfgutils, core, exec, maxfwd, rest_client, rr, signaling, sipmsgops, sl, sqlops, textops, tm, tmx,
+    avpops, cfgutils, core, exec, maxfwd, rest_client, rr, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx,
     uac_redirect,
 };
 use crate::script::ast::Dialect;
@@ -12,9 +12,32 @@ use crate::script::registry::Catalog;
 /// The modules of `dialect`.
 pub fn of(dialect: Dialect) -> &'static Catalog<SipHost> {
     match dialect {
-        Dialect::OpenSips | Dialect::Kamailio => &OPENSIPS,
+        Dialect::OpenSips => &OPENSIPS,
+        Dialect::Kamailio => &KAMAILIO,
     }
 }
+
+static KAMAILIO: Catalog<SipHost> = Catalog {
+    modules: &[
+        &core::MODULE,
+        &sl::MODULE,
+        &tm::MODULE,
+        &rr::MODULE,
+        &maxfwd::MODULE,
+        &signaling::MODULE,
+        &sipmsgops::MODULE,
+        &textops::MODULE,
+        &cfgutils::MODULE,
+        &avpops::MODULE,
+        &sqlops::MODULE,
+        &exec::MODULE,
+        &rest_client::MODULE,
+        &sanity::MODULE,
+        &tolerated::DB_MYSQL,
+        &tolerated::DB_SQLITE,
+        &tolerated::XLOG,
+    ],
+};
 
 static OPENSIPS: Catalog<SipHost> = Catalog {
     modules: &[

@@ -144,6 +144,8 @@ pub struct Settings {
     pub exec_setvars: bool,
     /// cfgutils: `initial_probability`, percent.
     pub rand_probability: u8,
+    /// sanity
+    pub sanity: super::sanity::Settings,
 }
 
 /// How next hops are found (RFC 3263).
@@ -274,6 +276,7 @@ impl Default for Settings {
             exec_limit: Duration::ZERO,
             exec_setvars: false,
             rand_probability: 10,
+            sanity: super::sanity::Settings::default(),
         }
     }
 }

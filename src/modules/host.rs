@@ -193,6 +193,8 @@ pub struct SipHost {
     pub exec_status: Option<i32>,
     /// Last internal error, for `sl_reply_error`: code and phrase.
     pub last_error: Option<(u16, Str)>,
+    /// What `sanity_check` found.
+    pub refusal: Option<Box<super::sanity::Refusal>>,
     /// Parameters of the event in event routes: name and value.
     pub event: Vec<(Str, Str)>,
     /// `rand_set_prob` value, percent.
@@ -239,6 +241,7 @@ impl SipHost {
             http_headers: Vec::new(),
             exec_status: None,
             last_error: None,
+            refusal: None,
             event: Vec::new(),
             probability: None,
             levels: (None, None),

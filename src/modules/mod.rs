@@ -20,6 +20,7 @@ pub mod exec;
 pub mod maxfwd;
 pub mod rest_client;
 pub mod rr;
+pub mod sanity;
 pub mod signaling;
 pub mod sipmsgops;
 pub mod sl;

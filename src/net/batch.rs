@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// Datagrams per `recvmmsg`.
 pub const RECV_BATCH: usize = 32;
+/// How often a datagram is tried again after an error that may be an earlier one's.
+const ICMP_RETRIES: u32 = 8;
 /// Bytes kept for one datagram: no UDP payload is larger.
 pub const DATAGRAM_BYTES: usize = 65_535;
 /// Datagrams per `sendmmsg`.
@@ -317,6 +319,8 @@ pub struct SendFailure {
     pub to: SocketAddr,
     /// Why not.
     pub error: io::Error,
+    /// Its first bytes.
+    pub head: Vec<u8>,
 }
 
 /// What came of a flush.
@@ -396,12 +400,12 @@ impl SendBatch {
     /// Hands the queue to the kernel. One datagram's failure does not touch the others.
     pub fn flush(&mut self, fd: BorrowedFd<'_>, failed: &mut dyn FnMut(SendFailure)) -> Flushed {
         let mut result = Flushed::default();
-        let mut retried = false;
+        let mut retried = 0;
         while !self.entries.is_empty() {
             match self.send_some(fd) {
                 Ok(n) => {
                     result.sent += n;
-                    retried = false;
+                    retried = 0;
                     self.entries.drain(..n.min(self.entries.len()));
                     if n == 0 {
                         result.blocked = true;
@@ -413,13 +417,15 @@ impl SendBatch {
                     break;
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // An ICMP error of an earlier datagram is reported here once; this one was not tried.
-                Err(e) if !retried && e.raw_os_error().is_some_and(from_icmp) => retried = true,
+                // ICMP errors of earlier datagrams are reported here once each; this one was not tried.
+                Err(e) if retried < ICMP_RETRIES && e.raw_os_error().is_some_and(from_icmp) => retried += 1,
                 Err(error) => {
-                    retried = false;
+                    retried = 0;
                     result.failed += 1;
                     if let Some(entry) = self.entries.pop_front() {
-                        failed(SendFailure { tag: entry.tag, to: entry.to, error });
+                        let end = entry.start + entry.len.min(crate::net::errqueue::HEAD);
+                        let head = self.data.get(entry.start..end).unwrap_or_default().to_vec();
+                        failed(SendFailure { tag: entry.tag, to: entry.to, error, head });
                     }
                 }
             }
@@ -485,7 +491,13 @@ impl SendBatch {
 fn from_icmp(errno: i32) -> bool {
     matches!(
         errno,
-        libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EHOSTDOWN | libc::EPROTO | libc::EOPNOTSUPP
+        libc::EMSGSIZE
+            | libc::ECONNREFUSED
+            | libc::EHOSTUNREACH
+            | libc::ENETUNREACH
+            | libc::EHOSTDOWN
+            | libc::EPROTO
+            | libc::EOPNOTSUPP
     )
 }
 

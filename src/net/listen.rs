@@ -381,6 +381,12 @@ fn prepare(listener: &Listener, fd: &OwnedFd, sizes: SocketSizes) -> io::Result<
         setsockopt(fd, sockopt::RcvBuf, &sizes.max_receive)?;
     }
     setsockopt(fd, sockopt::ReceiveTimestampns, &true)?;
+    // ICMP errors are told with the datagram they are about.
+    if v6 {
+        setsockopt(fd, sockopt::Ipv6RecvErr, &true)?;
+    } else {
+        setsockopt(fd, sockopt::Ipv4RecvErr, &true)?;
+    }
     if listener.is_wildcard() {
         if v6 {
             setsockopt(fd, sockopt::Ipv6RecvPacketInfo, &true)?;

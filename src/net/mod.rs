@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod bus;
 pub mod channel;
+pub mod errqueue;
 pub mod listen;
 pub mod logpipe;
 pub mod reactor;

@@ -154,6 +154,11 @@ impl Driver {
         &mut self.http
     }
 
+    /// From now on, names are looked up as this says.
+    pub fn configure_resolver(&mut self, config: ResolverConfig) {
+        self.resolver.configure(config);
+    }
+
     /// Asks the resolver for somebody who is no engine; the answer comes from
     /// [`Driver::poll_resolved`], perhaps at once.
     pub fn resolve_for(&mut self, source: Source, key: Key, question: Question, mut io: Io<'_>) {

@@ -5,6 +5,7 @@ use super::cseq::CSeq;
 use super::error::ParseError;
 use super::header::{Header, HeaderId, same_name};
 use super::list::{List, split_list};
+use super::memo::{AddressAt, Memo, ViaAt};
 use super::method::Method;
 use super::nameaddr::NameAddr;
 use super::range::Range;
@@ -28,6 +29,7 @@ pub struct Message(Rc<Inner>);
 struct Inner {
     bytes: Str,
     index: Index,
+    memo: Memo,
 }
 
 /// Reads as much as possible of a broken message, for the answer to it.
@@ -49,7 +51,7 @@ impl Message {
             Some(exact) if exact.len() < bytes.len() => Str::from(exact),
             _ => bytes,
         };
-        let message = Message(Rc::new(Inner { bytes, index }));
+        let message = Message(Rc::new(Inner { bytes, index, memo: Memo::default() }));
         let partial = |m: Message| m.is_request().then_some(m);
         match problem {
             None => Ok(message),
@@ -232,7 +234,11 @@ impl Message {
 
     /// The topmost Via value; `None` if it is missing or malformed.
     pub fn top_via(&self) -> Option<Via<'_>> {
-        Via::parse(split_list(self.value(HeaderId::Via)).next()?).ok()
+        let parse = || {
+            let via = Via::parse(split_list(self.value(HeaderId::Via)).next()?).ok()?;
+            Some(ViaAt::of(self.bytes(), &via))
+        };
+        self.0.memo.via.get_or_init(parse).as_ref().map(|v| v.read(self.bytes()))
     }
 
     /// The Call-ID.
@@ -246,30 +252,41 @@ impl Message {
         CSeq { number: index.cseq_number, method: index.cseq_id, method_bytes: self.slice(index.cseq_method) }
     }
 
-    fn address(&self, id: HeaderId) -> NameAddr<'_> {
-        let raw = self.value(id);
-        NameAddr::parse(raw).unwrap_or(NameAddr { raw, ..NameAddr::default() })
+    fn address_at(&self, id: HeaderId) -> Option<&AddressAt> {
+        let memo = if id == HeaderId::From { &self.0.memo.from } else { &self.0.memo.to };
+        let parse = || NameAddr::parse(self.value(id)).ok().map(|a| AddressAt::of(self.bytes(), &a));
+        memo.get_or_init(parse).as_ref()
+    }
+
+    /// The From header; `None` if it is missing or malformed.
+    pub fn parse_from(&self) -> Option<NameAddr<'_>> {
+        self.address_at(HeaderId::From).map(|a| a.read(self.bytes()))
+    }
+
+    /// The To header; `None` if it is missing or malformed.
+    pub fn parse_to(&self) -> Option<NameAddr<'_>> {
+        self.address_at(HeaderId::To).map(|a| a.read(self.bytes()))
     }
 
     /// The From header. A malformed one has an empty URI (requests like that are refused by
     /// [`super::validate()`]).
     pub fn from(&self) -> NameAddr<'_> {
-        self.address(HeaderId::From)
+        self.parse_from().unwrap_or(NameAddr { raw: self.value(HeaderId::From), ..NameAddr::default() })
     }
 
     /// The To header, malformed ones as in [`Message::from`].
     pub fn to(&self) -> NameAddr<'_> {
-        self.address(HeaderId::To)
+        self.parse_to().unwrap_or(NameAddr { raw: self.value(HeaderId::To), ..NameAddr::default() })
     }
 
-    /// The tag of the From header.
+    /// The tag of the From header; empty ones do not count.
     pub fn from_tag(&self) -> Option<&[u8]> {
-        self.from().tag()
+        self.address_at(HeaderId::From)?.tag(self.bytes())
     }
 
-    /// The tag of the To header.
+    /// The tag of the To header; empty ones do not count.
     pub fn to_tag(&self) -> Option<&[u8]> {
-        self.to().tag()
+        self.address_at(HeaderId::To)?.tag(self.bytes())
     }
 
     /// The value of Max-Forwards; numbers that are too large count as the largest one. `None` if

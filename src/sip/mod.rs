@@ -5,12 +5,14 @@
 //! nobody touched leaves byte for byte as it came. Start reading at `message.rs`.
 
 pub mod bytes;
+pub mod check;
 pub mod cseq;
 pub mod edits;
 pub mod error;
 pub mod fuzz;
 pub mod header;
 pub mod list;
+mod memo;
 pub mod message;
 pub mod method;
 pub mod nameaddr;

@@ -69,7 +69,11 @@ pub fn build(request: &Message, spec: &ReplySpec<'_>, out: &mut Vec<u8>) {
             // §8.2.6.2: every reply but 100 has a To tag.
             Some(tag) if id == HeaderId::To && spec.status > 100 && request.to_tag().is_none() => {
                 copy_value(&h, out);
-                out.extend_from_slice(b";tag=");
+                // Some write a lone semicolon at the end; two in a row would be malformed.
+                if out.last() != Some(&b';') {
+                    out.push(b';');
+                }
+                out.extend_from_slice(b"tag=");
                 out.extend_from_slice(tag);
                 out.extend_from_slice(b"\r\n");
             }
@@ -254,6 +258,13 @@ CSeq: 314159 INVITE\r\n\
         let back = Message::parse_slice(text.as_bytes()).unwrap();
         assert_eq!((back.status(), back.bytes().len()), (spec.status, text.len()));
         text
+    }
+
+    #[test]
+    fn a_to_that_ends_in_a_semicolon_gets_a_tag_that_can_be_read() {
+        let request = REQUEST.replacen("<sip:bob@biloxi.com>\r\n", "<sip:bob@biloxi.com> ;\r\n", 1);
+        let text = reply(&request, &ReplySpec { to_tag: Some(b"t0"), ..ReplySpec::new(404) });
+        assert_eq!(Message::parse_slice(text.as_bytes()).unwrap().to_tag(), Some(&b"t0"[..]), "{text}");
     }
 
     #[test]

@@ -1,108 +1,31 @@
-//! What a well-formed message must also satisfy before a script sees it (RFC 3261 §8.1.1, §8.2,
-//! §16.3; expectations of RFC 4475).
+//! What the server itself asks of a message before a script sees it.
 
-use super::bytes::{is_lws, parse_u32};
+use super::check::{Checks, Policy, UriChecks, check};
 use super::error::Fault;
-use super::header::HeaderId;
 use super::message::Message;
-use super::nameaddr::NameAddr;
-use super::uri::Uri;
 
-/// Headers of which a message has one (RFC 4475 §3.3.8, §3.3.9).
-const SINGLE: [HeaderId; 6] =
-    [HeaderId::From, HeaderId::To, HeaderId::CallId, HeaderId::CSeq, HeaderId::MaxForwards, HeaderId::ContentLength];
+/// Without these a message cannot be matched, forwarded or answered as RFC 3261 says. What is the
+/// script's to decide is not among them: Max-Forwards at 0 (483), the scheme (416), Proxy-Require
+/// (420), Expires, credentials.
+const AUTOMATIC: Policy<'static> = Policy {
+    checks: Checks(
+        Checks::REQUIRED.0
+            | Checks::CSEQ_METHOD.0
+            | Checks::CSEQ_VALUE.0
+            | Checks::CONTENT_LENGTH.0
+            | Checks::URIS.0
+            | Checks::HEADERS.0
+            | Checks::VIAS.0
+            | Checks::NO_URI_HEADERS.0,
+    ),
+    uris: UriChecks(UriChecks::REQUEST.0 | UriChecks::FROM.0 | UriChecks::TO.0),
+    extensions: &[],
+};
 
 /// Checks a message. A request that fails is answered with the fault (an ACK is dropped), a
 /// reply that fails is dropped.
 pub fn validate(m: &Message) -> Result<(), Fault> {
-    let bad = |reason| Err(Fault { status: 400, reason });
-    if m.is_request() {
-        let uri = m.request_uri();
-        match Uri::parse(uri) {
-            // §19.1.1: a Request-URI has no headers (RFC 4475 §3.1.2.11).
-            Ok(uri) if uri.is_sip() && uri.headers.is_some() => return bad("Headers in Request-URI"),
-            Ok(_) => {}
-            Err(_) => return bad("Bad Request-URI"),
-        }
-        // §8.1.1.5
-        if m.cseq().method_bytes != m.method_bytes() {
-            return bad("CSeq Does Not Match Method");
-        }
-    }
-    if m.value(HeaderId::Via).is_empty() {
-        return bad("Missing Via");
-    }
-    if m.vias().any(|via| via.is_err()) {
-        return bad("Bad Via");
-    }
-    for (id, missing, malformed) in
-        [(HeaderId::From, "Missing From", "Bad From"), (HeaderId::To, "Missing To", "Bad To")]
-    {
-        let Some(h) = m.header(id) else { return bad(missing) };
-        let ok = NameAddr::parse(h.value).is_ok_and(|a| !a.is_star() && a.parse_uri().is_ok());
-        if !ok {
-            return bad(malformed);
-        }
-    }
-    let call_id = m.call_id();
-    if call_id.is_empty() {
-        return bad("Missing Call-ID");
-    }
-    if call_id.iter().any(|&b| is_lws(b)) {
-        return bad("Bad Call-ID");
-    }
-    // §8.1.1.5: less than 2^31.
-    if m.header(HeaderId::CSeq).is_none() || m.cseq().number >= 1 << 31 {
-        return bad("Bad CSeq number");
-    }
-    if m.header(HeaderId::ContentLength).is_some_and(|h| parse_u32(h.value).is_none()) {
-        return bad("Bad Content-Length");
-    }
-    // Too large a number counts as the largest (RFC 4475 §3.1.2.4); what is no number is an error.
-    if m.header(HeaderId::MaxForwards).is_some() && m.max_forwards().is_none() {
-        return bad("Bad Max-Forwards");
-    }
-    if let Some(reason) = repeated(m) {
-        return bad(reason);
-    }
-    for h in m.headers_of(HeaderId::Contact) {
-        for contact in NameAddr::list(h.value) {
-            match contact {
-                // §20.10: a URI with a question mark needs brackets (RFC 4475 §3.1.2.13).
-                Ok(c) if c.bracketed || !c.uri.contains(&b'?') => {}
-                _ => return bad("Bad Contact"),
-            }
-        }
-    }
-    for id in [HeaderId::Route, HeaderId::RecordRoute] {
-        if m.values_of(id).any(|v| NameAddr::parse(v).is_err()) {
-            return bad(if id == HeaderId::Route { "Bad Route" } else { "Bad Record-Route" });
-        }
-    }
-    Ok(())
-}
-
-/// Looks for two different values of a header that can only have one.
-fn repeated(m: &Message) -> Option<&'static str> {
-    let mut first: [Option<&[u8]>; SINGLE.len()] = [None; SINGLE.len()];
-    for h in m.headers() {
-        let Some(slot) = SINGLE.iter().position(|id| *id == h.id).and_then(|at| first.get_mut(at)) else { continue };
-        match slot {
-            None => *slot = Some(h.value),
-            Some(v) if *v == h.value => {}
-            Some(_) => {
-                return Some(match h.id {
-                    HeaderId::From => "Multiple From",
-                    HeaderId::To => "Multiple To",
-                    HeaderId::CallId => "Multiple Call-ID",
-                    HeaderId::CSeq => "Multiple CSeq",
-                    HeaderId::MaxForwards => "Multiple Max-Forwards",
-                    _ => "Multiple Content-Length",
-                });
-            }
-        }
-    }
-    None
+    check(m, &AUTOMATIC)
 }
 
 #[cfg(test)]

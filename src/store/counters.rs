@@ -82,6 +82,8 @@ counters! {
     UdpSent = "net" "udp_sent_datagrams" Count,
     /// Datagrams the kernel refused to send.
     UdpSendErrors = "net" "udp_send_errors" Count,
+    /// Datagrams that an ICMP error came back for.
+    UdpUnreachable = "net" "udp_unreachable" Count,
     /// Datagrams dropped because the send queue was full.
     UdpSendDropped = "net" "udp_send_dropped" Count,
     /// Stream connections opened to others.

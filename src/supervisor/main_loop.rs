@@ -101,6 +101,7 @@ pub(super) struct Supervisor<'a> {
     pub(super) started: Time,
     pub(super) started_wall: Duration,
     pub(super) on_reload: Option<Box<dyn FnMut()>>,
+    pub(super) news: Option<Box<dyn FnMut() -> Option<ToChild>>>,
     pub(super) systemd: Systemd,
     pub(super) next_alive: Time,
     pub(super) next_tick: Time,
@@ -235,6 +236,9 @@ impl Supervisor<'_> {
             control.expire(self.poll.registry(), now);
         }
         self.own.set(Counter::LogLinesLost, self.log.lost());
+        if let Some(news) = self.news.as_mut().and_then(|ask| ask()) {
+            self.tell_others(usize::MAX, &news);
+        }
         self.look_at_pulses();
         for place in &self.places {
             if let Some(t) = &place.tenant

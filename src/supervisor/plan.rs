@@ -4,6 +4,7 @@ use crate::control::merge::{Forwarded, Merge};
 use crate::net::bus::BusConfig;
 use crate::net::listen::{Listener, SocketSizes};
 use crate::net::logpipe::LogHandle;
+use crate::worker::seat::ToChild;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -69,6 +70,8 @@ pub struct Plan {
     pub version: String,
     /// What SIGHUP does, if anything.
     pub on_reload: Option<Box<dyn FnMut()>>,
+    /// Asked once a second: news for all workers.
+    pub news: Option<Box<dyn FnMut() -> Option<ToChild>>>,
 }
 
 impl Plan {
@@ -109,6 +112,7 @@ impl Plan {
             ],
             version: concat!("reprise ", env!("CARGO_PKG_VERSION")).to_owned(),
             on_reload: None,
+            news: None,
         }
     }
 }

@@ -143,6 +143,7 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
             started,
             started_wall: realtime(),
             on_reload: plan.on_reload,
+            news: plan.news,
             systemd,
             next_alive: Time::ZERO,
             next_tick: started,

@@ -112,12 +112,30 @@ pub fn stateless(keys: &Keys, request: &Message, routing: u64) -> Option<BranchT
     let mut t = BranchText { bytes: [0; FULL], len: 0 };
     t.push(MAGIC_COOKIE);
     t.push(STATELESS);
-    for chunk in matcher.key.to_bytes().chunks_exact(5) {
+    let key = matcher.key.to_bytes();
+    for chunk in key.chunks_exact(5) {
         t.push(&encode(chunk));
     }
+    t.push(&encode(&stateless_seal(keys, &key[..15])));
     t.push(b".");
     t.push(&encode(&routing.to_be_bytes()[..5]));
     Some(t)
+}
+
+fn stateless_seal(keys: &Keys, key: &[u8]) -> [u8; 5] {
+    let [a, b, c, d, e, ..] = keys.seal(&[STATELESS, key]).to_be_bytes();
+    [a, b, c, d, e]
+}
+
+/// Whether [`stateless`] has made this branch parameter since the server was started.
+pub fn is_genuine_stateless(keys: &Keys, branch: &[u8]) -> bool {
+    let Some((id, _)) = ours(branch, STATELESS).and_then(|rest| rest.split_at_checked(ID)) else { return false };
+    let mut raw = [0u8; 20];
+    for (chunk, out) in id.chunks_exact(8).zip(raw.chunks_exact_mut(5)) {
+        let Some(five) = decode(chunk) else { return false };
+        out.copy_from_slice(&five);
+    }
+    raw[15..] == stateless_seal(keys, &raw[..15])
 }
 
 /// How a request that carries one of our Vias came back to us.
@@ -227,6 +245,23 @@ mod tests {
         }
         assert_eq!(BranchId::parse(b"z9hG4bKrp00000000000000000000000000000000"), None);
         assert_eq!(BranchId::parse(b"z9hG4bK776asdhds"), None);
+    }
+
+    #[test]
+    fn stateless_ones_cannot_be_made_up() {
+        let request = b"OPTIONS sip:b@c SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\n\
+                        To: <sip:b@c>\r\nCall-ID: x\r\nCSeq: 1 OPTIONS\r\n\r\n";
+        let text = stateless(&keys(), &Message::parse_slice(request).unwrap(), 5).unwrap();
+        assert_eq!(text.len(), FULL);
+        assert!(is_genuine_stateless(&keys(), &text) && is_genuine_stateless(&keys(), &text.to_ascii_uppercase()));
+        assert_eq!(came_back(&text, 5), Some(Return::Loop));
+        assert!(!is_genuine_stateless(&Keys::new([8; 16], true, true), &text));
+        for at in HEAD..HEAD + ID {
+            let mut changed = text.to_vec();
+            changed[at] = if changed[at] == b'a' { b'b' } else { b'a' };
+            assert!(!is_genuine_stateless(&keys(), &changed), "{at}");
+        }
+        assert!(!is_genuine_stateless(&keys(), &text[..20]) && !is_genuine_stateless(&keys(), b""));
     }
 
     #[test]

@@ -434,6 +434,11 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
         Some(self.branch_id(tx, branch)?.text(routing))
     }
 
+    /// Whether an id that came from outside names a branch of this table.
+    pub fn is_branch(&self, id: &BranchId) -> bool {
+        self.branch_id(id.tx, id.branch) == Some(*id)
+    }
+
     pub(super) fn branch_id(&self, key: TxKey, branch: BranchNo) -> Option<BranchId> {
         let tx = self.slab.get(key)?;
         Some(BranchId::new(&self.keys, self.config.worker, self.config.incarnation, key, branch, tx.created))

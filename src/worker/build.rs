@@ -6,8 +6,9 @@ use crate::modules::env::Listen;
 use crate::modules::host::{SipHost, Target};
 use crate::modules::rr::record_route_lines;
 use crate::net::resolver::locate::Destination;
-use crate::sip::Message;
 use crate::sip::header::HeaderId;
+use crate::sip::{Message, Transport};
+use std::net::SocketAddr;
 
 impl Worker {
     /// The listener a request leaves from: the forced one, the one it came in on, or the first that fits.
@@ -23,6 +24,13 @@ impl Worker {
             .filter(|i| fits(*i))
             .or_else(|| Some(host.listener).filter(|i| fits(*i)))
             .or_else(|| (0..self.env().listeners.len() as u16).find(|i| fits(*i)))
+    }
+
+    /// Whether a message cannot leave from this listener in one datagram.
+    pub(super) fn too_large(&self, listener: u16, to: SocketAddr, bytes: &[u8]) -> bool {
+        let udp = self.env().listeners.get(usize::from(listener)).is_some_and(|l| l.transport == Transport::Udp);
+        // 65,535 less the headers of IP and UDP; the length of IPv6 does not count its own.
+        udp && bytes.len() > if to.is_ipv4() { 65_507 } else { 65_527 }
     }
 
     /// The request of one branch, with our Via carrying `branch`.

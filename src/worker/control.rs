@@ -50,6 +50,9 @@ impl Worker {
                 }
             }
             ToChild::LogLevel(level) => self.log.set_level(level),
+            ToChild::Names { resolv, hosts } => {
+                self.driver.configure_resolver(self.blueprint.resolver.apply(&resolv, &hosts));
+            }
             ToChild::SeatVacant { index } => self.seat_vacant(index),
             ToChild::AdoptSockets { index } => self.adopt(index),
             ToChild::PeerDied { .. } => {}

@@ -8,8 +8,9 @@ use crate::modules::request::Outcome;
 use crate::net::reactor::Source;
 use crate::net::resolver::locate::{Destination, Hop, Locator, Next};
 use crate::net::resolver::{Failure, Found, Question};
-use crate::sip::Message;
+use crate::sip::{Message, Via};
 use crate::transaction::branch_id;
+use std::net::{IpAddr, SocketAddr};
 
 /// Names that may be looked up at a time for replies without a transaction.
 const MAX_REPLY_LOOKUPS: usize = 10_000;
@@ -57,8 +58,8 @@ pub(super) enum LookupFor {
     Way(Key),
     /// A stateless forward.
     Forward(Box<Trip>),
-    /// A reply that no transaction expects.
-    Reply(Message, Box<Locator>),
+    /// A reply that no transaction expects; whether it may go to ourselves.
+    Reply(Message, Box<Locator>, bool),
 }
 
 /// A stateless forward on its way.
@@ -95,9 +96,9 @@ impl Worker {
                     self.work.push_back(Work::Resume(parked, Outcome::Code(rc)));
                 }
             }
-            LookupFor::Reply(message, mut locator) => {
+            LookupFor::Reply(message, mut locator, to_us) => {
                 locator.answer(answer);
-                self.send_reply_to(message, locator);
+                self.send_reply_to(message, locator, to_us);
             }
         }
         self.flush_transactions();
@@ -111,8 +112,8 @@ impl Worker {
         };
         // The same for every retransmission of the request (RFC 3263 section 4.4).
         let seed = self.parked.get(parked).and_then(|p| {
-            let msg = &p.run.host().msg;
-            branch_id::stateless(self.tm.keys(), msg, self.routing(msg)).map(|text| self.hash(&text))
+            let (msg, source) = (&p.run.host().msg, p.run.host().source);
+            branch_id::stateless(self.tm.keys(), msg, self.routing(msg, source)).map(|text| self.hash(&text))
         });
         let locator = Locator::new(hop, self.policy(seed.unwrap_or_default()));
         if let Some(rc) = self.travel(Box::new(Trip { parked, order, locator })) {
@@ -163,9 +164,12 @@ impl Worker {
         };
         let uri = if uri.is_empty() { Str::from(host.current_ruri()) } else { uri.clone() };
         let target = Target { uri, path: host.path.clone(), ..Target::default() };
-        let routing = self.routing(&host.msg);
+        let routing = self.routing(&host.msg, host.source);
         let Some(branch) = branch_id::stateless(self.tm.keys(), &host.msg, routing) else { return -1 };
         let Some(message) = self.branch_request(host, &target, listener, &branch) else { return -1 };
+        if self.too_large(listener, addr, message.bytes()) {
+            return -1;
+        }
         self.counters.inc(crate::store::Counter::FwdRequests);
         if self.send(listener, addr, message.bytes()) { 1 } else { -1 }
     }
@@ -173,33 +177,43 @@ impl Worker {
     /// Passes a reply that belongs to no transaction to the next Via (16.11): a 200 whose
     /// transaction died with its process still reaches the caller.
     pub(super) fn forward_reply(&mut self, msg: &Message) {
-        let Ok(forwarded) = Message::parse(self.without_our_via(msg)) else { return };
-        let ours = msg.top_via().is_some_and(|v| self.env().is_myself(v.host, Some(v.port_or_default())));
-        let Some(via) = forwarded.top_via().filter(|_| ours) else {
-            self.counters.inc(crate::store::Counter::DropReplies);
-            return;
-        };
-        let Some(hop) = Hop::of_via(&via).filter(|_| self.lookups.len() < MAX_REPLY_LOOKUPS) else {
+        let found = self.next_via(msg).filter(|_| self.lookups.len() < MAX_REPLY_LOOKUPS);
+        let (Some((hop, to_us)), Ok(forwarded)) = (found, Message::parse(self.without_our_via(msg))) else {
             self.counters.inc(crate::store::Counter::DropReplies);
             return;
         };
         let locator = Locator::new(hop, self.policy(0));
-        self.send_reply_to(forwarded, Box::new(locator));
+        self.send_reply_to(forwarded, Box::new(locator), to_us);
+    }
+
+    /// Where a reply without a transaction goes: its second Via, and whether that may be ourselves.
+    /// `None` if the first is not ours (18.1.2).
+    fn next_via(&self, msg: &Message) -> Option<(Hop, bool)> {
+        let ours = |v: &Via<'_>| self.env().is_myself(v.host, Some(v.port_or_default()));
+        let top = msg.top_via().filter(ours)?;
+        let next = msg.vias().nth(1)?.ok()?;
+        // A reply may come back to us where its request has been here twice. Only for what we did
+        // send: else one datagram with many of our Vias would keep us busy as many times.
+        let genuine = top.branch().is_some_and(|b| branch_id::is_genuine_stateless(self.tm.keys(), b));
+        Some((Hop::of_via(&next)?, genuine))
     }
 
     /// Sends a reply without a transaction to the first destination there is (RFC 3263 section 5).
-    fn send_reply_to(&mut self, reply: Message, mut locator: Box<Locator>) {
+    fn send_reply_to(&mut self, reply: Message, mut locator: Box<Locator>, to_us: bool) {
         loop {
             match locator.next() {
                 Next::Ask(question) => {
-                    self.look_up(question, LookupFor::Reply(reply, locator));
+                    self.look_up(question, LookupFor::Reply(reply, locator, to_us));
                     return;
                 }
                 Next::Try(to) => {
                     let fits = |l: &crate::modules::env::Listen| {
                         l.transport == to.transport && l.addr.is_ipv4() == to.addr.is_ipv4()
                     };
-                    if let Some(listener) = self.env().listeners.iter().position(fits) {
+                    let host = to.addr.ip().to_string();
+                    let again = !to_us && self.env().is_myself(host.as_bytes(), Some(to.addr.port()));
+                    let listener = self.env().listeners.iter().position(fits);
+                    if let Some(listener) = listener.filter(|_| !again && is_somebody(to.addr)) {
                         self.counters.inc(crate::store::Counter::FwdReplies);
                         self.send(listener as u16, to.addr, reply.bytes());
                         return;
@@ -212,4 +226,13 @@ impl Worker {
             }
         }
     }
+}
+
+/// Whether a reply may be sent there at all (RFC 4475 3.3.10).
+fn is_somebody(addr: SocketAddr) -> bool {
+    let nobody = match addr.ip().to_canonical() {
+        IpAddr::V4(ip) => ip.is_broadcast() || ip.is_unspecified() || ip.is_multicast(),
+        IpAddr::V6(ip) => ip.is_unspecified() || ip.is_multicast(),
+    };
+    !nobody && addr.port() != 0
 }

@@ -4,6 +4,7 @@
 
 use super::blacklist;
 use super::forward::LookupFor;
+use super::relay::TOO_LARGE;
 use super::state::{BranchData, Dest, Work, Worker};
 use crate::base::Key;
 use crate::modules::emit;
@@ -83,11 +84,17 @@ impl Worker {
         Policy { naptr: dns.naptr, ipv6: dns.ipv6.unwrap_or(reach.has_ipv6()), order: dns.order, seed, reach }
     }
 
+    /// A number that nobody outside can foresee.
+    fn draw(&mut self) -> u64 {
+        self.drawn = self.drawn.wrapping_add(1);
+        self.hash(&self.drawn.to_be_bytes())
+    }
+
     /// Sends a branch to a next hop, as soon as it is known where that is.
     pub(super) fn set_out(&mut self, order: Order, hop: Hop) -> Progress {
         let Order { tx, branch, host, target, routing, errand, own, failover } = order;
-        self.drawn = self.drawn.wrapping_add(1);
-        let seed = self.hash(&self.drawn.to_be_bytes());
+        // Nothing is drawn by lot for an address.
+        let seed = if hop.ip().is_some() { 0 } else { self.draw() };
         let locator = Locator::new(hop, self.policy(seed));
         let failover = failover && self.env().settings.dns.failover;
         let worst = (-4, 476);
@@ -134,6 +141,9 @@ impl Worker {
             self.branch_request(&way.host, &way.target, listener, &text)
         }
         .ok_or((-1, 500))?;
+        if self.too_large(listener, to.addr, request.bytes()) {
+            return Err((TOO_LARGE, 513));
+        }
         let more = way.failover && way.locator.may_have_more();
         let watched = self.env().settings.dns.blacklist && !way.locator.is_literal();
         if let Some(data) = self.branch_data(way.tx, way.branch) {

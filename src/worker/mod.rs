@@ -25,6 +25,7 @@ mod inject;
 mod local;
 mod locate;
 mod locks;
+mod loops;
 mod neighbours;
 mod outputs;
 mod owners;
@@ -36,6 +37,7 @@ mod resume;
 mod state;
 mod statistics;
 mod timers;
+mod unreachable;
 mod view;
 
 pub use state::{Blueprint, Worker};

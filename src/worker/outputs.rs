@@ -8,6 +8,9 @@ use crate::store::Counter;
 use crate::transaction::Output;
 use std::net::SocketAddr;
 
+/// How often in a turn what the kernel refused may find another destination.
+const REFUSED_ROUNDS: usize = 4;
+
 impl Worker {
     /// Queues a datagram; it leaves at the end of the turn.
     pub(super) fn send(&mut self, listener: u16, addr: SocketAddr, bytes: &[u8]) -> bool {
@@ -31,24 +34,41 @@ impl Worker {
 
     /// Hands the datagrams of this turn to the kernel.
     pub(super) fn flush_sockets(&mut self) {
+        // What was refused may go elsewhere, at once.
+        for _ in 0..REFUSED_ROUNDS {
+            let refused = self.flush_once();
+            if refused.is_empty() {
+                return;
+            }
+            for head in refused {
+                self.undelivered(&head, libc::EPERM);
+            }
+        }
+        self.reactor.io(self.now).again(Source::Udp, crate::base::Key { index: 0, generation: 0 });
+    }
+
+    /// The first bytes of what the kernel refused.
+    fn flush_once(&mut self) -> Vec<Vec<u8>> {
+        let mut refused = Vec::new();
         for (i, socket) in self.udp.iter_mut().enumerate() {
             let Some(socket) = socket else { continue };
             if !socket.wants_write() {
                 continue;
             }
-            let mut errors = 0;
+            let before = refused.len();
             let done = socket.flush(&mut |failure| {
-                errors += 1;
                 emit(3, "net", &format!("cannot send to {}: {}", failure.to, failure.error));
+                refused.push(failure.head);
             });
             self.counters.add(Counter::UdpSent, done.sent as u64);
-            self.counters.add(Counter::UdpSendErrors, errors);
+            self.counters.add(Counter::UdpSendErrors, (refused.len() - before) as u64);
             if done.blocked {
                 let key = crate::base::Key { index: i as u32, generation: 0 };
                 let mut io = self.reactor.io(self.now);
                 let _ = io.reregister(socket, Source::Udp, key, Interest::READABLE | Interest::WRITABLE);
             }
         }
+        refused
     }
 
     /// Does what the transactions want done, until they want nothing more.

@@ -96,6 +96,9 @@ impl Worker {
     /// A value from another worker.
     pub(super) fn bus_value(&mut self, kind: u8, payload: &[u8]) {
         self.counters.inc(Counter::BusReceived);
+        if kind == super::unreachable::BUS_UNREACHABLE {
+            return self.unreachable_told(payload);
+        }
         if kind != BUS_MESSAGE {
             return;
         }

@@ -14,6 +14,9 @@ use crate::sip::HeaderId;
 use crate::transaction::{BranchError, BranchNo, CancelScope, Matched, TxKey};
 use std::collections::VecDeque;
 
+/// Code of a branch whose request does not fit into a datagram; scripts see -6.
+pub(super) const TOO_LARGE: i32 = -513;
+
 /// What a relay is to do.
 pub(super) struct RelayOrder {
     pub(super) tx: TxKey,
@@ -100,6 +103,10 @@ impl Worker {
         if view.cancelled || view.final_sent.is_some() {
             return code(-3);
         }
+        if self.loops(host) {
+            let reply = ReplyRequest { code: 482, reason: Str::from("Loop Detected"), body: None };
+            return code(if self.reply_through(host, tx, &reply) { 1 } else { -3 });
+        }
         let mut targets = VecDeque::with_capacity(1 + host.branches.len());
         targets.push_back(host.main_target());
         targets.extend(host.branches.drain(..));
@@ -149,7 +156,8 @@ impl Worker {
 
     /// The run, if there is one, is parked: work on its branches.
     pub(super) fn begin_relay(&mut self, parked: Option<Key>, order: RelayOrder) -> Key {
-        let routing = self.tm.request(order.tx).map_or(0, |m| self.routing(m));
+        let source = self.tm.user(order.tx).and_then(|d| d.host.as_ref()).map(|h| h.source);
+        let routing = self.tm.request(order.tx).zip(source).map_or(0, |(m, from)| self.routing(m, from));
         let first = self.tm.view(order.tx).map_or(0, |v| v.branches);
         if let (What::Relay { .. }, Some(data)) = (order.what, self.tm.user_mut(order.tx)) {
             data.first_branch = first;
@@ -161,15 +169,6 @@ impl Worker {
         }
         self.job(key);
         key
-    }
-
-    /// What decided the route, for loop detection.
-    pub(super) fn routing(&self, msg: &crate::sip::Message) -> u64 {
-        use crate::sip::header::HeaderId;
-        let values = [HeaderId::Route, HeaderId::ProxyRequire, HeaderId::ProxyAuthorization]
-            .into_iter()
-            .flat_map(|id| msg.headers_of(id).map(|h| h.value));
-        self.tm.keys().routing(msg, values)
     }
 
     /// Prepares branches until a branch route has to wait or all are on their way; a name that is looked up does
@@ -373,12 +372,13 @@ impl Worker {
                 -4 => (476, "Unresolvable destination"),
                 -5 => (473, "Filtered destination"),
                 -6 => (477, "Send failed"),
+                TOO_LARGE => (513, "Message Too Large"),
                 -3 => (500, "No destination"),
                 _ => (500, "Server error occurred"),
             };
             if cancelled {
                 rc = -3;
-            } else if created && !job.order.flags.no_auto_477 && matches!(rc, -6..=-4) {
+            } else if created && !job.order.flags.no_auto_477 && matches!(rc, -6..=-4 | TOO_LARGE) {
                 let reply =
                     ReplyRequest { code: text.0, reason: Str::from(format!("{} ({}/TM)", text.1, text.0)), body: None };
                 let host = self.tm.user(tx).and_then(|d| d.host.clone());
@@ -396,6 +396,7 @@ impl Worker {
 
     /// The caller of a relay, if one waits, gets its code.
     fn relayed(&mut self, parked: Option<Key>, rc: i32) {
+        let rc = if rc == TOO_LARGE { -6 } else { rc };
         if let Some(parked) = parked {
             self.work.push_front(Work::Resume(parked, Outcome::Code(rc)));
         }

@@ -257,6 +257,9 @@ impl Worker {
                     if r.writable && key.generation == 0 {
                         self.flush_sockets();
                     }
+                    if r.error {
+                        self.socket_errors(key);
+                    }
                     self.read_socket(key);
                 }
                 Event::Again(Source::Udp, key) => self.read_socket(key),
@@ -294,6 +297,7 @@ impl Worker {
                         return;
                     }
                     // An ICMP error of an earlier datagram: the next read goes on.
+                    self.socket_errors(key);
                     continue;
                 }
             }

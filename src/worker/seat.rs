@@ -132,6 +132,13 @@ pub enum ToChild {
     ClearStale,
     /// The log level changed (OpenSIPS scale).
     LogLevel(i8),
+    /// The files that names are looked up in have changed: their texts.
+    Names {
+        /// `/etc/resolv.conf`
+        resolv: String,
+        /// `/etc/hosts`
+        hosts: String,
+    },
 }
 
 /// What a child tells main.

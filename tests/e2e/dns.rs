@@ -2,6 +2,7 @@
 //! server says nothing.
 
 use std::collections::HashSet;
+use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -45,6 +46,13 @@ fn service(name: &str, ports: &[u16]) -> Zone {
     zone
 }
 
+/// How many different INVITEs came: retransmissions do not count.
+fn invites(uas: &Uas) -> usize {
+    let all = uas.received();
+    let branches = all.iter().filter(|m| m.method() == "INVITE" && m.status() == 0).map(SipMessage::branch);
+    branches.collect::<HashSet<_>>().len()
+}
+
 /// Sends an INVITE and waits for its final reply.
 fn invite(client: &SipClient, uri: &str) -> (SipMessage, Duration) {
     let request = client.invite(uri);
@@ -83,7 +91,7 @@ fn the_second_server_gets_the_call_when_the_first_is_silent() {
     let second = alive.wait_request("INVITE", SECOND);
     assert_ne!(first.branch(), second.branch(), "a client transaction of its own");
     assert_eq!((first.call_id(), first.cseq(), first.uri()), (second.call_id(), second.cseq(), second.uri()));
-    assert_eq!((alive.count("INVITE"), alive.count("BYE"), dead.count("BYE")), (1, 1, 0));
+    assert_eq!((invites(&alive), alive.count("BYE"), dead.count("BYE")), (1, 1, 0));
     alive.wait_request("ACK", SECOND);
     assert_eq!(server.log_count("failed with"), 0, "no failure route");
     before.wait_back(&server, SECOND * 10);
@@ -104,12 +112,12 @@ fn a_503_leads_to_the_next_server_and_other_replies_do_not() {
     let took = call(&client, "sip:bob@call.test");
     assert!(took < SECOND, "at once: {took:?}");
     busy.wait_request("ACK", SECOND);
-    assert_eq!((busy.count("INVITE"), alive.count("INVITE")), (1, 1));
+    assert_eq!((invites(&busy), invites(&alive)), (1, 1));
     assert_eq!(server.log_count("failed with"), 0);
     let (answer, _) = invite(&client, "sip:bob@busy.test");
     assert_eq!(answer.status(), 480);
     server.wait_log("failed with 486", SECOND);
-    assert_eq!(alive.count("INVITE"), 1, "a 486 is the answer");
+    assert_eq!(invites(&alive), 1, "a 486 is the answer");
     let (answer, _) = invite(&client, "sip:bob@only.test");
     assert_eq!(answer.status(), 480);
     server.wait_log("failed with 503", SECOND);
@@ -129,8 +137,8 @@ fn when_all_have_failed_the_failure_route_runs_once() {
     assert!(took >= SECOND - Duration::from_millis(50) && took < SECOND * 4, "{took:?}");
     server.wait_log("failed with 408", SECOND);
     assert_eq!(server.log_count("failed with"), 1);
-    assert_eq!(busy.count("INVITE"), 1, "the third is the same address and port as the first");
-    assert!(dead.count("INVITE") >= 1);
+    assert_eq!(invites(&busy), 1, "the third is the same address and port as the first");
+    assert!(invites(&dead) >= 1);
     before.wait_back(&server, SECOND * 10);
 }
 
@@ -146,7 +154,7 @@ fn no_fail_over_where_it_is_forbidden() {
         let (answer, _) = invite(&SipClient::new(port), "sip:bob@call.test");
         assert_eq!(answer.status(), 503);
     }
-    assert_eq!((busy.count("INVITE"), alive.count("INVITE")), (2, 0));
+    assert_eq!((invites(&busy), invites(&alive)), (2, 0));
 }
 
 #[test]
@@ -163,8 +171,7 @@ fn naptr_and_plain_names_lead_on() {
     for uri in ["sip:bob@naptr.test", &format!("sip:bob@plain.test:{port}"), "sip:bob@svc.test;transport=udp"] {
         call(&client, uri);
     }
-    let calls: HashSet<_> = alive.received().iter().map(|m| m.call_id().to_owned()).collect();
-    assert_eq!(calls.len(), 3);
+    assert_eq!(invites(&alive), 3);
     for (uri, status) in [("sip:bob@nowhere.test", 476), ("sip:bob@svc.test;transport=sctp", 476)] {
         let (answer, _) = invite(&client, uri);
         assert_eq!(answer.status(), status, "{uri}");
@@ -248,14 +255,16 @@ fn branches_do_not_wait_for_each_others_names() {
 fn many_calls_over_a_dead_server() {
     let (busy, alive) = (Uas::rejecting(503, "Service Unavailable"), Uas::answering());
     let dns = service("call.test", &[busy.addr.port(), alive.addr.port()]).serve();
-    let (server, port) = relaying(&dns, &["-n", "2"]);
+    let globals = format!("{}exec_dns_threshold = 1\n", globals(&dns));
+    let (server, port) = serve(|port| proxy(port, &globals, "    route(out);", TIMERS), &["-n", "2"]);
     let before = Footprint::of(&server);
     let client = SipClient::new(port);
     for _ in 0..50 {
         call(&client, "sip:bob@call.test");
     }
-    assert_eq!((busy.count("INVITE"), alive.count("INVITE")), (50, 50));
+    assert_eq!((invites(&busy), invites(&alive)), (50, 50));
     before.wait_back(&server, SECOND * 10);
+    server.wait_log(r"slow: _sip\._udp\.call\.test Srv took \d+ ms", SECOND);
     let asked = dns.asked().len();
     assert!(asked <= 10, "{asked} questions for 50 calls");
 }
@@ -269,11 +278,11 @@ fn the_blacklist_remembers_what_failed() {
     let client = SipClient::new(port);
     assert!(call(&client, "sip:bob@call.test") >= SECOND - Duration::from_millis(50));
     assert_eq!(held(&server, "blacklist"), 1);
-    let before = dead.count("INVITE");
+    let before = invites(&dead);
     for _ in 0..3 {
         assert!(call(&client, "sip:bob@call.test") < SECOND, "the dead one is passed over");
     }
-    assert_eq!(dead.count("INVITE"), before);
+    assert_eq!(invites(&dead), before);
     // Nothing is left but what is on the list.
     let only = service("only.test", &[dead.addr.port()]);
     drop(only);
@@ -354,4 +363,66 @@ fn a_reply_of_the_one_that_was_given_up_is_not_lost() {
     wait_quiet(&server, SECOND * 20);
     let _: Value = server.ctl("transactions", Value::Null);
     assert_eq!(stat(&server, "core:drop_replies"), 0);
+}
+
+/// A UDP port of 127.0.0.1 that nobody listens on: what is sent there is answered with an ICMP error.
+fn closed_port() -> u16 {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    drop(socket);
+    port
+}
+
+#[test]
+fn an_unreachable_port_is_passed_over_at_once() {
+    let alive = Uas::answering();
+    let dns = service("call.test", &[closed_port(), closed_port(), alive.addr.port()]).serve();
+    let (server, port) = relaying(&dns, &["-n", "2"]);
+    let before = Footprint::of(&server);
+    let client = SipClient::new(port);
+    for _ in 0..10 {
+        let took = call(&client, "sip:bob@call.test");
+        assert!(took < Duration::from_millis(800), "{took:?}");
+    }
+    assert_eq!(invites(&alive), 10);
+    // Without another one the branch ends at once, too.
+    let (answer, took) = invite(&client, &format!("sip:bob@127.0.0.1:{}", closed_port()));
+    assert_eq!(answer.status(), 480);
+    assert!(took < Duration::from_millis(800), "{took:?}");
+    server.wait_log("failed with 503", SECOND);
+    before.wait_back(&server, SECOND * 10);
+}
+
+#[test]
+fn the_hosts_file_is_read_anew_when_it_changes() {
+    let alive = Uas::answering();
+    let dns = Zone::default().serve();
+    let dir = tempfile::tempdir().unwrap();
+    let hosts = dir.path().join("hosts");
+    std::fs::write(&hosts, "127.0.0.1 old.test\n").unwrap();
+    let globals = format!("{}dns_hosts_file = \"{}\"\n", globals(&dns), hosts.display());
+    let (server, port) = serve(|port| proxy(port, &globals, "    route(out);", TIMERS), &["-n", "2"]);
+    let client = SipClient::new(port);
+    let to = alive.addr.port();
+    call(&client, &format!("sip:bob@old.test:{to}"));
+    assert_eq!(invite(&client, &format!("sip:bob@new.test:{to}")).0.status(), 476);
+    // As an editor does: a new file in the old one's place.
+    std::fs::write(dir.path().join("new"), "127.0.0.1 new.test\n").unwrap();
+    std::fs::rename(dir.path().join("new"), &hosts).unwrap();
+    server.wait_log("has changed: read anew", SECOND * 10);
+    eventually("both workers know it", SECOND * 10, || {
+        (0..6).all(|_| invite(&client, &format!("sip:bob@new.test:{to}")).0.status() == 200)
+    });
+    // A worker that is born later knows it, too; it has read the file itself.
+    let pids = server.worker_pids();
+    crate::support::process::signal(pids[0], nix::sys::signal::Signal::SIGKILL);
+    eventually("another worker is there", SECOND * 10, || {
+        let now = server.worker_pids();
+        now.len() == 2 && now != pids
+    });
+    for _ in 0..6 {
+        eventually("the calls go on", SECOND * 10, || {
+            invite(&client, &format!("sip:bob@new.test:{to}")).0.status() == 200
+        });
+    }
 }

@@ -11,6 +11,8 @@ mod support;
 
 mod calls;
 mod common;
+#[path = "../torture/corpus.rs"]
+mod corpus;
 mod demo;
 mod dns;
 mod faults;
@@ -22,6 +24,7 @@ mod processes;
 mod recovery;
 mod seeds;
 mod stall;
+mod torture;
 mod waits_check;
 mod waits_common;
 mod waits_exec;

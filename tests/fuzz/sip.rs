@@ -1,13 +1,8 @@
-//! Torture and fuzz tests of the SIP layer: messages in the manner of RFC 4475 and RFC 5118 with
-//! what must become of each, then 200,000 mutations of them that must break nothing.
+//! Fuzz tests of the SIP layer: 200,000 mutations of the torture messages that must break nothing.
 
+#[path = "../torture/corpus.rs"]
+mod corpus;
 mod mutator;
-#[path = "sip_seeds.rs"]
-mod seeds;
-
-use reprise::base::Str;
-use reprise::sip::{Message, ParseError, validate};
-use seeds::{Expect, SEEDS};
 
 const WORDS: &[&[u8]] = &[
     b"\r\n",
@@ -65,33 +60,9 @@ const WORDS: &[&[u8]] = &[
     b"CANCEL ",
 ];
 
-fn outcome(text: &[u8]) -> Expect {
-    match Message::parse(Str::from(text)) {
-        Ok(m) => match validate(&m) {
-            Ok(()) => Expect::Fine,
-            Err(_) if m.is_reply() => Expect::Drop,
-            Err(fault) => Expect::Answer(fault.status),
-        },
-        Err(ParseError::NotSip) => Expect::Drop,
-        Err(e) => e.answer().map_or(Expect::Drop, |(_, fault)| Expect::Answer(fault.status)),
-    }
-}
-
-#[test]
-fn torture_messages_get_what_they_deserve() {
-    assert!(SEEDS.len() >= 25);
-    let wrong: Vec<_> = SEEDS
-        .iter()
-        .map(|s| (s.name, s.expect, outcome(&s.bytes())))
-        .filter(|(_, expect, got)| expect != got)
-        .map(|(name, expect, got)| format!("{name}: expected {expect:?}, got {got:?}"))
-        .collect();
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
 fn mutate(count: u64, seed: u64) {
-    let seeds: Vec<Vec<u8>> = SEEDS.iter().map(seeds::Seed::bytes).collect();
-    let seeds: Vec<&[u8]> = seeds.iter().map(Vec::as_slice).collect();
+    let cases = corpus::cases();
+    let seeds: Vec<&[u8]> = cases.iter().map(|c| c.bytes.as_slice()).collect();
     mutator::run(&seeds, WORDS, count, seed, reprise::sip::fuzz::fuzz);
 }
 

@@ -109,6 +109,8 @@ impl Plan {
                 Forwarded::new("tm.cancel", Merge::First),
                 Forwarded::new("t_uac_dlg", Merge::One),
                 Forwarded::new("tm:uac_dlg", Merge::One),
+                Forwarded::new("tcp-list", Merge::Concat),
+                Forwarded::new("tcp-close", Merge::First),
             ],
             version: concat!("reprise ", env!("CARGO_PKG_VERSION")).to_owned(),
             on_reload: None,

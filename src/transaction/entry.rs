@@ -275,6 +275,14 @@ impl ServerMachine {
         }
     }
 
+    /// No final reply will come: what is repeated is absorbed up to a point in time.
+    pub(super) fn silenced(self, now: Time, until: Time) -> Self {
+        match self {
+            ServerMachine::NonInvite(m) if until > now => ServerMachine::NonInvite(m.silenced(until)),
+            _ => Self::terminated(),
+        }
+    }
+
     pub(super) fn terminated() -> Self {
         ServerMachine::NonInvite(ServerNonInvite::Terminated)
     }

@@ -290,16 +290,17 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
         }
         let status = reply.status();
         let busy = Busy::of(self.keys, reply);
-        if tx.is_invite() && (200..300).contains(&status) {
-            if self.repeat_2xx(tx, no, busy) {
-                return ReplyMatch::Absorbed(key, no);
-            }
-            // A late 2xx survives: it is forwarded statelessly.
-            if tx.branch_mut(no).is_none_or(|b| b.machine.is_terminated()) {
+        if tx.is_invite() && (200..300).contains(&status) && self.repeat_2xx(tx, no, busy) {
+            return ReplyMatch::Absorbed(key, no);
+        }
+        let late = tx.branch_mut(no).is_none_or(|b| b.machine.is_terminated());
+        if late && tx.is_invite() && (200..300).contains(&status) {
+            // A late 2xx survives: through the caller's transaction as long as there is one, so that no
+            // other final reply follows it; else it is forwarded statelessly.
+            if tx.server.as_ref().is_none_or(|s| s.machine.is_terminated()) {
                 return ReplyMatch::NotOurs;
             }
-        }
-        if !self.client(tx, no, Input::Reply(reply)) {
+        } else if !self.client(tx, no, Input::Reply(reply)) {
             self.stats.absorbed_replies += 1;
             return ReplyMatch::Absorbed(key, no);
         }

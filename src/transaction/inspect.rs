@@ -28,6 +28,8 @@ pub struct TxView<'a, U> {
     pub cancelled: bool,
     /// First final status sent upstream.
     pub final_sent: Option<u16>,
+    /// Whether a branch is out, or has failed, so that there will be a final reply.
+    pub hopeful: bool,
     /// Whether the choice of the final reply is held.
     pub held: bool,
     /// Whether a run keeps it from ending.
@@ -101,6 +103,23 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
         self.slab.get(tx).into_iter().flat_map(|t| t.branches.iter().map(branch_view))
     }
 
+    /// Branches that were sent and have no final reply, chosen by where they went and the status of
+    /// their last reply (0: none). Walks over all transactions.
+    pub fn waiting_on(&self, which: impl Fn(&D, u16) -> bool) -> Vec<(TxKey, BranchNo)> {
+        let mut found = Vec::new();
+        for (key, t) in self.slab.iter() {
+            for (no, b) in t.branches.iter().enumerate() {
+                if matches!(b.outcome, Outcome::Pending)
+                    && !b.machine.is_terminated()
+                    && b.dest.as_ref().is_some_and(|d| which(d, b.last_status))
+                {
+                    found.push((key, no as BranchNo));
+                }
+            }
+        }
+        found
+    }
+
     /// Every transaction.
     pub fn iter(&self) -> impl Iterator<Item = TxView<'_, U>> {
         self.slab.iter().map(|(key, t)| view(key, t))
@@ -128,6 +147,7 @@ fn view<'a, U, D, P>(key: TxKey, t: &'a Tx<U, D, P>) -> TxView<'a, U> {
         embryonic: t.embryonic,
         cancelled: t.cancelled,
         final_sent: t.final_sent,
+        hopeful: t.is_waiting() || t.failures().next().is_some(),
         held: t.holds > 0,
         kept: t.kept > 0,
         branches: t.branches.len() as BranchNo,

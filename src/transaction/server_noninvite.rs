@@ -13,6 +13,9 @@ pub enum ServerNonInvite {
     Proceeding(Proceeding),
     /// A final reply was sent; it answers retransmissions until timer J.
     Completed(Completed),
+    /// No final reply will ever be sent (RFC 4320 §4.2); retransmissions begin nothing anew until
+    /// timer J.
+    Silent(Silent),
     /// Gone.
     Terminated,
 }
@@ -30,8 +33,19 @@ impl ServerNonInvite {
             ServerNonInvite::Trying(s) => s.handle(now, t, input, out),
             ServerNonInvite::Proceeding(s) => s.handle(now, t, input, out),
             ServerNonInvite::Completed(s) => s.handle(now, input, out),
+            ServerNonInvite::Silent(s) => s.handle(now, input, out),
             ServerNonInvite::Terminated => self,
         }
+    }
+
+    /// There is no final reply to be sent (any more).
+    pub(super) fn silenced(self, until: Time) -> Self {
+        let last = match self {
+            ServerNonInvite::Trying(_) => None,
+            ServerNonInvite::Proceeding(s) => Some(s.last),
+            other => return other,
+        };
+        ServerNonInvite::Silent(Silent { last, until })
     }
 
     /// When [`Input::Timer`] is due next.
@@ -39,6 +53,7 @@ impl ServerNonInvite {
         match self {
             ServerNonInvite::Trying(s) => s.trying_at,
             ServerNonInvite::Completed(s) => Some(s.until),
+            ServerNonInvite::Silent(s) => Some(s.until),
             ServerNonInvite::Proceeding(_) | ServerNonInvite::Terminated => None,
         }
     }
@@ -49,6 +64,7 @@ impl ServerNonInvite {
             ServerNonInvite::Trying(_) => "trying",
             ServerNonInvite::Proceeding(_) => "proceeding",
             ServerNonInvite::Completed(_) => "completed",
+            ServerNonInvite::Silent(_) => "silent",
             ServerNonInvite::Terminated => "terminated",
         }
     }
@@ -108,6 +124,24 @@ impl Completed {
             Input::Reply(_) | Input::Ack { .. } | Input::Timer => {}
         }
         ServerNonInvite::Completed(self)
+    }
+}
+
+/// No final reply will be sent.
+#[derive(Debug)]
+pub struct Silent {
+    last: Option<Str>,
+    until: Time,
+}
+
+impl Silent {
+    fn handle(self, now: Time, input: Input, out: &mut Actions) -> ServerNonInvite {
+        match input {
+            Input::Retransmit => out.extend(self.last.clone().map(Action::Send)),
+            Input::Timer if self.until <= now => return ServerNonInvite::Terminated,
+            Input::Reply(_) | Input::Ack { .. } | Input::Timer => {}
+        }
+        ServerNonInvite::Silent(self)
     }
 }
 

@@ -267,7 +267,8 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
     }
 
     /// Ends the server side without any answer: an embryonic transaction whose script did not
-    /// reply, or one whose final reply must not be sent (RFC 4320 §4.2). Branches are cancelled.
+    /// reply is gone at once; one whose final reply must not be sent (RFC 4320 §4.2) goes on absorbing
+    /// what its client repeats. Branches are cancelled.
     pub fn discard(&mut self, now: Time, tx: TxKey) {
         self.on(now, tx, |desk, tx| {
             if tx.is_answered() {
@@ -275,8 +276,17 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
             }
             desk.stats.discarded += u64::from(tx.embryonic);
             tx.discarded = true;
+            let reliable = tx.server.as_ref().is_some_and(|s| s.reliable);
+            let timing = desk.timing(tx, reliable);
+            // A client repeats its request for 64*T1 (timer F), whatever `wt` says.
+            let repeats = if reliable { Duration::ZERO } else { timing.t1_64() + timing.t4 };
+            let until = (tx.created + repeats).max(desk.now + timing.absorb());
+            let embryonic = tx.embryonic;
             if let Some(server) = &mut tx.server {
-                server.machine = ServerMachine::terminated();
+                let machine = std::mem::replace(&mut server.machine, ServerMachine::terminated());
+                if !embryonic {
+                    server.machine = machine.silenced(desk.now, until);
+                }
             }
             desk.arm_server(tx);
             desk.stop_awaiting(tx);

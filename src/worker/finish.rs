@@ -64,14 +64,13 @@ impl Worker {
         let Some(view) = self.tm.view(tx) else { return };
         let (embryonic, answered, branches, cancelled) =
             (view.embryonic, view.final_sent.is_some(), view.branches, view.cancelled);
-        let (by_async, released) = (view.user.by_async, view.user.released);
+        let (hopeful, by_async, released) = (view.hopeful, view.user.by_async, view.user.released);
         if let Some(data) = self.tm.user_mut(tx) {
             data.avps = finished.avps;
         }
-        let expected = self.tm.awaits_branches(tx);
         if !answered && (embryonic || (released && branches == 0)) {
             self.tm.discard(self.now, tx);
-        } else if !answered && branches == 0 && !cancelled && !expected {
+        } else if !answered && !hopeful && !cancelled {
             let how = if by_async { "a resume route" } else { "a route" };
             emit(
                 -1,

@@ -27,6 +27,11 @@ struct Waiter {
 }
 
 impl Worker {
+    /// Whether a run that takes this lock has to wait for it.
+    pub(super) fn must_wait(&self, role: &Role, key: &Str) -> bool {
+        !role.locks.contains(key) && self.locks.held.contains_key(key)
+    }
+
     /// Takes a lock, or waits for it.
     pub(super) fn lock(&mut self, role: &mut Role, key: Str) -> Act {
         if role.locks.contains(&key) {

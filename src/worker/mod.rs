@@ -36,6 +36,7 @@ mod replies;
 mod resume;
 mod state;
 mod statistics;
+mod streams;
 mod timers;
 mod unreachable;
 mod view;

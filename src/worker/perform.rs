@@ -115,7 +115,12 @@ impl Worker {
                 }
                 code(1)
             }
-            Request::Lock { key } => self.lock(role, key),
+            Request::Lock { key } => {
+                if self.must_wait(role, &key) && !self.shelter(run, role) {
+                    return code(-1);
+                }
+                self.lock(role, key)
+            }
             Request::Unlock { key } => code(self.unlock(role, &key)),
             Request::RaiseEvent { name, params } => {
                 self.raise_event(&name, params);
@@ -137,23 +142,9 @@ impl Worker {
         }
         let info = run.describe();
         let blocks = self.env().settings.script_io_block && !info.via_async;
-        if let RoleKind::Request(matched) = &role.kind
-            && role.tx.is_none()
-            && !blocks
-            && (info.via_async || !matches!(op, ops::Request::Sleep(Duration::ZERO)))
-            && run.host().msg.method() != Method::Ack
-            && !info.launched
-        {
-            let cancel = matches!(matched, Matched::Cancel { .. });
-            let birth = if info.via_async && !cancel { Birth::Full } else { Birth::Embryonic };
-            match self.make_transaction(run.host_mut(), role, birth) {
-                Ok(tx) => {
-                    if let Some(data) = self.tm.user_mut(tx) {
-                        data.by_async = info.via_async;
-                    }
-                }
-                Err(_) => return refused("no transaction could be made", self.now),
-            }
+        let waits = info.via_async || !matches!(op, ops::Request::Sleep(Duration::ZERO));
+        if !blocks && waits && !self.shelter(run, role) {
+            return refused("no transaction could be made", self.now);
         }
         if info.via_async
             && let Some(tx) = role.tx
@@ -186,6 +177,23 @@ impl Worker {
             self.writing.insert(id);
         }
         Act::Park(Waiting::Op(id))
+    }
+
+    /// A request that is about to wait without a transaction gets one, which absorbs its
+    /// retransmissions. False if none could be made.
+    fn shelter(&mut self, run: &mut Suspended<SipHost>, role: &mut Role) -> bool {
+        let info = run.describe();
+        let RoleKind::Request(matched) = &role.kind else { return true };
+        if role.tx.is_some() || info.launched || run.host().msg.method() == Method::Ack {
+            return true;
+        }
+        let cancel = matches!(matched, Matched::Cancel { .. });
+        let birth = if info.via_async && !cancel { Birth::Full } else { Birth::Embryonic };
+        let Ok(tx) = self.make_transaction(run.host_mut(), role, birth) else { return false };
+        if let Some(data) = self.tm.user_mut(tx) {
+            data.by_async = info.via_async;
+        }
+        true
     }
 
     /// Makes the transaction of the request in work.
@@ -258,7 +266,8 @@ impl Worker {
                 return code(if self.reply_through(host, tx, &reply) { 1 } else { -1 });
             }
         }
-        let path = self.reply_path(&host.msg, origin_of(host), host.rport);
+        let mut path = self.reply_path(&host.msg, origin_of(host), host.rport);
+        path.no_new_conn = self.replies_open_none(Some(host));
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
         self.write_reply(&host.msg, Some(host), &path, &reply, &mut out);

@@ -39,6 +39,7 @@ mod statistics;
 mod streams;
 mod timers;
 mod unreachable;
+mod unroutable;
 mod view;
 
 pub use state::{Blueprint, Worker};

@@ -110,6 +110,9 @@ impl Worker {
         let mut targets = VecDeque::with_capacity(1 + host.branches.len());
         targets.push_back(host.main_target());
         targets.extend(host.branches.drain(..));
+        if super::unroutable::unroutable(targets.iter(), proxy.as_ref()) {
+            return code(self.not_routed(host, tx, created && !flags.no_auto_477));
+        }
         self.apply_settings(tx, host);
         let no_cancel = flags.allow_no_cancel && host.msg.lists(HeaderId::RequestDisposition, b"no-cancel");
         self.tm.set_no_cancel(tx, no_cancel);
@@ -135,10 +138,12 @@ impl Worker {
             self.tm.set_cancel_reason(invite, Some(reason));
         }
         self.tm.cancel(self.now, invite, CancelScope::Request);
+        // The 487 leaves before a failure route that is dropped lets another reply go.
+        self.flush_transactions();
         if !self.env().settings.resume_on_cancel {
             self.drop_runs(invite);
+            self.flush_transactions();
         }
-        self.flush_transactions();
         1
     }
 
@@ -262,7 +267,7 @@ impl Worker {
             (None, Some(proxy)) => Hop::of_address(proxy),
             (None, None) => Hop::of_uri(&target.uri),
         };
-        let Some(hop) = hop else { return self.branch_unsent(key, branch, -4, 476) };
+        let Some(hop) = hop else { return self.branch_unsent(key, branch, -4) };
         let (tx, routing, failover) = (job.order.tx, job.routing, !job.order.flags.no_dns_failover);
         let own = job.order.what == What::Own;
         let order = Order { tx, branch, host, target, routing, errand: Errand::Relay(key), own, failover };
@@ -290,10 +295,10 @@ impl Worker {
     }
 
     /// A branch that could not be sent.
-    fn branch_unsent(&mut self, key: Key, branch: BranchNo, code: i32, status: u16) {
+    fn branch_unsent(&mut self, key: Key, branch: BranchNo, code: i32) {
         if let Some(job) = self.jobs.get(key) {
             let tx = job.order.tx;
-            let _ = self.tm.fail_branch(self.now, tx, branch, status);
+            self.tm.drop_branch(self.now, tx, branch);
         }
         self.job_failed(key, code);
     }

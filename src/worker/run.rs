@@ -20,8 +20,9 @@ use crate::net::connections::Connections;
 use crate::net::listen::Transport;
 use crate::net::reactor::{Event, Interest, Reactor, Source, clock};
 use crate::net::udp::UdpSocket;
-use crate::ops::driver::Driver;
+use crate::ops::driver::{Driver, OpKind};
 use crate::ops::sql::Limits;
+use crate::ops::sql::mysql::Mysql;
 use crate::ops::sql::sqlite::{Sqlite, SqliteEndpoint};
 use crate::script::ast::RouteKind;
 use crate::transaction::Transactions;
@@ -84,6 +85,12 @@ impl Worker {
             });
         }
         let mut driver = Driver::with_resolver(blueprint.resolver.load());
+        let backends = &blueprint.env.settings.backends;
+        driver.backends().set_latencies(seat.counters.latencies());
+        for kind in OpKind::ALL {
+            driver.backends().set_policy(kind, backends.policy(kind));
+        }
+        *driver.mysql() = Mysql::new(backends.mysql.clone());
         if let Some(path) = &blueprint.sqlite {
             *driver.sqlite() = Sqlite::new(Some(SqliteEndpoint { path: path.clone() }), Limits::default());
         }

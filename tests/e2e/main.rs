@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backends;
 mod calls;
 mod common;
 #[path = "../torture/corpus.rs"]

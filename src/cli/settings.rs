@@ -154,6 +154,10 @@ pub fn read_settings(config: &Config, modparams: &[ModParam], diags: &mut Diagno
             "control_socket" => out.control_socket = text.map(PathBuf::from),
             "drain_timeout" => out.drain_timeout = secs(int).unwrap_or(out.drain_timeout),
             "worker_hang_timeout" => out.hang_timeout = secs(int).filter(|d| !d.is_zero()),
+            "overload_age" => {
+                out.settings.overload_age =
+                    int.and_then(|n| u64::try_from(n).ok()).map_or(out.settings.overload_age, Duration::from_millis);
+            }
             "async_timeout" => out.settings.async_timeout = secs(int).unwrap_or(out.settings.async_timeout),
             "backend_max_failures" => {
                 let n = int.and_then(|n| u32::try_from(n).ok());

@@ -93,6 +93,8 @@ pub struct Settings {
     pub xlog_print_level: i32,
     /// `async_timeout`: how long a wait without a limit of its own may last.
     pub async_timeout: Duration,
+    /// `overload_age`: how old requests may be when they are read before new ones are refused; zero = any.
+    pub overload_age: Duration,
     /// `async_resume_on_cancel`: a run that waits is resumed although its INVITE was cancelled.
     pub resume_on_cancel: bool,
     /// `script_io=block`: plain calls stall the worker as the peers do (for measurement).
@@ -374,6 +376,7 @@ impl Default for Settings {
             xlog_level: 2,
             xlog_print_level: 2,
             async_timeout: Duration::from_secs(30),
+            overload_age: Duration::from_millis(250),
             resume_on_cancel: true,
             script_io_block: false,
             auto_100: true,

@@ -24,6 +24,7 @@ mod forward;
 mod inject;
 mod local;
 mod locate;
+mod lock_table;
 mod locks;
 mod loops;
 mod neighbours;

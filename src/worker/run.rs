@@ -173,10 +173,14 @@ impl Worker {
             messages: 0,
             made: 0,
             age: Age::default(),
+            age: Age::new(blueprint.env.settings.overload_age),
             told: Default::default(),
             scratch: Vec::new(),
             blueprint,
         };
+        if seat.incarnation > 1 {
+            worker.recover_locks();
+        }
         if let Some(vars) = &seat.start_vars {
             worker.begin_with(vars);
         }
@@ -350,6 +354,9 @@ impl Worker {
     fn flush(&mut self) {
         self.flush_streams();
         self.flush_sockets();
+        if !self.locks_idle() {
+            self.flush_locks();
+        }
         self.flush_backlog();
         self.bus.flush();
         let _ = self.main.flush();

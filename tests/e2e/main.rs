@@ -18,6 +18,7 @@ mod demo;
 mod dns;
 mod faults;
 mod harness;
+mod locks;
 mod main_job;
 mod malformed;
 mod parts;

@@ -237,6 +237,7 @@ pub static PARAMS: &[CoreParam] = &[
     on("async_resume_on_cancel", Bool),
     on("script_io", Word(&["await", "block"])),
     on("workers_exact", Bool),
+    on("overload_age", Int(0, 10_000)),
     on("worker_hang_timeout", COUNT),
     on("log_format", Word(&["text", "plain_text", "json", "json_cee"])),
     on("bus_size", POSITIVE),

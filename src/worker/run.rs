@@ -172,7 +172,6 @@ impl Worker {
             quit: false,
             messages: 0,
             made: 0,
-            age: Age::default(),
             age: Age::new(blueprint.env.settings.overload_age),
             told: Default::default(),
             scratch: Vec::new(),

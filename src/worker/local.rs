@@ -172,8 +172,8 @@ impl Worker {
                 .or_else(|| self.named_route(&name, RouteKind::Request, "local_reply_route"));
             host.armed.reply = host.armed.reply.or(route);
         }
-        let data = TxData { avps, control, ..TxData::default() };
-        self.begin_own(host, data, RelayFlags::default(), What::Own)
+        let data = TxData { avps, ..TxData::default() };
+        self.begin_own(host, data, RelayFlags::default(), What::Own, control)
     }
 
     fn begin_own(
@@ -182,6 +182,7 @@ impl Worker {
         mut data: TxData,
         flags: RelayFlags,
         what: What,
+        control: Option<u64>,
     ) -> Result<(), &'static str> {
         let targets = [host.main_target()].into();
         let method = host.msg.method();
@@ -192,8 +193,18 @@ impl Worker {
         self.begin_relay(None, RelayOrder { tx, targets, proxy: None, flags, what });
         // A name that is being looked up is still being prepared.
         let out = self.tm.branch(tx, 0).is_some_and(|b| b.state != "ended");
+        if let Some(data) = self.tm.user_mut(tx).filter(|_| out) {
+            data.control = control;
+        }
         self.flush_transactions();
         if out { Ok(()) } else { Err("nothing could be sent to the next hop") }
+    }
+
+    /// A request of our own could not be sent anywhere: nobody will answer it.
+    pub(super) fn own_unsent(&mut self, tx: TxKey) {
+        let control = self.tm.user_mut(tx).and_then(|d| d.control.take());
+        self.answer_control(control, Err("nothing could be sent to the next hop".to_string()));
+        self.tm.discard(self.now, tx);
     }
 
     /// `t_replicate`: one more copy in a transaction of its own, which absorbs its replies.
@@ -209,7 +220,7 @@ impl Worker {
         copy.tm = Default::default();
         copy.du = Some(uri);
         let data = TxData { replica: true, ..TxData::default() };
-        code(if self.begin_own(copy, data, flags, What::Replica).is_ok() { 1 } else { -1 })
+        code(if self.begin_own(copy, data, flags, What::Replica, None).is_ok() { 1 } else { -1 })
     }
 
     /// A final reply to a request of our own: each 2xx to an INVITE gets its ACK

@@ -358,10 +358,9 @@ impl Worker {
                 return self.relayed(job.parked, rc);
             }
             What::Own | What::Replica => {
-                // A branch that has failed is the end; without any there is nothing to wait for.
                 self.release(tx);
-                if self.tm.view(tx).is_some_and(|v| v.branches == 0) {
-                    self.tm.discard(self.now, tx);
+                if job.sent == 0 {
+                    self.own_unsent(tx);
                 }
                 return self.relayed(job.parked, rc);
             }

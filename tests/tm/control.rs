@@ -108,9 +108,20 @@ fn a_request_is_sent_and_its_final_reply_is_the_answer() {
         (json!(["MESSAGE", "sip:a@192.0.2.12", headers]), "CSeq"),
         (json!(["ACK", "sip:a@192.0.2.12", "From: <sip:me@x>\nTo: <sip:a@b>"]), "ACK"),
         (json!(["OPTIONS", "sip:a@192.0.2.12", headers, ".", "udp:9.9.9.9:1"]), "no such listening socket"),
+        (json!(["OPTIONS", "sip:a@[2001:db8::1]", headers]), "nothing could be sent"),
     ] {
         let said = refused(&mut b, "t_uac_dlg", params);
         assert!(said.contains(why), "{said}: {why}");
     }
+    assert!(b.sim.take_answers().is_empty());
+    b.end();
+
+    // A name that leads nowhere is found out later.
+    let mut b = Bed::with("route { exit; }", |o| o.zone.keep_silent("slow.example"));
+    refused(&mut b, "t_uac_dlg", json!(["OPTIONS", "sip:a@slow.example", "From: <sip:me@x>\nTo: <sip:a@b>"]));
+    assert!(b.sim.take_answers().is_empty());
+    b.wait(60_000);
+    let answers = b.sim.take_answers();
+    assert_eq!(answers.len(), 1);
     b.end();
 }

@@ -67,6 +67,8 @@ impl Worker {
                 }
             }
             Request::SendCopy { dest, headers } => Act::Forward(ForwardOrder::copy(dest, headers)),
+            Request::ConnAlias { port } => code(self.force_alias(run.host(), port)),
+            Request::ConnClose { peer } => code(self.close_conn(peer)),
             Request::CancelBranch { which } => self.cancel_branch(role, which),
             Request::Replicate { uri, flags } => self.replicate(run.host(), uri, flags),
             Request::NewRequest { method, ruri, from, to, body, context, headers, next_hop, socket } => {

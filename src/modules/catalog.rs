@@ -1,10 +1,10 @@
 //! Which modules each dialect offers.
 
 use super::host::SipHost;
-use super::tolerated;
 use super::{
     avpops, cfgutils, core, exec, maxfwd, rest_client, rr, sanity, signaling, sipmsgops, sl, sqlops, textops, tm,
 };
+use super::{proto_tcp, tolerated};
 use crate::script::ast::Dialect;
 use crate::script::registry::Catalog;
 
@@ -54,7 +54,7 @@ static OPENSIPS: Catalog<SipHost> = Catalog {
         &exec::MODULE,
         &rest_client::MODULE,
         &tolerated::PROTO_UDP,
-        &tolerated::PROTO_TCP,
+        &proto_tcp::MODULE,
         &tolerated::DB_MYSQL,
         &tolerated::DB_SQLITE,
         &tolerated::MI_FIFO,

@@ -125,6 +125,11 @@ impl Driver {
         self.fake.as_deref_mut()
     }
 
+    /// The same to look at.
+    pub fn faked(&self) -> Option<&Fake> {
+        self.fake.as_deref()
+    }
+
     /// In a simulation: what the name servers know.
     pub fn zone(&mut self) -> Option<&mut Zone> {
         self.resolver.zone()

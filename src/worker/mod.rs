@@ -34,7 +34,9 @@ mod replies;
 mod resume;
 mod state;
 mod statistics;
+mod streams;
 mod timers;
 mod unreachable;
+mod unroutable;
 
 pub use state::{Blueprint, Worker};

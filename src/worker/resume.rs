@@ -1,6 +1,6 @@
 //! What goes on: a finished operation finds the run that waits for it.
 
-use super::state::{Parked, Waiting, Worker};
+use super::state::{Parked, RoleKind, Waiting, Worker};
 use crate::base::Key;
 use crate::modules::emit;
 use crate::modules::request::Outcome;
@@ -76,9 +76,14 @@ impl Worker {
     }
 
     /// `async_resume_on_cancel=no`: the runs that wait in a cancelled transaction are not resumed. What
-    /// only reads is given up; what may change something comes to its end.
+    /// only reads is given up; what may change something comes to its end. Routes of replies go on: their
+    /// replies belong to the call's end.
     pub(super) fn drop_runs(&mut self, tx: TxKey) {
-        let waits = |p: &Parked| p.role.tx == Some(tx) && matches!(p.waiting, Waiting::Op(_) | Waiting::Lock(_));
+        let waits = |p: &Parked| {
+            p.role.tx == Some(tx)
+                && matches!(p.waiting, Waiting::Op(_) | Waiting::Lock(_))
+                && !matches!(p.role.kind, RoleKind::Reply(_))
+        };
         let keys: Vec<Key> = self.parked.iter().filter(|(_, p)| waits(p)).map(|(k, _)| k).collect();
         for key in keys {
             if let Some(Parked { waiting: Waiting::Op(id), .. }) = self.parked.get(key)

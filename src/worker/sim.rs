@@ -152,7 +152,7 @@ impl Sim {
             started: options.start,
         };
         let driver = Driver::simulated(options.zone);
-        let ground = Ground { now, reactor: Reactor::simulated(now)?, driver, udp };
+        let ground = Ground { now, reactor: Reactor::simulated(now)?, driver, udp, streams: Vec::new() };
         let worker = Worker::on(ground, seat, blueprint)?;
         let mut sim = Sim {
             worker,
@@ -278,8 +278,8 @@ impl Sim {
     }
 
     /// Operations in flight, the oldest first; sleeps are not among them.
-    pub fn operations(&mut self) -> Vec<Asked> {
-        self.worker.driver.fake().map(|f| f.pending().to_vec()).unwrap_or_default()
+    pub fn operations(&self) -> Vec<Asked> {
+        self.worker.driver.faked().map(|f| f.pending().to_vec()).unwrap_or_default()
     }
 
     /// Ends an operation with its outcome. False if it is not in flight (any more).

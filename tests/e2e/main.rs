@@ -24,6 +24,7 @@ mod processes;
 mod recovery;
 mod seeds;
 mod stall;
+mod tcp;
 mod torture;
 mod waits_check;
 mod waits_common;

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod ctl;
+mod databases;
 pub mod db;
 pub mod demo;
 mod dns;

@@ -16,6 +16,7 @@ pub mod tolerated;
 pub mod avpops;
 pub mod cfgutils;
 pub mod core;
+pub mod db_mysql;
 pub mod exec;
 pub mod maxfwd;
 pub mod rest_client;

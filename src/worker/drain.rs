@@ -104,6 +104,9 @@ impl Worker {
             let io = self.reactor.io(self.now);
             self.driver.cancel(id, CancelReason::Gone, io);
         }
+        if matches!(parked.waiting, Waiting::Lock(_)) {
+            self.withdraw_lock(key);
+        }
         let mut role: Role = parked.role;
         self.release_locks(&mut role);
         match (&role.kind, role.tx) {

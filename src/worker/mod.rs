@@ -22,6 +22,7 @@ mod finish;
 mod forward;
 mod local;
 mod locate;
+mod lock_table;
 mod locks;
 mod loops;
 mod neighbours;

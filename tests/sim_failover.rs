@@ -51,7 +51,10 @@ enum Server {
     Silent,
     Busy,
     Declines,
-    Answers { rings: bool, after: u64 },
+    Answers {
+        rings: bool,
+        after: u64,
+    },
     RingsForEver,
     /// Its name has no address.
     NoAddress,
@@ -288,7 +291,8 @@ fn play(seed: u64, loud: bool) {
         w.later(ms.max(1), addr(ALICE), from_alice("CANCEL", "<sip:bob@call.test>"));
     }
     w.run();
-    let context = format!("seed {seed}: {:?}, gives up {gives_up:?}, tried {:?}, heard {:?}", w.servers, w.tried, w.finals);
+    let context =
+        format!("seed {seed}: {:?}, gives up {gives_up:?}, tried {:?}, heard {:?}", w.servers, w.tried, w.finals);
     let different: HashSet<u16> = w.finals.iter().copied().collect();
     assert_eq!(different.len(), 1, "one end: {context}");
     assert!(w.sim.live().is_empty(), "left: {}; {context}", w.sim.live());

@@ -1,6 +1,7 @@
 //! What every run of one process shares and never changes: who we are, and how we were configured.
 
 use super::host::split_host_port;
+use super::time_text::WallClock;
 use crate::base::Str;
 use crate::ops::backend::Policy;
 use crate::ops::driver::OpKind;
@@ -91,6 +92,8 @@ pub struct Env {
     pub pid: u32,
     /// Fixed per start: the first part of the To-tags of stateless replies.
     pub tag_prefix: String,
+    /// Where scripts read the time.
+    pub clock: WallClock,
 }
 
 /// Typed core and module parameters.
@@ -419,6 +422,7 @@ impl Env {
             settings: Settings::default(),
             pid: 0,
             tag_prefix: String::new(),
+            clock: WallClock::default(),
         }
     }
 

@@ -2,19 +2,23 @@
 
 use super::dns;
 use crate::base::Str;
+use crate::base::names::suggest;
 use crate::modules::env::{Alias, Settings};
 use crate::modules::host::split_host_port;
 use crate::net::listen::{ListenSpec, Transport};
 use crate::net::logpipe::{self, LogSettings, Syslog};
 use crate::net::resolver::ResolverOptions;
+use crate::ops::radius;
 use crate::ops::sql::DbUrl;
 use crate::script::ast::{Config, GlobalValue, Item, SocketSpec};
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
+use crate::script::format::named_list;
 use crate::script::program::ModParam;
 use crate::script::source::Span;
 use crate::script::value::Value;
 use crate::transaction;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Everything a configuration says besides its routes.
@@ -175,6 +179,7 @@ pub fn read_settings(config: &Config, modparams: &[ModParam], diags: &mut Diagno
         }
     }
     module_settings(&mut out, modparams, diags);
+    radius_names(&out, modparams, diags);
     if let Some((url, span)) = default_db
         && !out.settings.db_urls.iter().any(|(n, _)| *n == 0)
     {
@@ -274,6 +279,20 @@ fn module_settings(out: &mut ServerConfig, params: &[ModParam], diags: &mut Diag
             ("rest_client", "ssl_verifypeer") => s.http_verify_peer = yes,
             ("rest_client", "ssl_verifyhost") => s.http_verify_host = yes,
             ("rest_client", "ssl_capath") => s.http_ca_file = text,
+            ("aaa_radius", "radius_config") => {
+                let path = text.unwrap_or_default().to_lossy().into_owned();
+                let mut read = |path: &Path| std::fs::read_to_string(path).map_err(|e| e.to_string());
+                match radius::config::Config::load(Path::new(&path), &mut read) {
+                    Ok(config) => s.radius = Some(Rc::new(config)),
+                    Err(why) => diags.push(Diagnostic::error("E0505", p.span, why)),
+                }
+            }
+            ("aaa_radius", "sets") => {
+                if let Err(why) = named_list(&text.unwrap_or_default()) {
+                    diags.push(Diagnostic::error("E0505", p.span, why));
+                }
+            }
+            ("aaa_radius", "fetch_all_values") => s.radius_fetch_all = yes,
             ("exec", "time_to_kill") => s.exec_limit = secs.unwrap_or_default(),
             ("exec", "setvars") => s.exec_setvars = yes,
             ("cfgutils", "initial_probability") => s.rand_probability = int.unwrap_or(10).clamp(0, 100) as u8,
@@ -300,6 +319,30 @@ fn module_settings(out: &mut ServerConfig, params: &[ModParam], diags: &mut Diag
                 s.usr.set(param, &p.value);
             }
             _ => {}
+        }
+    }
+}
+
+/// Names in the sets of aaa_radius that are in no dictionary.
+fn radius_names(out: &ServerConfig, params: &[ModParam], diags: &mut Diagnostics) {
+    let mut sets = params.iter().filter(|p| p.module == "aaa_radius" && p.param == "sets").peekable();
+    let Some(config) = &out.settings.radius else {
+        if let Some(p) = sets.peek()
+            && !params.iter().any(|p| p.module == "aaa_radius" && p.param == "radius_config")
+        {
+            let text = "sets of attributes are of no use without `radius_config`";
+            diags.push(Diagnostic::error("E0505", p.span, text));
+        }
+        return;
+    };
+    for p in sets {
+        let Ok(list) = named_list(&p.value.to_text().unwrap_or_default()) else { continue };
+        for (name, _) in list.items.iter().filter(|(n, _)| config.dictionary.find(n).is_none()) {
+            let mut d = Diagnostic::error("E0505", p.span, format!("attribute `{name}` is in no dictionary"));
+            if let Some(s) = suggest(name, config.dictionary.names()) {
+                d = d.help(format!("did you mean `{s}`?"));
+            }
+            diags.push(d);
         }
     }
 }

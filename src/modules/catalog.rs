@@ -3,7 +3,8 @@
 use super::host::SipHost;
 use super::tolerated;
 use super::{
-    avpops, cfgutils, core, exec, maxfwd, rest_client, rr, sanity, signaling, sipmsgops, sl, sqlops, textops, tm,
+    aaa_radius, avpops, cfgutils, core, exec, maxfwd, rest_client, rr, sanity, signaling, sipmsgops, sl, sqlops,
+    textops, tm,
 };
 use crate::script::ast::Dialect;
 use crate::script::registry::Catalog;
@@ -53,6 +54,7 @@ static OPENSIPS: Catalog<SipHost> = Catalog {
         &sqlops::MODULE,
         &exec::MODULE,
         &rest_client::MODULE,
+        &aaa_radius::MODULE,
         &tolerated::PROTO_UDP,
         &tolerated::PROTO_TCP,
         &tolerated::DB_MYSQL,

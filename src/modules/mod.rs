@@ -12,6 +12,7 @@ pub mod request;
 pub mod time_text;
 pub mod tolerated;
 
+pub mod aaa_radius;
 pub mod avpops;
 pub mod cfgutils;
 pub mod core;

@@ -3,6 +3,7 @@
 use super::exec::Exec;
 use super::fake::Fake;
 use super::http::Http;
+use super::radius::Radius;
 use super::sleep::Sleep;
 use super::sql::mysql::Mysql;
 use super::sql::sqlite::Sqlite;
@@ -26,6 +27,8 @@ pub enum OpKind {
     Mysql,
     /// SQL over SQLite
     Sqlite,
+    /// `radius_*`
+    Radius,
 }
 
 impl OpKind {
@@ -37,6 +40,7 @@ impl OpKind {
             OpKind::Http => "http",
             OpKind::Mysql => "mysql",
             OpKind::Sqlite => "sqlite",
+            OpKind::Radius => "radius",
         }
     }
 }
@@ -76,6 +80,7 @@ pub struct Driver {
     exec: Exec,
     http: Http,
     sqlite: Sqlite,
+    radius: Radius,
     /// In a simulation: takes every operation but sleeps.
     fake: Option<Box<Fake>>,
 }
@@ -106,6 +111,7 @@ impl Driver {
             http: Http::new(),
             mysql: Mysql::default(),
             sqlite: Sqlite::default(),
+            radius: Radius::default(),
             fake: None,
         }
     }
@@ -149,6 +155,11 @@ impl Driver {
         &mut self.exec
     }
 
+    /// The RADIUS client, to tell it its servers.
+    pub fn radius(&mut self) -> &mut Radius {
+        &mut self.radius
+    }
+
     /// The HTTP client, to set its limits.
     pub fn http(&mut self) -> &mut Http {
         &mut self.http
@@ -187,6 +198,7 @@ impl Driver {
             match source {
                 Source::Http => self.http.resolved(key, addresses(answer), &mut cx),
                 Source::Mysql => self.mysql.resolved(key, addresses(answer), &mut cx),
+                Source::Radius => self.radius.resolved(key, addresses(answer), &mut cx),
                 _ => self.resolved.push_back(((source, key), answer)),
             }
         }
@@ -216,6 +228,7 @@ impl Driver {
             Request::Http(_) => OpKind::Http,
             Request::Sql(q) if q.url.starts_with(b"sqlite") => OpKind::Sqlite,
             Request::Sql(_) => OpKind::Mysql,
+            Request::Radius(_) => OpKind::Radius,
         };
         let started = io.now;
         let mut cx = Cx { io: io.reborrow(), finished: &mut self.finished, lookups: &mut self.lookups };
@@ -237,6 +250,7 @@ impl Driver {
             Request::Http(r) => self.http.start(id, r, deadline, &mut cx),
             Request::Sql(q) if kind == OpKind::Sqlite => self.sqlite.start(id, q, deadline, &mut cx),
             Request::Sql(q) => self.mysql.start(id, q, deadline, &mut cx),
+            Request::Radius(r) => self.radius.start(id, r, deadline, &mut cx),
         }
         self.settle(&mut io);
         id
@@ -273,6 +287,8 @@ impl Driver {
             Source::Resolver => self.resolver.ready(key, &mut cx.io),
             Source::Sqlite if due => self.sqlite.timer(key, &mut cx),
             Source::Sqlite => self.sqlite.ready(key, readiness, &mut cx),
+            Source::Radius if due => self.radius.timer(key, &mut cx),
+            Source::Radius => self.radius.ready(key, readiness, &mut cx),
             _ => return false,
         }
         self.settle(&mut io);
@@ -295,6 +311,7 @@ impl Driver {
             OpKind::Http => self.http.cancel(id, reason, &mut cx),
             OpKind::Mysql => self.mysql.cancel(id, reason, &mut cx),
             OpKind::Sqlite => self.sqlite.cancel(id, reason, &mut cx),
+            OpKind::Radius => self.radius.cancel(id, reason, &mut cx),
         }
         self.settle(&mut io);
     }
@@ -323,6 +340,7 @@ impl Driver {
             OpKind::Exec => self.exec.describe(id),
             OpKind::Http => self.http.describe(id),
             OpKind::Sqlite => self.sqlite.describe(id),
+            OpKind::Radius => self.radius.describe(id),
         }
         .unwrap_or_else(|| (String::new(), Phase::Queue));
         Some(OpInfo { kind: op.kind, backend, phase, started: op.started, deadline: op.deadline })

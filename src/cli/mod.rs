@@ -13,6 +13,7 @@ pub mod paths;
 pub mod server;
 pub mod settings;
 pub mod simulate;
+mod streams;
 
 use crate::script::ast::Dialect;
 use crate::script::codes;

@@ -14,6 +14,7 @@ use crate::script::ast::Dialect;
 use crate::script::program::Program;
 use crate::script::render::render;
 use crate::sip::Transport;
+use crate::store::ConnTable;
 use crate::supervisor::{ControlPlan, HelperPlan, Plan, run};
 use crate::worker;
 use crate::worker::seat::{Seat, SeatKind};
@@ -65,7 +66,14 @@ pub fn start(args: &StartArgs) -> ExitCode {
         }
     };
     let env = Rc::new(environment(&config, &plan.listeners, random()));
-    let blueprint = blueprint(program, env, &config, sqlite.clone());
+    let conns = match ConnTable::new(plan.workers, config.streams.max_connections) {
+        Ok(table) => table,
+        Err(e) => {
+            eprintln!("reprise: the table of connections: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let blueprint = blueprint(program, env, &config, conns, sqlite.clone());
     let names: Vec<String> = plan.listeners.iter().map(|l| format!("{}:{}", l.transport, l.addr)).collect();
     emit(
         2,
@@ -94,6 +102,7 @@ fn plan(args: &StartArgs, config: &ServerConfig, log: logpipe::LogHandle) -> Res
     for text in &args.listen {
         specs.push(ListenSpec::parse(text).map_err(|e| e.to_string())?);
     }
+    super::streams::finish_specs(&mut specs, &config.streams)?;
     if specs.is_empty() {
         specs.push(ListenSpec::new(crate::net::listen::Transport::Udp, "*", None));
     }
@@ -131,6 +140,9 @@ fn plan(args: &StartArgs, config: &ServerConfig, log: logpipe::LogHandle) -> Res
     plan.hang_timeout = config.hang_timeout;
     if let Some(n) = config.max_receive {
         plan.sizes.max_receive = n;
+    }
+    if let Some(n) = config.backlog {
+        plan.sizes.backlog = n;
     }
     if let Some(n) = config.bus_size {
         plan.bus_ring_bytes = n;
@@ -218,6 +230,7 @@ pub(super) fn blueprint(
     mut program: Program<SipHost>,
     env: Rc<Env>,
     config: &ServerConfig,
+    conns: ConnTable,
     sqlite: Option<PathBuf>,
 ) -> worker::Blueprint {
     if let Some(n) = config.max_while_loops {
@@ -230,6 +243,8 @@ pub(super) fn blueprint(
         program: Rc::new(program),
         env,
         tm: config.tm.clone(),
+        streams: config.streams.clone(),
+        conns,
         resolver: config.resolver.clone(),
         sqlite,
         max_suspended: config.max_suspended,

@@ -5,6 +5,7 @@ use crate::base::Str;
 use crate::base::names::suggest;
 use crate::modules::env::{Alias, Settings};
 use crate::modules::host::split_host_port;
+use crate::net::connections::StreamConfig;
 use crate::net::listen::{ListenSpec, Transport};
 use crate::net::logpipe::{self, LogSettings, Syslog};
 use crate::net::resolver::ResolverOptions;
@@ -28,6 +29,8 @@ pub struct ServerConfig {
     pub settings: Settings,
     /// Transaction timers and limits.
     pub tm: transaction::Config,
+    /// Limits of stream connections.
+    pub streams: StreamConfig,
     /// How names are looked up.
     pub resolver: ResolverOptions,
     /// Where to listen.
@@ -48,6 +51,8 @@ pub struct ServerConfig {
     pub hang_timeout: Option<Duration>,
     /// `maxbuffer`
     pub max_receive: Option<usize>,
+    /// `tcp_socket_backlog`
+    pub backlog: Option<i32>,
     /// `bus_size`, bytes per ring
     pub bus_size: Option<usize>,
     /// `max_suspended`, per worker
@@ -65,6 +70,7 @@ impl Default for ServerConfig {
         ServerConfig {
             settings: Settings::default(),
             tm: transaction::Config::default(),
+            streams: StreamConfig::default(),
             resolver: ResolverOptions::default(),
             sockets: Vec::new(),
             aliases: Vec::new(),
@@ -75,6 +81,7 @@ impl Default for ServerConfig {
             drain_timeout: Duration::from_secs(10),
             hang_timeout: Some(Duration::from_secs(10)),
             max_receive: None,
+            backlog: None,
             bus_size: None,
             max_suspended: 200_000,
             workdir: None,
@@ -157,6 +164,7 @@ pub fn read_settings(config: &Config, modparams: &[ModParam], diags: &mut Diagno
             "max_suspended" => {
                 out.max_suspended = int.and_then(|n| usize::try_from(n).ok()).unwrap_or(out.max_suspended);
             }
+            name if super::streams::core_setting(&mut out, name, int, text.as_deref()) => {}
             "wdir" => out.workdir = text.map(PathBuf::from),
             "db_default_url" => default_db = text.map(|t| (Str::from(t), g.span)),
             name => dns::setting(name, int, text.as_deref(), g.span, &mut out, diags),
@@ -201,14 +209,14 @@ fn listen_specs(spec: &SocketSpec, diags: &mut Diagnostics) -> Vec<ListenSpec> {
     let Ok(transport) = spec.proto.parse::<Transport>() else {
         diags.push(
             Diagnostic::warning("W0501", spec.span, format!("sockets of protocol \"{}\" are not opened", spec.proto))
-                .help("reprise listens on udp"),
+                .help("this version listens on udp and tcp"),
         );
         return Vec::new();
     };
-    if transport != Transport::Udp {
+    if !matches!(transport, Transport::Udp | Transport::Tcp) {
         diags.push(
             Diagnostic::warning("W0501", spec.span, format!("sockets of protocol \"{}\" are not opened", spec.proto))
-                .help("this version listens on udp only"),
+                .help("this version listens on udp and tcp"),
         );
         return Vec::new();
     }
@@ -248,6 +256,7 @@ fn add_db_url(settings: &mut Settings, number: i64, url: Str, span: Span, diags:
 
 fn module_settings(out: &mut ServerConfig, params: &[ModParam], diags: &mut Diagnostics) {
     let s = &mut out.settings;
+    let out_streams = &mut out.streams;
     for p in params {
         let int = p.value.to_int();
         let text = p.value.to_text();
@@ -264,6 +273,7 @@ fn module_settings(out: &mut ServerConfig, params: &[ModParam], diags: &mut Diag
             ("tm", "auto_100trying") => s.auto_100 = yes,
             ("tm", "onreply_avp_mode") => s.onreply_avps = yes,
             ("tm", "disable_6xx_block") => out.tm.disable_6xx_block = yes,
+            ("proto_tcp", name) => super::streams::module_setting(out_streams, name, int),
             ("rr", "append_fromtag") => s.rr_append_fromtag = yes,
             ("rr", "enable_double_rr") => s.rr_double = yes,
             ("rr", "add_username") => s.rr_add_username = yes,

@@ -6,6 +6,7 @@ use super::settings::ServerConfig;
 use crate::net::listen::{ListenSpec, Listener};
 use crate::script::ast::Dialect;
 use crate::script::render::render;
+use crate::store::ConnTable;
 use crate::worker::Blueprint;
 use crate::worker::sim::{Sim, SimOptions};
 use std::path::Path;
@@ -38,7 +39,11 @@ pub fn simulated_blueprint(config: ConfigText<'_>, dialect: Option<Dialect>, see
     let Some((program, config)) = server else { return Err(render(&map, &diags, false)) };
     let listeners = listeners(&config)?;
     let env = Rc::new(environment(&config, &listeners, seed));
-    Ok(blueprint(program, env, &config, None))
+    // There is no network that connections could be made over.
+    let mut config = config;
+    config.streams.max_connections = 0;
+    let conns = ConnTable::new(1, 0).map_err(|e| format!("the table of connections: {e}"))?;
+    Ok(blueprint(program, env, &config, conns, None))
 }
 
 fn listeners(config: &ServerConfig) -> Result<Vec<Listener>, String> {

@@ -1,11 +1,11 @@
 //! Which modules each dialect offers.
 
 use super::host::SipHost;
-use super::tolerated;
 use super::{
     aaa_radius, avpops, cfgutils, core, exec, maxfwd, rest_client, rr, sanity, signaling, sipmsgops, sl, sqlops,
     textops, tm,
 };
+use super::{proto_tcp, tolerated};
 use crate::script::ast::Dialect;
 use crate::script::registry::Catalog;
 
@@ -56,7 +56,7 @@ static OPENSIPS: Catalog<SipHost> = Catalog {
         &rest_client::MODULE,
         &aaa_radius::MODULE,
         &tolerated::PROTO_UDP,
-        &tolerated::PROTO_TCP,
+        &proto_tcp::MODULE,
         &tolerated::DB_MYSQL,
         &tolerated::DB_SQLITE,
         &tolerated::MI_FIFO,

@@ -101,6 +101,12 @@ pub struct Settings {
     pub onreply_avps: bool,
     /// core: `disable_503_translation`
     pub keep_503: bool,
+    /// core: `tcp_no_new_conn_bflag`: a branch with this flag opens no connection.
+    pub no_new_conn_bflag: Option<Str>,
+    /// core: `tcp_no_new_conn_rplflag`: no connection is opened for the replies to a request with this flag.
+    pub no_new_conn_rplflag: Option<Str>,
+    /// core: `udp_mtu`: requests from this size on go over TCP if they can (RFC 3261 18.1.1); 0: never.
+    pub udp_mtu: usize,
     /// How next hops are found.
     pub dns: DnsSettings,
     /// rr: `append_fromtag`
@@ -247,6 +253,9 @@ impl Default for Settings {
             auto_100: true,
             onreply_avps: false,
             keep_503: false,
+            no_new_conn_bflag: None,
+            no_new_conn_rplflag: None,
+            udp_mtu: 1300,
             dns: DnsSettings::default(),
             rr_append_fromtag: true,
             rr_double: true,
@@ -303,6 +312,19 @@ impl Env {
     /// our sockets has it; else any of our ports will do).
     pub fn is_my_uri(&self, uri: &[u8]) -> bool {
         Uri::parse(uri).is_ok_and(|u| self.is_myself(u.host, u.port))
+    }
+
+    /// The listener that a URI of ours names, transport included.
+    pub fn listener_of(&self, uri: &Uri<'_>) -> Option<usize> {
+        let transport = uri.transport().unwrap_or(Transport::Udp);
+        let ip = crate::sip::uri::host_ip(uri.host);
+        self.listeners.iter().position(|l| {
+            let named = match &l.advertised {
+                Some((host, _)) => host.eq_ignore_ascii_case(uri.host),
+                None => ip == Some(l.addr.ip()),
+            };
+            l.transport == transport && named && l.via_port() == uri.port_or_default()
+        })
     }
 
     /// The listener that a name means: its tag or `proto:ip:port` / `ip:port`.

@@ -7,6 +7,7 @@
 
 pub mod env;
 pub mod host;
+mod proto_tcp;
 pub mod pv;
 pub mod request;
 pub mod time_text;

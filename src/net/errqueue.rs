@@ -25,7 +25,8 @@ pub struct Undelivered {
 /// Takes the next entry of the socket's error queue; `None` if it is empty. Does not block.
 pub fn next(fd: BorrowedFd<'_>) -> Option<Undelivered> {
     let mut head = vec![0; HEAD];
-    let mut control = nix::cmsg_space!(libc::sock_extended_err, libc::sockaddr_in6);
+    // The arrival time comes along, and on wildcard sockets the local address.
+    let mut control = nix::cmsg_space!(libc::sock_extended_err, libc::sockaddr_in6, libc::timespec, libc::in6_pktinfo);
     let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
     let (to, errno, len) = {
         let mut iov = [IoSliceMut::new(&mut head)];
@@ -91,8 +92,6 @@ mod tests {
     #[test]
     fn a_closed_port_is_told_with_what_was_sent() {
         errors_of("127.0.0.1");
-        if UdpSocket::bind("[::1]:0").is_ok() {
-            errors_of("[::1]");
-        }
+        errors_of("[::1]");
     }
 }

@@ -3,9 +3,11 @@
 pub mod batch;
 pub mod bus;
 pub mod channel;
+pub mod connections;
 pub mod errqueue;
 pub mod listen;
 pub mod logpipe;
+pub mod pipe;
 pub mod reactor;
 pub mod resolver;
 pub mod stream;

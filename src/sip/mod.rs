@@ -9,6 +9,7 @@ pub mod check;
 pub mod cseq;
 pub mod edits;
 pub mod error;
+pub mod framer;
 pub mod fuzz;
 pub mod header;
 pub mod list;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::fence;
@@ -136,9 +136,9 @@ impl ConnTable {
         sequence.store(odd.wrapping_add(1), Release);
     }
 
-    /// A connection to `key` that some worker has, rather one on `listener`. `living` tells the
-    /// present incarnation of a worker, if there is one.
-    pub fn find(&self, key: &ConnKey, listener: u16, living: &dyn Fn(usize) -> Option<u32>) -> Option<ConnId> {
+    /// A connection to `key` that some worker has, rather one on `listener`, and its listener. `living`
+    /// tells the present incarnation of a worker, if there is one.
+    pub fn find(&self, key: &ConnKey, listener: u16, living: &dyn Fn(usize) -> Option<u32>) -> Option<(ConnId, u16)> {
         let (wanted, hash) = (key.words(), key.hash());
         let mut found = None;
         for worker in 0..self.workers {
@@ -152,10 +152,11 @@ impl ConnTable {
                 }
                 let key = Key { index: conn as u32, generation: (conn >> 32) as u32 };
                 let id = ConnId { worker: worker as u16, incarnation, key };
-                if (kind >> 32) as u16 == listener {
-                    return Some(id);
+                let number = (kind >> 32) as u16;
+                if number == listener {
+                    return Some((id, number));
                 }
-                found.get_or_insert(id);
+                found.get_or_insert((id, number));
             }
         }
         found
@@ -251,11 +252,6 @@ pub fn plain(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// No address at all.
-pub fn nowhere(v6: bool) -> SocketAddr {
-    if v6 { SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)) } else { SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,14 +271,14 @@ mod tests {
         let mut b = table.part(1, 4);
         let living = |w: usize| [Some(1), Some(4)][w];
         assert!(a.insert(key(1), 0, conn(1)) && b.insert(key(2), 3, conn(2)) && b.insert(key(1), 2, conn(5)));
-        assert_eq!(table.find(&key(1), 0, &living), Some(a.id(conn(1))));
-        assert_eq!(table.find(&key(1), 2, &living), Some(b.id(conn(5))), "the listener decides");
-        assert_eq!(table.find(&key(1), 9, &living), Some(a.id(conn(1))), "but is no condition");
-        assert_eq!(table.find(&key(2), 3, &living), Some(b.id(conn(2))));
+        assert_eq!(table.find(&key(1), 0, &living), Some((a.id(conn(1)), 0)));
+        assert_eq!(table.find(&key(1), 2, &living), Some((b.id(conn(5)), 2)), "the listener decides");
+        assert_eq!(table.find(&key(1), 9, &living), Some((a.id(conn(1)), 0)), "but is no condition");
+        assert_eq!(table.find(&key(2), 3, &living), Some((b.id(conn(2)), 3)));
         let tls = ConnKey { transport: 2, ..key(1) };
         assert_eq!(table.find(&tls, 0, &living), None);
         a.remove(key(1), conn(1));
-        assert_eq!(table.find(&key(1), 0, &living), Some(b.id(conn(5))));
+        assert_eq!(table.find(&key(1), 0, &living), Some((b.id(conn(5)), 2)));
     }
 
     #[test]
@@ -297,7 +293,7 @@ mod tests {
         let mut again = table.part(1, 2);
         assert_eq!((table.total(), table.find(&key(1), 0, &|_| Some(1))), (0, None), "wiped");
         assert!(again.insert(key(1), 0, conn(9)));
-        assert_eq!(table.find(&key(1), 0, &|_| Some(2)), Some(again.id(conn(9))));
+        assert_eq!(table.find(&key(1), 0, &|_| Some(2)), Some((again.id(conn(9)), 0)));
     }
 
     #[test]
@@ -311,7 +307,7 @@ mod tests {
         assert_eq!(table.find(&key(1), 0, &|_| Some(1)), None);
         let mut b = table.part(0, 2);
         assert!(b.insert(key(1), 0, conn(2)));
-        assert_eq!(table.find(&key(1), 0, &|_| Some(2)), Some(b.id(conn(2))));
+        assert_eq!(table.find(&key(1), 0, &|_| Some(2)), Some((b.id(conn(2)), 0)));
     }
 
     #[test]

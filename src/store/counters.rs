@@ -92,6 +92,24 @@ counters! {
     TcpAccepts = "net" "tcp_accepts" Count,
     /// Stream connections open now.
     TcpOpen = "net" "tcp_open" Gauge,
+    /// Connections that could not be made.
+    TcpConnectFailed = "net" "tcp_connect_failed" Count,
+    /// Connections refused or not made because there were too many.
+    TcpRejected = "net" "tcp_rejected" Count,
+    /// Connections closed by the peer, by an error, or on purpose.
+    TcpClosed = "net" "tcp_closed" Count,
+    /// Connections closed because nothing, or no whole message, came over them in time.
+    TcpTimedOut = "net" "tcp_timed_out" Count,
+    /// Connections closed because their peers did not take what they were sent.
+    TcpSlowReaders = "net" "tcp_slow_readers" Count,
+    /// Connections closed because what came over them cannot be cut into messages.
+    TcpBadStreams = "net" "tcp_bad_streams" Count,
+    /// Messages received over connections.
+    TcpReceived = "net" "tcp_rcv_messages" Count,
+    /// Messages sent over connections.
+    TcpSent = "net" "tcp_sent_messages" Count,
+    /// Messages dropped because too much waited for their connection.
+    TcpSendDropped = "net" "tcp_send_dropped" Count,
     /// New requests answered 503 because of overload.
     Overload503 = "net" "overload_rejected" Count,
 

@@ -99,6 +99,8 @@ impl Plan {
                 Forwarded::new("waits", Merge::Concat),
                 Forwarded::new("kill-wait", Merge::First),
                 Forwarded::new("transactions", Merge::PerWorker),
+                Forwarded::new("tcp-list", Merge::Concat),
+                Forwarded::new("tcp-close", Merge::First),
             ],
             version: concat!("reprise ", env!("CARGO_PKG_VERSION")).to_owned(),
             on_reload: None,

@@ -168,8 +168,9 @@ impl Proceeding {
                 out.push(Action::Timeout); // timer C, §16.8: the branch is cancelled
                 return cancel(now, t, self.request, out);
             }
-            // §17.1.1.2 sends nothing in this state that could fail.
-            Input::TransportError | Input::Timer => {}
+            // The connection that the final reply should come over is lost.
+            Input::TransportError => return ClientInvite::Terminated,
+            Input::Timer => {}
         }
         ClientInvite::Proceeding(self)
     }
@@ -191,7 +192,8 @@ impl Cancelling {
                 out.push(Action::Timeout); // §9.1: no final reply within 64*T1
                 return ClientInvite::Terminated;
             }
-            Input::Cancel | Input::TransportError | Input::Timer => {}
+            Input::TransportError => return ClientInvite::Terminated,
+            Input::Cancel | Input::Timer => {}
         }
         ClientInvite::Cancelling(self)
     }

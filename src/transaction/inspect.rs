@@ -99,6 +99,23 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
         self.slab.get(tx).into_iter().flat_map(|t| t.branches.iter().map(branch_view))
     }
 
+    /// Branches that were sent and have no final reply, chosen by where they went and the status of
+    /// their last reply (0: none). Walks over all transactions.
+    pub fn waiting_on(&self, which: impl Fn(&D, u16) -> bool) -> Vec<(TxKey, BranchNo)> {
+        let mut found = Vec::new();
+        for (key, t) in self.slab.iter() {
+            for (no, b) in t.branches.iter().enumerate() {
+                if matches!(b.outcome, Outcome::Pending)
+                    && !b.machine.is_terminated()
+                    && b.dest.as_ref().is_some_and(|d| which(d, b.last_status))
+                {
+                    found.push((key, no as BranchNo));
+                }
+            }
+        }
+        found
+    }
+
     /// Every transaction.
     pub fn iter(&self) -> impl Iterator<Item = TxView<'_, U>> {
         self.slab.iter().map(|(key, t)| view(key, t))

@@ -56,7 +56,8 @@ impl Worker {
             let line = [b"Route: ", &path[..], b"\r\n"].concat();
             edits.insert_header_top(&host.msg, HeaderId::Route, Str::from(line));
         }
-        edits.mark_received_with(&host.msg, host.source, host.rport);
+        // Over a connection the port names it: a reply that finds no transaction gets back that way.
+        edits.mark_received_with(&host.msg, host.source, host.rport || host.conn.is_some());
         edits.prepend_via(&host.msg, &via_value(host, sent, branch));
         edits.applied(&host.msg).ok()
     }

@@ -4,6 +4,8 @@ use super::seat::{CallError, ToChild, ToMain};
 use super::state::{Waiting, Worker};
 use crate::base::Key;
 use crate::modules::emit;
+use crate::net::connections::Why;
+use crate::net::connections::conn::State;
 use crate::ops::CancelReason;
 use serde_json::{Value, json};
 
@@ -49,7 +51,7 @@ impl Worker {
             }
             ToChild::SeatVacant { index } => self.seat_vacant(index),
             ToChild::AdoptSockets { index } => self.adopt(index),
-            ToChild::PeerDied { .. } => {}
+            ToChild::PeerDied { index, incarnation } => self.worker_died(index, incarnation),
             ToChild::PeerRespawned { index, .. } => self.seat_taken(index),
             ToChild::ClearStale => {}
         }
@@ -59,6 +61,8 @@ impl Worker {
         match method {
             "waits" => Ok(self.waits()),
             "kill-wait" => self.kill_wait(params),
+            "tcp-list" => Ok(self.list_streams()),
+            "tcp-close" => self.close_stream(params),
             "transactions" => Ok(json!({
                 "count": self.tm.len(), "timers": self.tm.timers(), "states": self.tm.states(),
                 "parked": self.parked.len(), "operations": self.driver.len(), "jobs": self.jobs.len() + self.ways.len(),
@@ -100,6 +104,55 @@ impl Worker {
             })
             .collect();
         json!(list)
+    }
+
+    /// Every connection of this worker.
+    fn list_streams(&self) -> Value {
+        let age = |since| u64::try_from(self.now.since(since).as_millis()).unwrap_or(u64::MAX);
+        let list: Vec<Value> = self
+            .streams
+            .iter()
+            .map(|(key, c)| {
+                json!({
+                    "id": self.streams.id(key).to_string(),
+                    "protocol": c.transport.name(),
+                    "state": match c.state {
+                        State::Connecting => "connecting",
+                        State::Open => "open",
+                        State::Closing => "closing",
+                    },
+                    "direction": if c.accepted { "in" } else { "out" },
+                    "local": c.local().map(|a| a.to_string()),
+                    "remote": c.remote.to_string(),
+                    "aliases": c.keys.iter().skip(1).map(|k| k.addr.port()).collect::<Vec<_>>(),
+                    "age_ms": age(c.opened),
+                    "idle_ms": age(c.used),
+                    "received": c.received,
+                    "sent": c.sent,
+                    "queued": c.queued(),
+                })
+            })
+            .collect();
+        json!(list)
+    }
+
+    /// Closes a connection, named by its id or its peer's address.
+    fn close_stream(&mut self, params: &str) -> Result<Value, CallError> {
+        let params: Value =
+            serde_json::from_str(params).map_err(|_| CallError::bad_params("the parameters are not JSON"))?;
+        let name = match &params {
+            Value::Array(list) => list.first().and_then(Value::as_str),
+            Value::Object(map) => map.get("id").and_then(Value::as_str),
+            _ => None,
+        }
+        .ok_or_else(|| {
+            CallError::bad_params("the id of a connection is expected, or its remote address, as `tcp-list` shows them")
+        })?;
+        let found =
+            self.streams.iter().find(|(k, c)| self.streams.id(*k).to_string() == name || c.remote.to_string() == name);
+        let Some((key, _)) = found else { return Err(CallError::not_found("no such connection")) };
+        self.streams.end(key, Why::Ordered);
+        Ok(json!({ "closed": name }))
     }
 
     fn kill_wait(&mut self, params: &str) -> Result<Value, CallError> {

@@ -41,7 +41,12 @@ impl Worker {
         if self.now >= drain.until {
             self.give_up_waits();
         }
-        if self.parked.is_empty() && self.work.is_empty() && self.yielded.is_empty() && !self.calls_in_progress() {
+        if self.parked.is_empty()
+            && self.work.is_empty()
+            && self.yielded.is_empty()
+            && !self.calls_in_progress()
+            && self.written()
+        {
             self.flush_sockets();
             self.tell_main(&ToMain::Idle);
             if let Some(d) = &mut self.drain {
@@ -54,6 +59,11 @@ impl Worker {
     fn calls_in_progress(&self) -> bool {
         self.drain.as_ref().is_some_and(|d| self.now < d.until)
             && self.tm.iter().any(|t| t.final_sent.is_none() && t.server.is_some_and(|s| s != "terminated"))
+    }
+
+    /// Whether everything is written to the connections; past the deadline that no longer counts.
+    fn written(&self) -> bool {
+        self.streams.queued() == 0 || self.drain.as_ref().is_none_or(|d| self.now >= d.until)
     }
 
     fn give_up_waits(&mut self) {

@@ -8,7 +8,7 @@ use crate::modules::request::Outcome;
 use crate::net::reactor::Source;
 use crate::net::resolver::locate::{Destination, Hop, Locator, Next};
 use crate::net::resolver::{Failure, Found, Question};
-use crate::sip::{Message, Via};
+use crate::sip::{Message, Transport, Via};
 use crate::transaction::branch_id;
 use std::net::{IpAddr, SocketAddr};
 
@@ -150,28 +150,39 @@ impl Worker {
     }
 
     fn forward_now(&mut self, parked: Key, order: &ForwardOrder, to: &Destination) -> i32 {
-        let addr = to.addr;
         let Some(p) = self.parked.get(parked) else { return -1 };
-        let host = p.run.host();
-        let Some(listener) = self.outgoing(host, None, to) else { return -1 };
+        let host = p.run.host().clone();
+        let host = &host;
+        let Some(dest) = self.depart(host, None, to, false) else { return -1 };
         let Some(uri) = &order.uri else {
             let mut edits = crate::sip::edits::Edits::new();
             if let Some(lines) = &order.headers {
                 edits.append_header(&host.msg, lines.clone());
             }
             let bytes = edits.apply(&host.msg);
-            return if self.send(listener, addr, &bytes) { 1 } else { -1 };
+            return if self.send_request(&dest, &bytes, true) { 1 } else { -1 };
         };
         let uri = if uri.is_empty() { Str::from(host.current_ruri()) } else { uri.clone() };
         let target = Target { uri, path: host.path.clone(), ..Target::default() };
         let routing = self.routing(&host.msg, host.source);
         let Some(branch) = branch_id::stateless(self.tm.keys(), &host.msg, routing) else { return -1 };
-        let Some(message) = self.branch_request(host, &target, listener, &branch) else { return -1 };
-        if self.too_large(listener, addr, message.bytes()) {
+        let Some(mut message) = self.branch_request(host, &target, dest.listener, &branch) else { return -1 };
+        let mut dest = dest;
+        if self.is_large(to, message.bytes().len()) {
+            // Only over a connection that is there: nobody would notice if none could be made.
+            let over_tcp = Destination { transport: Transport::Tcp, addr: to.addr };
+            let there = self.outgoing(host, None, &over_tcp).is_some();
+            if let Some(d) = there.then(|| self.depart(host, None, &over_tcp, true)).flatten()
+                && let Some(m) = self.branch_request(host, &target, d.listener, &branch)
+            {
+                (dest, message) = (d, m);
+            }
+        }
+        if self.too_large(dest.listener, dest.addr, message.bytes()) {
             return -1;
         }
         self.counters.inc(crate::store::Counter::FwdRequests);
-        if self.send(listener, addr, message.bytes()) { 1 } else { -1 }
+        if self.send_request(&dest, message.bytes(), true) { 1 } else { -1 }
     }
 
     /// Passes a reply that belongs to no transaction to the next Via (16.11): a 200 whose

@@ -5,12 +5,13 @@
 use super::blacklist;
 use super::forward::LookupFor;
 use super::relay::TOO_LARGE;
-use super::state::{BranchData, Dest, Work, Worker};
+use super::state::{BranchData, Work, Worker};
 use crate::base::Key;
 use crate::modules::emit;
 use crate::modules::host::{SipHost, Target};
 use crate::net::resolver::locate::{Destination, Hop, Locator, Next, Policy, Reach};
 use crate::net::resolver::{Failure, Found};
+use crate::sip::Transport;
 use crate::transaction::{Ask, BranchNo, BranchSpec, TxKey, Verdict};
 use std::time::Duration;
 
@@ -29,6 +30,10 @@ pub struct Way {
     /// Whether further destinations are tried when one fails.
     failover: bool,
     locator: Locator,
+    /// Where to send over UDP what was too large for it, should TCP be refused (RFC 3261 18.1.1).
+    over_udp: Option<Destination>,
+    /// The request goes over UDP whatever its size.
+    small: bool,
     /// Code for `t_relay` and status of the branch, if nothing better is found.
     worst: (i32, u16),
 }
@@ -98,13 +103,36 @@ impl Worker {
         let locator = Locator::new(hop, self.policy(seed));
         let failover = failover && self.env().settings.dns.failover;
         let worst = (-4, 476);
-        self.pursue(Way { tx, branch, host, target, routing, errand, own, failover, locator, worst })
+        self.pursue(Way {
+            tx,
+            branch,
+            host,
+            target,
+            routing,
+            errand,
+            own,
+            failover,
+            locator,
+            over_udp: None,
+            small: false,
+            worst,
+        })
     }
 
     /// Goes on until a destination was sent to, a name has to be looked up, or nothing is left.
     fn pursue(&mut self, mut way: Way) -> Progress {
         loop {
-            match way.locator.next() {
+            let next = match way.over_udp.take() {
+                Some(d) => {
+                    way.small = true;
+                    Next::Try(d)
+                }
+                None => {
+                    way.small = false;
+                    way.locator.next()
+                }
+            };
+            match next {
                 Next::Ask(question) => {
                     let (tx, branch) = (way.tx, way.branch);
                     let key = self.ways.insert(way);
@@ -133,18 +161,32 @@ impl Worker {
 
     /// Sends a branch to one destination; else code and status.
     fn send_way(&mut self, way: &mut Way, to: Destination) -> Result<(), (i32, u16)> {
-        let listener = self.outgoing(&way.host, way.target.socket, &to).ok_or((-6, 477))?;
+        let no_new = self.opens_none(&way.target.flags);
+        let dest = self.depart(&way.host, way.target.socket, &to, no_new).ok_or((-6, 477))?;
         let text = self.tm.branch_text(way.tx, way.branch, way.routing).ok_or((-3, 500))?;
-        let request = if way.own {
-            self.own_request(&way.host, &way.target, listener, &text)
-        } else {
-            self.branch_request(&way.host, &way.target, listener, &text)
+        let build = |worker: &Worker, listener| {
+            if way.own {
+                worker.own_request(&way.host, &way.target, listener, &text)
+            } else {
+                worker.branch_request(&way.host, &way.target, listener, &text)
+            }
+        };
+        let mut request = build(self, dest.listener).ok_or((-1, 500))?;
+        let (mut to, mut dest) = (to, dest);
+        if !way.small && self.is_large(&to, request.bytes().len()) {
+            let over_tcp = Destination { transport: Transport::Tcp, addr: to.addr };
+            let there = self.outgoing(&way.host, None, &over_tcp).is_some();
+            if let Some(d) = there.then(|| self.depart(&way.host, None, &over_tcp, no_new)).flatten()
+                && let Some(r) = build(self, d.listener)
+            {
+                way.over_udp = Some(to);
+                (to, dest, request) = (over_tcp, d, r);
+            }
         }
-        .ok_or((-1, 500))?;
-        if self.too_large(listener, to.addr, request.bytes()) {
+        if self.too_large(dest.listener, to.addr, request.bytes()) {
             return Err((TOO_LARGE, 513));
         }
-        let more = way.failover && way.locator.may_have_more();
+        let more = way.has_more();
         let watched = self.env().settings.dns.blacklist && !way.locator.is_literal();
         if let Some(data) = self.branch_data(way.tx, way.branch) {
             data.sent = Some(request.clone());
@@ -152,12 +194,18 @@ impl Worker {
         }
         let spec = BranchSpec {
             request,
-            dest: Dest { listener, addr: to.addr, conn: None },
+            dest,
             reliable: to.transport.is_reliable(),
             ask: if more || watched { Ask::Transport } else { Ask::Never },
             minor: false,
         };
         self.tm.send_branch(self.now, way.tx, way.branch, spec).map_err(|_| (-3, 500))
+    }
+
+    /// Whether a request is too large for the datagram it would be (RFC 3261 18.1.1).
+    pub(super) fn is_large(&self, to: &Destination, size: usize) -> bool {
+        let mtu = self.env().settings.udp_mtu;
+        mtu > 0 && to.transport == Transport::Udp && size > mtu
     }
 
     /// A branch has left: what may be needed again is kept.
@@ -167,7 +215,7 @@ impl Worker {
         }
         way.errand = Errand::Alone;
         let (tx, branch) = (way.tx, way.branch);
-        let keep = way.failover && way.locator.may_have_more();
+        let keep = way.has_more();
         if let Some(data) = self.branch_data(tx, branch) {
             data.locating = None;
             data.spare = keep.then(|| Box::new(way));
@@ -213,7 +261,13 @@ impl Worker {
         self.shun(tx, branch, status);
         let old = self.branch_data(tx, branch);
         let Some(data) = old else { return self.tm.branch_verdict(self.now, tx, branch, Verdict::Record) };
-        let (spare, reply_route) = (data.spare.take(), data.reply_route);
+        let (mut spare, reply_route) = (data.spare.take(), data.reply_route);
+        // UDP is the way out when there is no TCP, not when a server does not answer over it.
+        let answered = timeout || self.tm.branch(tx, branch).is_some_and(|b| b.last_status != 0 && b.reply.is_some());
+        if answered && let Some(way) = &mut spare {
+            way.over_udp = None;
+        }
+        let spare = spare.filter(|way| way.has_more());
         let next = spare.and_then(|way| Some((way, self.tm.open_branch(self.now, tx).ok()?)));
         let Some((mut way, new)) = next else {
             return self.tm.branch_verdict(self.now, tx, branch, Verdict::Record);
@@ -270,6 +324,11 @@ impl Worker {
 }
 
 impl Way {
+    /// Whether there may be another destination, should this one fail.
+    fn has_more(&self) -> bool {
+        self.over_udp.is_some() || (self.failover && self.locator.may_have_more())
+    }
+
     fn target_text(&self) -> &str {
         self.locator.host_name()
     }

@@ -34,6 +34,7 @@ mod replies;
 mod resume;
 mod state;
 mod statistics;
+mod streams;
 mod timers;
 mod unreachable;
 

@@ -4,6 +4,7 @@
 use super::state::Worker;
 use crate::base::Key;
 use crate::modules::emit;
+use crate::net::listen as net;
 use crate::net::reactor::{Interest, Source};
 use crate::net::udp::UdpSocket;
 use crate::sip::Transport;
@@ -39,6 +40,7 @@ impl Worker {
                 self.reactor.io(self.now).deregister(&fd);
             }
         }
+        self.streams.return_listeners(seat, self.reactor.io(self.now));
         if self.owners.set_vacant(seat, false) {
             self.share_timer_routes();
         }
@@ -51,8 +53,16 @@ impl Worker {
             return;
         }
         for (listener, file) in files.into_iter().enumerate() {
-            if self.env().listeners.get(listener).is_none_or(|l| l.transport != Transport::Udp) {
-                continue;
+            match self.env().listeners.get(listener).map(|l| l.transport) {
+                Some(Transport::Udp) => {}
+                Some(Transport::Tcp) => {
+                    let io = self.reactor.io(self.now);
+                    if let Err(e) = self.streams.adopt_listener(seat, net::Transport::Tcp, listener as u16, file, io) {
+                        emit(-1, "worker", &format!("cannot watch a socket of worker {seat}: {e}"));
+                    }
+                    continue;
+                }
+                _ => continue,
             }
             let Ok(socket) = UdpSocket::from_fd(file) else { continue };
             let adopted = Adopted { seat, listener, socket };

@@ -1,11 +1,11 @@
 //! The only place that sends. What the transactions want done is done here, in their order; the
 //! datagrams of a turn leave in batches at its end.
 
-use super::state::{Chosen, Dest, ReplyPath, Worker};
+use super::state::{Chosen, Worker};
 use crate::modules::emit;
 use crate::net::reactor::{Interest, Source};
 use crate::store::Counter;
-use crate::transaction::Output;
+use crate::transaction::{Output, SendKind};
 use std::net::SocketAddr;
 
 /// How often in a turn what the kernel refused may find another destination.
@@ -14,22 +14,14 @@ const REFUSED_ROUNDS: usize = 4;
 impl Worker {
     /// Queues a datagram; it leaves at the end of the turn.
     pub(super) fn send(&mut self, listener: u16, addr: SocketAddr, bytes: &[u8]) -> bool {
-        let Some(Some(socket)) = self.udp.get_mut(usize::from(listener)) else { return false };
+        let Some(Some(socket)) = self.udp.get_mut(usize::from(listener)) else {
+            return self.send_anyhow(listener, addr, bytes);
+        };
         let queued = socket.queue(bytes, addr, None, 0);
         if !queued {
             self.counters.inc(Counter::UdpSendDropped);
         }
         queued
-    }
-
-    /// Sends a request on its way.
-    pub(super) fn send_request(&mut self, dest: &Dest, bytes: &[u8]) -> bool {
-        self.send(dest.listener, dest.addr, bytes)
-    }
-
-    /// Sends a reply back to where its request came from.
-    pub(super) fn send_reply(&mut self, path: &ReplyPath, bytes: &[u8]) -> bool {
-        self.send(path.listener, path.addr, bytes)
     }
 
     /// Hands the datagrams of this turn to the kernel.
@@ -75,12 +67,16 @@ impl Worker {
     pub(super) fn flush_transactions(&mut self) {
         while let Some(output) = self.tm.poll_output() {
             match output {
-                Output::Send { bytes, dest, .. } => {
+                Output::Send { tx, branch, kind, bytes, dest } => {
                     self.counters.inc(Counter::FwdRequests);
-                    self.send_request(&dest, &bytes);
+                    let first = kind == SendKind::Request;
+                    if !self.send_request(&dest, &bytes, !first) && first && dest.conn.is_some() {
+                        let _ = self.tm.fail_branch(self.now, tx, branch, 503);
+                    }
                 }
-                Output::Reply { bytes, path, .. } => {
+                Output::Reply { tx, bytes, mut path } => {
                     self.counters.inc(Counter::FwdReplies);
+                    path.no_new_conn = self.replies_open_none(self.tm.user(tx).and_then(|d| d.host.as_deref()));
                     self.send_reply(&path, &bytes);
                 }
                 Output::Local { tx, status } => self.answer_transaction(tx, status),

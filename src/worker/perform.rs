@@ -224,7 +224,8 @@ impl Worker {
                 return code(if self.reply_through(host, tx, &reply) { 1 } else { -1 });
             }
         }
-        let path = self.reply_path(&host.msg, origin_of(host), host.rport);
+        let mut path = self.reply_path(&host.msg, origin_of(host), host.rport);
+        path.no_new_conn = self.replies_open_none(Some(host));
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
         self.write_reply(&host.msg, Some(host), &path, &reply, &mut out);

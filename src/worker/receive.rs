@@ -1,14 +1,15 @@
 //! What comes in: parse, find the owner, match, start a run.
 
 use super::state::{Origin, ReplyPath, Role, RoleKind, Worker};
+use super::streams;
 use crate::base::Str;
 use crate::modules::emit;
 use crate::modules::host::SipHost;
 use crate::modules::time_text::wall_micros;
-use crate::net::bus::{ANY_INCARNATION, Bus, BusError};
+use crate::net::bus::{ANY_INCARNATION, Bus, BusError, Envelope};
 use crate::script::vm::Run;
 use crate::sip::reply::{self, ReplySpec};
-use crate::sip::{Fault, Message, Method, validate};
+use crate::sip::{Fault, Message, Method, ParseError, validate};
 use crate::store::Counter;
 use crate::transaction::{BranchId, Disposition, Matched, Output, ReplyMatch};
 use std::net::SocketAddr;
@@ -30,21 +31,25 @@ impl Worker {
         }
         self.in_work.begin(data);
         self.faults.look(data);
-        match Message::parse_slice(data) {
+        self.parsed(Message::parse_slice(data), data.starts_with(b"SIP/"), origin);
+        self.in_work.end();
+    }
+
+    /// A message has been read, or what should be one.
+    pub(super) fn parsed(&mut self, parsed: Result<Message, ParseError>, is_reply: bool, origin: Origin) {
+        match parsed {
             Ok(msg) => match self.stranger(&msg) {
                 Some(owner) => self.hand_over(owner, &msg, origin),
                 None => self.message(msg, origin),
             },
             Err(error) => {
-                let reply = data.starts_with(b"SIP/");
-                self.counters.inc(if reply { Counter::ErrReplies } else { Counter::ErrRequests });
+                self.counters.inc(if is_reply { Counter::ErrReplies } else { Counter::ErrRequests });
                 if let Some((partial, fault)) = error.answer() {
                     let partial = partial.clone();
                     self.faulty(partial, origin, fault);
                 }
             }
         }
-        self.in_work.end();
     }
 
     /// A message that is ours.
@@ -79,8 +84,13 @@ impl Worker {
     }
 
     fn hand_over(&mut self, owner: usize, msg: &Message, origin: Origin) {
-        self.scratch.clear();
         let head = postcard::to_allocvec(&origin).unwrap_or_default();
+        if origin.conn.is_some() {
+            // Nobody repeats what came over a connection: it waits if there is no room.
+            self.bus_stream(owner, None, BUS_MESSAGE, &head, msg.bytes());
+            return;
+        }
+        self.scratch.clear();
         self.scratch.push(head.len() as u8);
         self.scratch.extend_from_slice(&head);
         self.scratch.extend_from_slice(msg.bytes());
@@ -95,18 +105,15 @@ impl Worker {
     }
 
     /// A value from another worker.
-    pub(super) fn bus_value(&mut self, kind: u8, payload: &[u8]) {
+    pub(super) fn bus_value(&mut self, envelope: &Envelope, payload: &[u8]) {
         self.counters.inc(Counter::BusReceived);
-        if kind == super::unreachable::BUS_UNREACHABLE {
+        if envelope.kind == super::unreachable::BUS_UNREACHABLE {
             return self.unreachable_told(payload);
         }
-        if kind != BUS_MESSAGE {
-            return;
-        }
-        if !self.traffic {
+        if !self.traffic && envelope.kind == BUS_MESSAGE {
             // This worker does not know yet what every run begins with.
             if self.early.len() < EARLY {
-                self.early.push_back((kind, payload.to_vec()));
+                self.early.push_back((*envelope, payload.to_vec()));
             } else {
                 self.counters.inc(Counter::BusFull);
             }
@@ -114,6 +121,13 @@ impl Worker {
         }
         let Some((&n, rest)) = payload.split_first() else { return };
         let Some((head, bytes)) = rest.split_at_checked(usize::from(n)) else { return };
+        match envelope.kind {
+            BUS_MESSAGE => {}
+            streams::BUS_SEND => return self.bus_send(envelope.from, head, bytes),
+            streams::BUS_CLOSED => return self.bus_closed(head),
+            streams::BUS_ORDER => return self.bus_order(head),
+            _ => return,
+        }
         let Ok(origin) = postcard::from_bytes::<Origin>(head) else { return };
         if usize::from(origin.listener) >= self.udp.len() {
             return;
@@ -316,16 +330,16 @@ impl Worker {
     pub(super) fn reply_path(&self, msg: &Message, origin: Origin, rport: bool) -> ReplyPath {
         let Origin { from: source, listener, conn } = origin;
         let mut addr = source;
+        // Over a connection the source port is only this connection's.
         if let Some(via) = msg.top_via()
-            && !rport
-            && !via.has_rport()
+            && (conn.is_some() || (!rport && !via.has_rport()))
         {
             addr.set_port(via.port_or_default());
-            if let Some(ip) = via.maddr().and_then(crate::sip::uri::host_ip) {
+            if let Some(ip) = via.maddr().filter(|_| conn.is_none()).and_then(crate::sip::uri::host_ip) {
                 addr.set_ip(ip);
             }
         }
-        ReplyPath { listener, addr, source, rport, conn }
+        ReplyPath { listener, addr, source, rport, conn, no_new_conn: false }
     }
 
     /// The To tag of replies made here: the same for every reply to one request and its CANCEL.

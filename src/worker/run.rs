@@ -16,6 +16,7 @@ use crate::modules::emit;
 use crate::modules::time_text::wall_micros;
 use crate::net::batch::RecvBatch;
 use crate::net::bus::Bus;
+use crate::net::connections::Connections;
 use crate::net::listen::Transport;
 use crate::net::reactor::{Event, Interest, Reactor, Source, clock};
 use crate::net::udp::UdpSocket;
@@ -26,6 +27,7 @@ use crate::script::ast::RouteKind;
 use crate::transaction::Transactions;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// Longest sleep; the loop looks at what has no event of its own at least this often.
@@ -64,16 +66,21 @@ pub(super) struct Ground {
     pub driver: Driver,
     /// A socket for each listener.
     pub udp: Vec<Option<UdpSocket>>,
+    /// The listening sockets of streams, with their listeners' numbers.
+    pub streams: Vec<(Transport, u16, OwnedFd)>,
 }
 
 impl Worker {
     fn new(mut seat: Seat, blueprint: Blueprint) -> io::Result<Worker> {
         let now = clock();
-        let mut udp = Vec::with_capacity(seat.sockets.len());
+        let (mut udp, mut streams) = (Vec::with_capacity(seat.sockets.len()), Vec::new());
         for (listener, fd) in std::mem::take(&mut seat.sockets) {
             udp.push(match listener.transport {
                 Transport::Udp => Some(UdpSocket::from_fd(fd)?),
-                _ => None,
+                transport => {
+                    streams.push((transport, listener.index as u16, fd));
+                    None
+                }
             });
         }
         let mut driver = Driver::with_resolver(blueprint.resolver.load());
@@ -90,12 +97,17 @@ impl Worker {
                 emit(-1, "ops", &format!("the database cannot be prepared: {why}"));
             }
         }
-        Worker::on(Ground { now, reactor: Reactor::new(now)?, driver, udp }, seat, blueprint)
+        Worker::on(Ground { now, reactor: Reactor::new(now)?, driver, udp, streams }, seat, blueprint)
     }
 
     /// A worker that has run its startup route as far as that does not wait.
     pub(super) fn on(ground: Ground, seat: Seat, blueprint: Blueprint) -> io::Result<Worker> {
-        let Ground { now, mut reactor, driver, udp } = ground;
+        let Ground { now, mut reactor, driver, udp, streams: listening } = ground;
+        let rows = blueprint.conns.part(seat.index, seat.incarnation);
+        let mut streams = Connections::new(blueprint.streams.clone(), rows, seat.counters.clone());
+        for (transport, number, fd) in listening {
+            streams.listen(transport, number, fd);
+        }
         let mut io = reactor.io(now);
         io.register(&seat.main, Source::Main, ONLY, Interest::READABLE | Interest::WRITABLE)?;
         io.register(&seat.bus.fd(), Source::Bus, ONLY, Interest::READABLE)?;
@@ -130,6 +142,8 @@ impl Worker {
             early: VecDeque::new(),
             started: seat.started,
             batch: Some(RecvBatch::new()),
+            streams,
+            backlog: super::streams::Backlog::default(),
             bus: seat.bus,
             main: seat.main,
             counters: seat.counters,
@@ -183,9 +197,13 @@ impl Worker {
             }
             io.again(Source::Udp, key);
         }
+        if let Err(e) = self.streams.start(self.reactor.io(self.now)) {
+            emit(-2, "worker", &format!("cannot watch the listeners of streams: {e}"));
+            self.quit = true;
+        }
         self.arm_timer_routes();
-        for (kind, payload) in std::mem::take(&mut self.early) {
-            self.bus_value(kind, &payload);
+        for (envelope, payload) in std::mem::take(&mut self.early) {
+            self.bus_value(&envelope, &payload);
         }
     }
 
@@ -196,6 +214,7 @@ impl Worker {
             busy = self.turn(busy, &mut events)?;
         }
         self.flush();
+        self.end_streams();
         self.log.finish();
         Ok(())
     }
@@ -237,6 +256,7 @@ impl Worker {
                 }
                 Event::Due(Source::Worker, key) if key.index != u32::MAX => self.timer_due(*key),
                 Event::Due(Source::Locks, _) => self.expire_locks(),
+                Event::Due(Source::Tcp, key) => self.streams.due(*key, self.reactor.io(self.now)),
                 _ => {}
             }
         }
@@ -244,9 +264,9 @@ impl Worker {
 
     fn receive_bus(&mut self) -> bool {
         let mut values = Vec::new();
-        let n = self.bus.drain(BUS_PER_TURN, &mut |envelope, payload| values.push((envelope.kind, payload.to_vec())));
-        for (kind, payload) in &values {
-            self.bus_value(*kind, payload);
+        let n = self.bus.drain(BUS_PER_TURN, &mut |envelope, payload| values.push((envelope, payload.to_vec())));
+        for (envelope, payload) in &values {
+            self.bus_value(envelope, payload);
         }
         n == BUS_PER_TURN
     }
@@ -265,6 +285,8 @@ impl Worker {
                     self.read_socket(key);
                 }
                 Event::Again(Source::Udp, key) => self.read_socket(key),
+                Event::Ready(Source::Tcp, key, r) => self.stream_ready(key, r),
+                Event::Again(Source::Tcp, key) => self.stream_again(key),
                 Event::Ready(Source::Main, ..) => {
                     let _ = self.main.flush();
                     self.main_readable();
@@ -321,7 +343,9 @@ impl Worker {
 
     /// What this turn produced leaves.
     fn flush(&mut self) {
+        self.flush_streams();
         self.flush_sockets();
+        self.flush_backlog();
         self.bus.flush();
         let _ = self.main.flush();
         self.log.flush();

@@ -152,7 +152,7 @@ impl Sim {
             started: options.start,
         };
         let driver = Driver::simulated(options.zone);
-        let ground = Ground { now, reactor: Reactor::simulated(now)?, driver, udp };
+        let ground = Ground { now, reactor: Reactor::simulated(now)?, driver, udp, streams: Vec::new() };
         let worker = Worker::on(ground, seat, blueprint)?;
         let mut sim = Sim {
             worker,

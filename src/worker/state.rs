@@ -11,7 +11,8 @@ use crate::modules::env::Env;
 use crate::modules::host::SipHost;
 use crate::modules::request::Outcome;
 use crate::net::batch::RecvBatch;
-use crate::net::bus::BusEnd;
+use crate::net::bus::{BusEnd, Envelope};
+use crate::net::connections::{Connections, StreamConfig};
 use crate::net::logpipe::LogHandle;
 use crate::net::reactor::Reactor;
 use crate::net::udp::UdpSocket;
@@ -21,7 +22,7 @@ use crate::script::avp::Avps;
 use crate::script::program::Program;
 use crate::script::vm::{Run, Suspended};
 use crate::sip::Message;
-use crate::store::{ConnId, Counters, InWork};
+use crate::store::{ConnId, ConnTable, Counters, InWork};
 use crate::transaction::{BranchNo, Matched, Transactions, TxKey};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
@@ -37,6 +38,10 @@ pub struct Blueprint {
     pub env: Rc<Env>,
     /// Transaction timers and limits; worker and incarnation are filled in.
     pub tm: crate::transaction::Config,
+    /// Limits of stream connections.
+    pub streams: StreamConfig,
+    /// Which worker has which connection.
+    pub conns: ConnTable,
     /// How names are looked up.
     pub resolver: crate::net::resolver::ResolverOptions,
     /// Where the SQLite helper listens, if there is one.
@@ -88,6 +93,8 @@ pub struct ReplyPath {
     /// The connection the request came in on: the replies go back there (RFC 3261 18.2.2), and to
     /// `addr` only if it is gone.
     pub conn: Option<ConnId>,
+    /// No new connection is to be made for the replies.
+    pub no_new_conn: bool,
 }
 
 /// What the worker attaches to a transaction.
@@ -267,11 +274,14 @@ pub struct Worker {
     /// Sockets of empty seats that this worker reads meanwhile.
     pub(super) adopted: Vec<Adopted>,
     /// What others handed over before this worker was told to begin.
-    pub(super) early: VecDeque<(u8, Vec<u8>)>,
+    pub(super) early: VecDeque<(Envelope, Vec<u8>)>,
     /// When the server was started.
     pub(super) started: Time,
     /// Receive buffers; out on loan while a batch is worked on.
     pub(super) batch: Option<RecvBatch>,
+    /// Connections of this worker.
+    pub(super) streams: Connections,
+    pub(super) backlog: super::streams::Backlog,
     pub(super) bus: BusEnd,
     pub(super) main: MainChannel,
     pub(super) counters: Counters,

@@ -426,3 +426,66 @@ fn the_hosts_file_is_read_anew_when_it_changes() {
         });
     }
 }
+
+#[test]
+fn ipv6_by_name_and_fail_over_between_the_versions() {
+    // Nobody listens at the IPv4 address of the name; its IPv6 address comes behind it.
+    let peer = SipClient::to("[::1]:9".parse().unwrap());
+    let to = peer.local.port();
+    let dns = Zone::default()
+        .srv("_sip._udp.both.test", 0, to, "both.test")
+        .host("both.test", "127.0.0.1")
+        .host("both.test", "::1")
+        .host("six.test", "::1")
+        .serve();
+    let six = |globals: String, port: u16| {
+        proxy(port, &globals, "    route(out);", TIMERS).replacen(
+            "socket=",
+            &format!("socket=udp:[::1]:{port}\nsocket="),
+            1,
+        )
+    };
+    let (server, port) = serve(|port| six(globals(&dns), port), &["-n", "1"]);
+    let before = Footprint::of(&server);
+    let client = SipClient::new(port);
+    for uri in [format!("sip:x@six.test:{to}"), "sip:x@both.test".to_string()] {
+        let request = client.request("MESSAGE", &uri);
+        client.send_request(&request);
+        let got = peer.expect_request("MESSAGE", SECOND * 5);
+        assert!(got.header("Via").unwrap().contains("[::1]"), "{}", got.raw);
+        peer.respond(&got, 200, "OK", &[]);
+        client.expect_status(200, SECOND * 5);
+    }
+    before.wait_back(&server, SECOND * 20);
+    drop(server);
+    // Told not to use them.
+    let off = format!("{}dns_try_ipv6 = no\n", globals(&dns));
+    let (_server, port) = serve(|port| six(off.clone(), port), &["-n", "1"]);
+    let client = SipClient::new(port);
+    assert_eq!(client.ask(&client.request("MESSAGE", &format!("sip:x@six.test:{to}"))).status(), 476);
+}
+
+#[test]
+fn a_reply_without_a_transaction_finds_its_way_by_the_name_in_its_via() {
+    let caller = SipClient::new(9);
+    let dns = service("caller.test", &[caller.local.port()]).serve();
+    let (server, port) = relaying(&dns, &["-n", "1"]);
+    let before = Footprint::of(&server);
+    let callee = SipClient::new(port);
+    let reply = |via: &str| {
+        format!(
+            "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bKgone\r\nVia: SIP/2.0/UDP {via}\r\n\
+             From: <sip:a@x.test>;tag=1\r\nTo: <sip:b@x.test>;tag=2\r\nCall-ID: {via}\r\nCSeq: 1 INVITE\r\n\
+             Content-Length: 0\r\n\r\n"
+        )
+    };
+    let address = caller.local.port();
+    for via in ["caller.test;branch=z9hG4bKa".to_string(), format!("h0.caller.test:{address};branch=z9hG4bKb")] {
+        callee.send_bytes(reply(&via).as_bytes());
+        let got = caller.expect_status(200, SECOND * 5);
+        assert_eq!((got.call_id(), got.all("Via").len()), (via.as_str(), 1));
+    }
+    callee.send_bytes(reply("nowhere.test;branch=z9hG4bKc").as_bytes());
+    eventually("it is dropped", SECOND * 5, || stat(&server, "core:drop_replies") == 1);
+    before.wait_back(&server, SECOND * 10);
+}

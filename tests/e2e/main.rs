@@ -25,6 +25,7 @@ mod radius;
 mod recovery;
 mod seeds;
 mod stall;
+mod tcp;
 mod torture;
 mod waits_check;
 mod waits_common;

@@ -18,6 +18,7 @@ pub mod process;
 pub mod reprise;
 pub mod sip;
 pub mod sipp;
+pub mod tcp;
 pub mod uas;
 
 use std::collections::HashSet;

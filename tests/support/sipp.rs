@@ -105,12 +105,13 @@ impl Sipp {
         sipp
     }
 
-    /// Waits until SIPp has its UDP port.
+    /// Waits until SIPp has its port.
     fn wait_bound(&self) {
         let end = Instant::now() + Duration::from_secs(10);
         let wanted = format!(":{:04X} ", self.addr.port());
         loop {
-            let table = fs::read_to_string("/proc/net/udp").unwrap_or_default();
+            let table = |name: &str| fs::read_to_string(format!("/proc/net/{name}")).unwrap_or_default();
+            let table = table("udp") + &table("tcp");
             if table.lines().any(|l| l.split_whitespace().nth(1).is_some_and(|a| format!("{a} ").ends_with(&wanted))) {
                 return;
             }

@@ -116,7 +116,15 @@ fn follow(h: &mut SipHost) -> bool {
         h.rr.own_params = Some(Str::from(routes[0].params.clone()));
         consumed = 1;
         // Our second value of a double Record-Route.
-        if routes[0].double && routes.get(1).is_some_and(|r| r.mine) {
+        if routes[0].double
+            && let Some(second) = routes.get(1).filter(|r| r.mine)
+        {
+            // The first was for the side the request came from, the second is for where it leaves.
+            if let Ok(uri) = Uri::parse(&second.uri)
+                && let Some(listener) = env.listener_of(&uri)
+            {
+                h.socket_out = Some(listener as u16);
+            }
             consumed = 2;
         }
     }

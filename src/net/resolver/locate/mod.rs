@@ -24,6 +24,8 @@ use std::rc::Rc;
 
 /// Destinations given for one next hop.
 const MAX_GIVEN: usize = 32;
+/// Questions asked for one next hop: a domain cannot send us round for ever.
+const MAX_QUESTIONS: u16 = 64;
 /// Names still to be expanded at a time.
 const MAX_PENDING: usize = 64;
 
@@ -156,6 +158,8 @@ pub struct Locator {
     ready: VecDeque<Destination>,
     given: SmallVec<[Destination; 2]>,
     error: Option<String>,
+    /// Questions that may still be asked.
+    left: u16,
 }
 
 impl Locator {
@@ -170,6 +174,7 @@ impl Locator {
             ready: VecDeque::new(),
             given: SmallVec::new(),
             error: None,
+            left: MAX_QUESTIONS,
             hop,
         };
         locator.begin();
@@ -279,8 +284,15 @@ impl Locator {
                 self.given.push(destination);
                 return Next::Try(destination);
             }
+            if self.left == 0 && !self.todo.is_empty() {
+                self.todo.clear();
+                self.fail(format!("{}: too many names behind it", self.hop.host));
+            }
             match self.todo.pop_front() {
-                Some(step) => self.asked = Some(step),
+                Some(step) => {
+                    self.left -= 1;
+                    self.asked = Some(step);
+                }
                 None if self.given.is_empty() => {
                     let why = self.error.clone();
                     return Next::End(Some(why.unwrap_or_else(|| format!("{}: nothing to send to", self.hop.host))));

@@ -29,7 +29,7 @@ impl Dice {
     }
 
     /// A number below `n`; 0 if `n` is 0.
-    fn below(&mut self, n: u64) -> u64 {
+    pub(super) fn below(&mut self, n: u64) -> u64 {
         // The bias for n below 2^24 is beyond notice.
         ((u128::from(self.next()) * u128::from(n)) >> 64) as u64
     }

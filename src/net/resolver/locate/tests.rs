@@ -298,3 +298,49 @@ fn all_transports_of_the_table_are_known_services() {
         assert!(naptr_transport(s).is_some());
     }
 }
+
+#[test]
+fn whatever_the_name_servers_say_the_search_ends() {
+    let names = ["a.test", "b.test.", ".", "", "_sip._udp.a.test", "a.test"];
+    for seed in 0..4000u64 {
+        let mut dice = Dice::new(seed);
+        let mut draw = |n: u64| dice.below(n);
+        let mut reach = Reach::default();
+        for t in [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Sctp] {
+            if draw(2) == 0 {
+                reach.add(t, draw(2) == 0);
+            }
+        }
+        let uris = ["sip:a.test", "sips:a.test", "sip:a.test;transport=tcp", "sip:a.test:1", "sip:10.0.0.1"];
+        let hop = Hop::of_uri(uris[draw(5) as usize].as_bytes()).unwrap();
+        let mut l = Locator::new(hop, Policy { naptr: draw(2) == 0, seed, ..Policy::new(reach) });
+        let (mut asked, mut tried) = (0, Vec::new());
+        loop {
+            match l.next() {
+                Next::End(_) => break,
+                Next::Try(d) => {
+                    assert!(reach.fits(d.transport, &d.addr.ip()), "{d:?}");
+                    tried.push(d);
+                }
+                Next::Ask(_) => {
+                    asked += 1;
+                    let n = draw(40);
+                    let name = names[draw(6) as usize];
+                    let answer = match draw(5) {
+                        0 => Err(Failure { fault: Fault::Absent, text: "no".into() }),
+                        1 => Err(Failure { fault: Fault::Unanswered, text: "no".into() }),
+                        2 => Ok(Found::Records((0..n).map(|i| srv(draw(3) as u16, i as u16, name)).collect())),
+                        3 => {
+                            Ok(Found::Records((0..n).map(|_| naptr(draw(3) as u16, 1, "s", "SIP+D2U", name)).collect()))
+                        }
+                        _ => Ok(Found::Addresses(vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()])),
+                    };
+                    l.answer(answer);
+                }
+            }
+        }
+        assert!(tried.len() <= MAX_GIVEN && asked <= MAX_QUESTIONS, "{asked} questions");
+        let different: std::collections::HashSet<_> = tried.iter().collect();
+        assert_eq!(different.len(), tried.len());
+    }
+}

@@ -216,6 +216,11 @@ pub static PARAMS: &[CoreParam] = &[
     on("tcp_keepinterval", COUNT),
     on("tcp_no_new_conn_bflag", Word(&[])),
     on("tcp_no_new_conn_rplflag", Word(&[])),
+    on("tcp_max_head_size", POSITIVE),
+    on("tcp_max_body_size", COUNT),
+    on("tcp_conn_wq_max", POSITIVE),
+    on("tcp_wq_max", POSITIVE),
+    on("udp_mtu", Int(0, 65_535)),
     // Watching.
     on("exec_msg_threshold", COUNT),
     on("exec_dns_threshold", COUNT),

@@ -19,6 +19,17 @@ pub const SECRET: &str = "testing123";
 /// Every account's password, as PAP and for digests.
 pub const PASSWORD: &str = "wonderland";
 
+/// Names for RFC 5090's attributes that do not hide those of its own form.
+const NAMES: &str = "
+ATTRIBUTE Standard-Digest-Response 103 string
+ATTRIBUTE Standard-Digest-Realm 104 string
+ATTRIBUTE Standard-Digest-Nonce 105 string
+ATTRIBUTE Standard-Digest-Method 108 string
+ATTRIBUTE Standard-Digest-URI 109 string
+ATTRIBUTE Standard-Digest-Algorithm 111 string
+ATTRIBUTE Standard-Digest-Username 115 string
+";
+
 /// A running (or stopped) server. Accepts every name but `mallory`; answers an Access-Request with
 /// Reply-Message `hello NAME`, Session-Timeout 3600, Framed-IP-Address 10.1.2.3 and two Cisco-AVPair.
 pub struct FreeRadius {
@@ -40,6 +51,7 @@ impl FreeRadius {
             child: Mutex::new(None),
         };
         fs::write(server.dir.path().join("radiusd.conf"), server.configuration()).expect("configuration written");
+        fs::write(server.dir.path().join("dictionary"), NAMES).expect("dictionary written");
         server.launch();
         server
     }
@@ -102,10 +114,30 @@ server default {{
         update control {{
             Cleartext-Password := "{PASSWORD}"
         }}
-        if (User-Name == "mallory") {{
-            reject
+        if (&User-Name == "mallory") {{
+            update control {{
+                Auth-Type := Reject
+            }}
         }}
-        digest
+        # RFC 5090's attributes, which its module for digests does not look at.
+        if (&Standard-Digest-Response) {{
+            update request {{
+                Digest-Attributes := 0x00
+                Digest-Response := &Standard-Digest-Response
+                Digest-Realm := &Standard-Digest-Realm
+                Digest-Nonce := &Standard-Digest-Nonce
+                Digest-Method := &Standard-Digest-Method
+                Digest-URI := &Standard-Digest-URI
+                Digest-Algorithm := &Standard-Digest-Algorithm
+                Digest-User-Name := &Standard-Digest-Username
+            }}
+            update control {{
+                Auth-Type := digest
+            }}
+        }}
+        else {{
+            digest
+        }}
         pap
     }}
     authenticate {{
@@ -192,7 +224,9 @@ server default {{
         for s in acct {
             text.push_str(&format!("acctserver {s}:{SECRET}\n"));
         }
-        text.push_str("dictionary /usr/share/freeradius/dictionary\n");
+        if !more.contains("dictionary") {
+            text.push_str("dictionary /usr/share/freeradius/dictionary\n");
+        }
         text.push_str(more);
         let path = self.dir.path().join(format!("client-{}.conf", free_port()));
         fs::write(&path, text).expect("file written");

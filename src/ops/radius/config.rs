@@ -130,7 +130,7 @@ fn parse_server(word: &str, port: u16, secrets: &[(String, Vec<u8>)]) -> Result<
         Some(inner) => inner.split_once(']').ok_or_else(|| format!("`{word}`: a bracket is missing"))?,
         None => word.split_once(':').map_or((word, ""), |(h, _)| (h, &word[h.len()..])),
     };
-    let mut parts = rest.trim_start_matches(':').splitn(2, ':');
+    let mut parts = rest.strip_prefix(':').unwrap_or(rest).splitn(2, ':');
     let port = match parts.next().filter(|p| !p.is_empty()) {
         Some(p) => p.parse().map_err(|_| format!("`{word}`: `{p}` is no port"))?,
         None => port,

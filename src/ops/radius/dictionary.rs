@@ -63,6 +63,8 @@ pub struct Named {
     pub code: u8,
     /// What it holds.
     pub kind: Type,
+    /// It travels within a Digest-Attributes, under this number.
+    within: Option<u8>,
     values: Vec<(String, u64)>,
 }
 
@@ -151,6 +153,13 @@ VALUE Acct-Terminate-Cause NAS-Request 10
 VALUE NAS-Port-Type Virtual 5
 ";
 
+/// Digest-Attributes of the draft that came before RFC 5090: what FreeRADIUS understands. Its dictionaries, and
+/// those of the radiusclient libraries, give the parts numbers of their own; the part with the first of them
+/// travels as number 1.
+const DIGEST_ATTRIBUTES: u8 = 207;
+const DIGEST_FIRST: u64 = 1063;
+const DIGEST_LAST: u64 = 1072;
+
 /// Reads a file: name to text, or why not.
 pub type ReadFile<'a> = dyn FnMut(&Path) -> Result<String, String> + 'a;
 
@@ -212,12 +221,18 @@ impl Dictionary {
                     None => *block,
                 };
                 // Numbers with dots and beyond one byte, and types of several parts, travel in other ways.
-                let Some(code) = int(number).and_then(|n| u8::try_from(n).ok()) else { return Ok(()) };
+                let (code, within) = match int(number) {
+                    Some(n @ DIGEST_FIRST..=DIGEST_LAST) if vendor == 0 => {
+                        (DIGEST_ATTRIBUTES, u8::try_from(n - DIGEST_FIRST + 1).ok())
+                    }
+                    Some(n) if n < 256 => (n as u8, None),
+                    _ => return Ok(()),
+                };
                 let Some(kind) = Type::from_word(kind) else { return Ok(()) };
                 if more.iter().flat_map(|w| w.split(',')).any(|f| matches!(f, "virtual" | "internal" | "concat")) {
                     return Ok(());
                 }
-                self.attribute(Named { name: (*name).to_string(), vendor, code, kind, values: Vec::new() });
+                self.attribute(Named { name: (*name).to_string(), vendor, code, kind, within, values: Vec::new() });
             }
             ["VALUE", attribute, name, number, ..] => {
                 let Some(value) = int(number) else { return Ok(()) };
@@ -304,6 +319,10 @@ impl Named {
             Type::Ip6 => {
                 word.trim_matches(['[', ']']).parse::<Ipv6Addr>().map_err(|_| "an IPv6 address")?.octets().to_vec()
             }
+        };
+        let value = match self.within.zip(u8::try_from(value.len() + 2).ok()) {
+            Some((number, length)) => [&[number, length], value.as_slice()].concat(),
+            None => value,
         };
         if value.len() > super::packet::MAX_VALUE { Err("at most 253 bytes") } else { Ok(value) }
     }
@@ -393,6 +412,18 @@ mod tests {
         assert!(d.find("Nested").is_none() && d.find("Big").is_none());
         assert_eq!(d.find("Service-Type").unwrap().encode(b"Other"), Ok(vec![0, 0, 0, 99]));
         assert_eq!(d.find("User-Name").map(|a| a.code), Some(1));
+    }
+
+    #[test]
+    fn parts_of_digest_attributes_travel_within() {
+        let mut d = Dictionary::standard();
+        assert_eq!(d.find("Digest-Realm").map(|a| (a.code, a.encode(b"r"))), Some((104, Ok(b"r".to_vec()))));
+        let mut read = files(&[("/d", "ATTRIBUTE Digest-Realm 1063 string\nATTRIBUTE Digest-User-Name 1072 string\n")]);
+        d.add_file(Path::new("/d"), &mut read).unwrap();
+        let part = |name: &str| d.find(name).map(|a| (a.code, a.encode(b"x")));
+        assert_eq!(part("Digest-Realm"), Some((207, Ok(vec![1, 3, b'x']))));
+        assert_eq!(part("Digest-User-Name"), Some((207, Ok(vec![10, 3, b'x']))));
+        assert!(d.find("Digest-Realm").unwrap().encode(&[b'x'; 252]).is_err());
     }
 
     #[test]

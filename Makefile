@@ -57,7 +57,7 @@ install: $(BINARY)
 	install -d "$(DOCDIR)/docs/functions" "$(DOCDIR)/conf/examples"
 	install -m 644 docs/*.md "$(DOCDIR)/docs/"
 	install -m 644 docs/functions/*.md "$(DOCDIR)/docs/functions/"
-	install -m 644 conf/examples/*.cfg "$(DOCDIR)/conf/examples/"
+	install -m 644 conf/examples/*.cfg conf/examples/*.scn "$(DOCDIR)/conf/examples/"
 
 # The configuration stays.
 uninstall:

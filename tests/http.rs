@@ -7,7 +7,9 @@ mod support;
 
 use oploop::{Loop, alone, open_fds, threads};
 use reprise::net::resolver::ResolverConfig;
+use reprise::ops::backend::Policy;
 use reprise::ops::driver::Driver;
+use reprise::ops::driver::OpKind;
 use reprise::ops::http::Limits;
 use reprise::ops::{CancelReason, Failure, HttpMethod, HttpRequest, HttpResponse, OpId, Outcome, Phase, Request, Why};
 use std::path::Path;
@@ -230,7 +232,8 @@ fn a_thousand_wait_their_turn_and_more_are_refused() {
     let _alone = alone();
     let nginx = Nginx::shared();
     let mut l = Loop::new();
-    l.driver.http().set_limits(Limits { in_flight: 100, queue: 900, ..Limits::default() });
+    let policy = Policy { in_flight: 100, queue: 900, ..Policy::of(OpKind::Http) };
+    l.driver.backends().set_policy(OpKind::Http, policy);
     let clean = Clean::before(&l);
     let ids: Vec<_> = (0..1000).map(|_| start(&mut l, get(&nginx.url("/slow")))).collect();
     assert_eq!(fails(&mut l, get(&nginx.url("/now")), LONG), (Why::Overload, Phase::Queue));
@@ -380,7 +383,7 @@ fn slow_phases_end_at_their_deadline() {
 fn cancelled_in_every_phase() {
     let _alone = alone();
     let mut l = Loop::new();
-    l.driver.http().set_limits(Limits { in_flight: 1, ..Limits::default() });
+    l.driver.backends().set_policy(OpKind::Http, Policy { in_flight: 1, ..Policy::of(OpKind::Http) });
     let clean = Clean::before(&l);
     let hole = BlackHole::tcp();
     let silent = TcpMock::each(vec![Step::Hang]);

@@ -11,10 +11,11 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Runs the helper until main says it is enough. Before it is ready it makes those of the files `demos` that are
-/// not there. Returns the process's exit status.
-pub fn main(mut seat: Seat, demos: &[PathBuf]) -> i32 {
+/// not there. `slow`: a query that takes longer is logged. Returns the process's exit status.
+pub fn main(mut seat: Seat, demos: &[PathBuf], slow: Duration) -> i32 {
     for path in demos {
         match ensure_sqlite_demo(path) {
             Ok(true) => emit(2, logpipe::NOTICE, &format!("made {} with demonstration data", path.display())),
@@ -33,7 +34,8 @@ pub fn main(mut seat: Seat, demos: &[PathBuf]) -> i32 {
         emit(-1, "sqlite", &format!("no thread: {e}"));
         return 1;
     }
-    let status = helper_main(UnixListener::from(listener), Some(stop), HelperConfig::default());
+    let status =
+        helper_main(UnixListener::from(listener), Some(stop), HelperConfig { slow, ..HelperConfig::default() });
     log.finish();
     status
 }

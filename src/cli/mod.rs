@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod ctl;
+mod databases;
 pub mod db;
 pub mod demo;
 mod dns;
@@ -10,6 +11,8 @@ pub mod helper;
 pub mod load;
 mod names;
 pub mod paths;
+mod radius;
+pub mod scenario;
 pub mod server;
 pub mod settings;
 pub mod simulate;
@@ -94,6 +97,9 @@ enum Command {
     Demo(demo::DemoArgs),
     /// List the script functions, or show one.
     Functions(functions::FunctionsArgs),
+    /// Play scenarios: messages, time and answers of databases on a simulated server (docs/scenarios.md).
+    #[command(after_help = scenario::HELP)]
+    Test(scenario::TestArgs),
     /// Explain a number that a finding shows.
     Explain {
         /// Such as E0203.
@@ -117,7 +123,7 @@ pub fn main() -> ExitCode {
         println!("reprise {} ({build}, {})", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
         return ExitCode::SUCCESS;
     }
-    if args.command.is_some() {
+    if args.command.as_ref().is_some_and(|c| !matches!(c, Command::Test(_))) {
         // The server installs its own log; the short-lived commands write plain lines to stderr.
         let filter = env_logger::Env::default().default_filter_or("error");
         let _ = env_logger::Builder::from_env(filter).format_timestamp(None).try_init();
@@ -128,6 +134,7 @@ pub fn main() -> ExitCode {
         Some(Command::Db(db)) => db::run(db),
         Some(Command::Demo(args)) => demo::main(&args),
         Some(Command::Functions(args)) => functions::main(&args),
+        Some(Command::Test(args_of_test)) => scenario::main(&args_of_test, args.dialect),
         Some(Command::Explain { code }) => explain(&code),
         None if args.check => check::main(&[args.file], args.dialect, false),
         None => {

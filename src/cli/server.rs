@@ -10,6 +10,7 @@ use crate::modules::env::{Env, Listen};
 use crate::modules::host::SipHost;
 use crate::net::listen::{ListenSpec, Listener};
 use crate::net::logpipe;
+use crate::ops::driver::OpKind;
 use crate::script::ast::Dialect;
 use crate::script::program::Program;
 use crate::script::render::render;
@@ -93,7 +94,10 @@ pub fn start(args: &StartArgs) -> ExitCode {
 fn child(seat: Seat, blueprint: &worker::Blueprint, demos: &[PathBuf]) -> i32 {
     match seat.kind {
         SeatKind::Worker => worker::run::main(seat, blueprint),
-        SeatKind::Helper => helper::main(seat, demos),
+        SeatKind::Helper => {
+            let slow = blueprint.env.settings.backends.policy(OpKind::Sqlite).slow;
+            helper::main(seat, demos, slow)
+        }
     }
 }
 

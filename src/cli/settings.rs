@@ -1,25 +1,22 @@
 //! Core and module parameters as typed settings.
 
+use super::databases;
 use super::dns;
+use super::radius;
 use crate::base::Str;
-use crate::base::names::suggest;
 use crate::modules::env::{Alias, Settings};
 use crate::modules::host::split_host_port;
 use crate::net::connections::StreamConfig;
 use crate::net::listen::{ListenSpec, Transport};
 use crate::net::logpipe::{self, LogSettings, Syslog};
 use crate::net::resolver::ResolverOptions;
-use crate::ops::radius;
-use crate::ops::sql::DbUrl;
 use crate::script::ast::{Config, GlobalValue, Item, SocketSpec};
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
-use crate::script::format::named_list;
 use crate::script::program::ModParam;
 use crate::script::source::Span;
 use crate::script::value::Value;
 use crate::transaction;
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Everything a configuration says besides its routes.
@@ -157,7 +154,34 @@ pub fn read_settings(config: &Config, modparams: &[ModParam], diags: &mut Diagno
             "control_socket" => out.control_socket = text.map(PathBuf::from),
             "drain_timeout" => out.drain_timeout = secs(int).unwrap_or(out.drain_timeout),
             "worker_hang_timeout" => out.hang_timeout = secs(int).filter(|d| !d.is_zero()),
+            "overload_age" => {
+                out.settings.overload_age =
+                    int.and_then(|n| u64::try_from(n).ok()).map_or(out.settings.overload_age, Duration::from_millis);
+            }
             "async_timeout" => out.settings.async_timeout = secs(int).unwrap_or(out.settings.async_timeout),
+            "backend_max_failures" => {
+                let n = int.and_then(|n| u32::try_from(n).ok());
+                out.settings.backends.max_failures = n.unwrap_or(out.settings.backends.max_failures);
+            }
+            "backend_open_time" => {
+                let time = int.and_then(|n| u64::try_from(n).ok()).map(Duration::from_millis);
+                out.settings.backends.open_time = time.unwrap_or(out.settings.backends.open_time);
+            }
+            "backend_queue_size" => {
+                let n = int.and_then(|n| usize::try_from(n).ok());
+                out.settings.backends.queue = n.unwrap_or(out.settings.backends.queue);
+            }
+            "backend_slow_threshold" => {
+                let time = int.and_then(|n| u64::try_from(n).ok()).map(Duration::from_micros);
+                out.settings.backends.slow = time.unwrap_or(out.settings.backends.slow);
+            }
+            "db_max_async_connections" => {
+                let n = int.and_then(|n| usize::try_from(n).ok()).map(|n| n.clamp(1, 10_000));
+                let n = n.unwrap_or(out.settings.backends.db_connections);
+                out.settings.backends.db_connections = n;
+                out.settings.backends.mysql.max_connections = n;
+            }
+            "db_kill_on_timeout" => out.settings.backends.mysql.kill = databases::kill(text.as_deref()),
             "async_resume_on_cancel" => out.settings.resume_on_cancel = yes,
             "script_io" => out.settings.script_io_block = text.as_deref() == Some("block"),
             "bus_size" => out.bus_size = int.and_then(|n| usize::try_from(n).ok()),
@@ -187,12 +211,8 @@ pub fn read_settings(config: &Config, modparams: &[ModParam], diags: &mut Diagno
         }
     }
     module_settings(&mut out, modparams, diags);
-    radius_names(&out, modparams, diags);
-    if let Some((url, span)) = default_db
-        && !out.settings.db_urls.iter().any(|(n, _)| *n == 0)
-    {
-        add_db_url(&mut out.settings, 0, url, span, diags);
-    }
+    databases::read(&mut out.settings, modparams, default_db, diags);
+    radius::read(&mut out.settings, modparams, diags);
     out
 }
 
@@ -245,15 +265,6 @@ fn alias(text: &str) -> Alias {
     Alias { host: String::from_utf8_lossy(host).trim_matches(['[', ']']).to_ascii_lowercase(), port }
 }
 
-fn add_db_url(settings: &mut Settings, number: i64, url: Str, span: Span, diags: &mut Diagnostics) {
-    if let Err(why) = DbUrl::parse(&url) {
-        diags.push(Diagnostic::error("E0505", span, format!("this is not a database URL: {why}")));
-        return;
-    }
-    settings.db_urls.retain(|(n, _)| *n != number);
-    settings.db_urls.push((number, url));
-}
-
 fn module_settings(out: &mut ServerConfig, params: &[ModParam], diags: &mut Diagnostics) {
     let s = &mut out.settings;
     let out_streams = &mut out.streams;
@@ -286,23 +297,12 @@ fn module_settings(out: &mut ServerConfig, params: &[ModParam], diags: &mut Diag
                     Some(n) => n.saturating_mul(1024),
                 };
             }
+            ("rest_client", "max_async_transfers") => {
+                s.backends.http_transfers = int.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
+            }
             ("rest_client", "ssl_verifypeer") => s.http_verify_peer = yes,
             ("rest_client", "ssl_verifyhost") => s.http_verify_host = yes,
             ("rest_client", "ssl_capath") => s.http_ca_file = text,
-            ("aaa_radius", "radius_config") => {
-                let path = text.unwrap_or_default().to_lossy().into_owned();
-                let mut read = |path: &Path| std::fs::read_to_string(path).map_err(|e| e.to_string());
-                match radius::config::Config::load(Path::new(&path), &mut read) {
-                    Ok(config) => s.radius = Some(Rc::new(config)),
-                    Err(why) => diags.push(Diagnostic::error("E0505", p.span, why)),
-                }
-            }
-            ("aaa_radius", "sets") => {
-                if let Err(why) = named_list(&text.unwrap_or_default()) {
-                    diags.push(Diagnostic::error("E0505", p.span, why));
-                }
-            }
-            ("aaa_radius", "fetch_all_values") => s.radius_fetch_all = yes,
             ("exec", "time_to_kill") => s.exec_limit = secs.unwrap_or_default(),
             ("exec", "setvars") => s.exec_setvars = yes,
             ("cfgutils", "initial_probability") => s.rand_probability = int.unwrap_or(10).clamp(0, 100) as u8,
@@ -317,42 +317,10 @@ fn module_settings(out: &mut ServerConfig, params: &[ModParam], diags: &mut Diag
             ("sanity", param) => {
                 s.sanity.set(param, &p.value);
             }
-            ("avpops" | "sqlops", "db_url") => {
-                let text = text.unwrap_or_default().to_lossy().into_owned();
-                let (number, url) = match text.split_once(' ') {
-                    Some((n, url)) if n.parse::<i64>().is_ok() => (n.parse().unwrap_or(0), url.trim()),
-                    _ => (0, text.as_str()),
-                };
-                add_db_url(s, number, Str::from(url), p.span, diags);
-            }
             ("avpops" | "sqlops", param) => {
                 s.usr.set(param, &p.value);
             }
             _ => {}
-        }
-    }
-}
-
-/// Names in the sets of aaa_radius that are in no dictionary.
-fn radius_names(out: &ServerConfig, params: &[ModParam], diags: &mut Diagnostics) {
-    let mut sets = params.iter().filter(|p| p.module == "aaa_radius" && p.param == "sets").peekable();
-    let Some(config) = &out.settings.radius else {
-        if let Some(p) = sets.peek()
-            && !params.iter().any(|p| p.module == "aaa_radius" && p.param == "radius_config")
-        {
-            let text = "sets of attributes are of no use without `radius_config`";
-            diags.push(Diagnostic::error("E0505", p.span, text));
-        }
-        return;
-    };
-    for p in sets {
-        let Ok(list) = named_list(&p.value.to_text().unwrap_or_default()) else { continue };
-        for (name, _) in list.items.iter().filter(|(n, _)| config.dictionary.find(n).is_none()) {
-            let mut d = Diagnostic::error("E0505", p.span, format!("attribute `{name}` is in no dictionary"));
-            if let Some(s) = suggest(name, config.dictionary.names()) {
-                d = d.help(format!("did you mean `{s}`?"));
-            }
-            diags.push(d);
         }
     }
 }

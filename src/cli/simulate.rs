@@ -24,19 +24,47 @@ pub enum ConfigText<'a> {
     Text(&'a str, &'a str),
 }
 
+/// Where the simulated server listens.
+#[derive(Clone, Copy, Debug)]
+pub enum Sockets<'a> {
+    /// As the configuration says.
+    Own,
+    /// There, as `-l` takes it.
+    These(&'a [String]),
+}
+
 /// Starts a worker with this configuration in a simulation. The error is the findings as text.
 pub fn simulate(config: ConfigText<'_>, dialect: Option<Dialect>, options: SimOptions) -> Result<Sim, String> {
-    let blueprint = simulated_blueprint(config, dialect, options.seed)?;
+    simulate_with(config, dialect, options, Sockets::Own)
+}
+
+/// The same with the sockets of the configuration or others.
+pub fn simulate_with(
+    config: ConfigText<'_>,
+    dialect: Option<Dialect>,
+    options: SimOptions,
+    sockets: Sockets<'_>,
+) -> Result<Sim, String> {
+    let blueprint = simulated_blueprint(config, dialect, options.seed, sockets)?;
     Sim::new(blueprint, options).map_err(|e| e.to_string())
 }
 
 /// What a simulated worker is made from; no address of it needs to exist on this machine.
-pub fn simulated_blueprint(config: ConfigText<'_>, dialect: Option<Dialect>, seed: u64) -> Result<Blueprint, String> {
+pub fn simulated_blueprint(
+    config: ConfigText<'_>,
+    dialect: Option<Dialect>,
+    seed: u64,
+    sockets: Sockets<'_>,
+) -> Result<Blueprint, String> {
     let Loaded { map, diags, server } = match config {
         ConfigText::File(path) => load(path, dialect),
         ConfigText::Text(text, name) => load_text(name, text, dialect),
     };
-    let Some((program, config)) = server else { return Err(render(&map, &diags, false)) };
+    let Some((program, mut config)) = server else { return Err(render(&map, &diags, false)) };
+    if let Sockets::These(list) = sockets {
+        let specs = list.iter().map(|text| ListenSpec::parse(text).map_err(|e| e.to_string()));
+        config.sockets = specs.collect::<Result<_, _>>()?;
+    }
     let listeners = listeners(&config)?;
     let env = Rc::new(environment(&config, &listeners, seed));
     // There is no network that connections could be made over.

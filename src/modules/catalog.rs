@@ -2,8 +2,8 @@
 
 use super::host::SipHost;
 use super::{
-    aaa_radius, avpops, cfgutils, core, exec, maxfwd, rest_client, rr, sanity, signaling, sipmsgops, sl, sqlops,
-    textops, tm,
+    aaa_radius, avpops, cfgutils, core, db_mysql, exec, maxfwd, rest_client, rr, sanity, signaling, sipmsgops, sl,
+    sqlops, textops, tm,
 };
 use super::{proto_tcp, tolerated};
 use crate::script::ast::Dialect;
@@ -33,7 +33,7 @@ static KAMAILIO: Catalog<SipHost> = Catalog {
         &exec::MODULE,
         &rest_client::MODULE,
         &sanity::MODULE,
-        &tolerated::DB_MYSQL,
+        &db_mysql::DB_MYSQL,
         &tolerated::DB_SQLITE,
         &tolerated::XLOG,
     ],
@@ -57,7 +57,8 @@ static OPENSIPS: Catalog<SipHost> = Catalog {
         &aaa_radius::MODULE,
         &tolerated::PROTO_UDP,
         &proto_tcp::MODULE,
-        &tolerated::DB_MYSQL,
+        &db_mysql::DB_MYSQL,
+        &db_mysql::DB_VIRTUAL,
         &tolerated::DB_SQLITE,
         &tolerated::MI_FIFO,
         &tolerated::MI_DATAGRAM,

@@ -1,6 +1,9 @@
 //! What every run of one process shares and never changes: who we are, and how we were configured.
 
 use crate::base::Str;
+use crate::ops::backend::Policy;
+use crate::ops::driver::OpKind;
+use crate::ops::sql;
 use crate::script::value::Value;
 use crate::sip::Transport;
 use crate::sip::uri::Uri;
@@ -91,6 +94,8 @@ pub struct Settings {
     pub xlog_print_level: i32,
     /// `async_timeout`: how long a wait without a limit of its own may last.
     pub async_timeout: Duration,
+    /// `overload_age`: how old requests may be when they are read before new ones are refused; zero = any.
+    pub overload_age: Duration,
     /// `async_resume_on_cancel`: a run that waits is resumed although its INVITE was cancelled.
     pub resume_on_cancel: bool,
     /// `script_io=block`: plain calls stall the worker as the peers do (for measurement).
@@ -131,6 +136,8 @@ pub struct Settings {
     pub http_ca_file: Option<Str>,
     /// avpops, sqlops: database URLs by number.
     pub db_urls: Vec<(i64, Str)>,
+    /// What is allowed towards the backends of operations.
+    pub backends: BackendSettings,
     /// avpops, sqlops: the table of AVPs kept per user.
     pub usr: UsrTable,
     /// exec: `time_to_kill`; zero = the wait's own deadline.
@@ -145,6 +152,67 @@ pub struct Settings {
     pub rand_probability: u8,
     /// sanity
     pub sanity: super::sanity::Settings,
+}
+
+/// Core and module parameters about databases, web servers and programs.
+#[derive(Clone, Debug)]
+pub struct BackendSettings {
+    /// core: `backend_max_failures`: failures in a row that open the circuit; 0 = never.
+    pub max_failures: u32,
+    /// core: `backend_open_time`: how long it is open at first.
+    pub open_time: Duration,
+    /// core: `backend_queue_size`: operations that wait for their turn, per backend.
+    pub queue: usize,
+    /// core: `backend_slow_threshold`: an operation that takes longer is logged; zero = none is.
+    pub slow: Duration,
+    /// db_mysql: `exec_query_threshold`, the same for queries.
+    pub slow_query: Option<Duration>,
+    /// core: `db_max_async_connections`: connections per worker and database URL.
+    pub db_connections: usize,
+    /// rest_client: `max_async_transfers`: exchanges per worker; `None` = the default.
+    pub http_transfers: Option<usize>,
+    /// What the MySQL engine may use.
+    pub mysql: sql::Limits,
+}
+
+impl Default for BackendSettings {
+    fn default() -> Self {
+        let policy = Policy::default();
+        BackendSettings {
+            max_failures: policy.failures,
+            open_time: policy.open_min,
+            queue: policy.queue,
+            slow: policy.slow,
+            slow_query: None,
+            db_connections: sql::Limits::default().max_connections,
+            http_transfers: None,
+            mysql: sql::Limits::default(),
+        }
+    }
+}
+
+impl BackendSettings {
+    /// What is allowed towards each backend of a kind.
+    pub fn policy(&self, kind: OpKind) -> Policy {
+        let standard = Policy::of(kind);
+        let sql = matches!(kind, OpKind::Mysql | OpKind::Sqlite);
+        Policy {
+            in_flight: match kind {
+                OpKind::Mysql => self.db_connections,
+                OpKind::Http => self.http_transfers.unwrap_or(usize::MAX).min(standard.in_flight),
+                _ => standard.in_flight,
+            },
+            in_flight_total: match kind {
+                OpKind::Http => self.http_transfers.unwrap_or(standard.in_flight_total),
+                _ => standard.in_flight_total,
+            },
+            queue: self.queue,
+            failures: self.max_failures,
+            open_min: self.open_time,
+            open_max: standard.open_max.max(self.open_time),
+            slow: self.slow_query.filter(|_| sql).unwrap_or(self.slow),
+        }
+    }
 }
 
 /// How next hops are found (RFC 3263).
@@ -199,6 +267,58 @@ pub struct UsrTable {
     pub kind: Str,
     /// `use_domain`; `None` = not configured: sqlops looks at the domain, avpops does not.
     pub use_domain: Option<bool>,
+    /// `db_scheme`: tables of another shape, by name.
+    pub schemes: Vec<(Str, Scheme)>,
+}
+
+/// A table with one column for each attribute (`db_scheme`); what is not given is as for [`UsrTable`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scheme {
+    /// `table`
+    pub table: Option<Str>,
+    /// `uuid_col`
+    pub uuid: Option<Str>,
+    /// `username_col`
+    pub username: Option<Str>,
+    /// `domain_col`
+    pub domain: Option<Str>,
+    /// `value_col`
+    pub value: Option<Str>,
+    /// `value_type=integer`
+    pub number: bool,
+}
+
+impl Scheme {
+    /// Reads `NAME:table=...;value_col=...`; gives the name and the scheme.
+    pub fn parse(text: &str) -> Result<(Str, Scheme), String> {
+        let (name, elements) = text.split_once(':').ok_or("a scheme is `NAME:element=value;...`")?;
+        let mut scheme = Scheme::default();
+        for element in elements.split(';').map(str::trim).filter(|e| !e.is_empty()) {
+            let (key, value) = element.split_once('=').ok_or_else(|| format!("`{element}` has no value"))?;
+            let value = value.trim();
+            let field = match key.trim() {
+                "table" => &mut scheme.table,
+                "uuid_col" => &mut scheme.uuid,
+                "username_col" => &mut scheme.username,
+                "domain_col" => &mut scheme.domain,
+                "value_col" => &mut scheme.value,
+                "value_type" => {
+                    scheme.number = match value {
+                        "integer" => true,
+                        "string" => false,
+                        other => return Err(format!("`{other}` is no value_type: integer and string are")),
+                    };
+                    continue;
+                }
+                other => {
+                    let known = "table, uuid_col, username_col, domain_col, value_col and value_type are known";
+                    return Err(format!("unknown element `{other}`: {known}"));
+                }
+            };
+            *field = Some(Str::from(value));
+        }
+        Ok((Str::from(name.trim()), scheme))
+    }
 }
 
 impl Default for UsrTable {
@@ -212,6 +332,7 @@ impl Default for UsrTable {
             value: Str::from("value"),
             kind: Str::from("type"),
             use_domain: None,
+            schemes: Vec::new(),
         }
     }
 }
@@ -248,6 +369,7 @@ impl Default for Settings {
             xlog_level: 2,
             xlog_print_level: 2,
             async_timeout: Duration::from_secs(30),
+            overload_age: Duration::from_millis(250),
             resume_on_cancel: true,
             script_io_block: false,
             auto_100: true,
@@ -268,6 +390,7 @@ impl Default for Settings {
             http_verify_host: true,
             http_ca_file: None,
             db_urls: Vec::new(),
+            backends: BackendSettings::default(),
             usr: UsrTable::default(),
             exec_limit: Duration::ZERO,
             exec_setvars: false,

@@ -17,6 +17,7 @@ pub mod aaa_radius;
 pub mod avpops;
 pub mod cfgutils;
 pub mod core;
+pub mod db_mysql;
 pub mod exec;
 pub mod maxfwd;
 pub mod rest_client;

@@ -135,4 +135,13 @@ impl Outcome {
             _ => -1,
         }
     }
+
+    /// The return code of a function whose operation failed: -1, or [`ops::Why::OPEN_CODE`] if the backend was
+    /// not even asked.
+    pub fn failure_code(&self) -> i32 {
+        match self {
+            Outcome::Op(ops::Outcome::Failed(f)) if f.why == ops::Why::Open => ops::Why::OPEN_CODE,
+            _ => -1,
+        }
+    }
 }

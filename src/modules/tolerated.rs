@@ -12,8 +12,6 @@ const fn tolerated(name: &'static str) -> ModuleSpec<SipHost> {
 
 /// SIP over UDP is built in.
 pub static PROTO_UDP: ModuleSpec<SipHost> = tolerated("proto_udp");
-/// The MySQL client is built in.
-pub static DB_MYSQL: ModuleSpec<SipHost> = tolerated("db_mysql");
 /// The SQLite helper process is built in.
 pub static DB_SQLITE: ModuleSpec<SipHost> = tolerated("db_sqlite");
 /// `reprise ctl` takes its place.

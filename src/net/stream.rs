@@ -5,13 +5,33 @@
 //! whichever call comes first.
 
 use mio::net::{TcpStream, UnixStream};
+use nix::sys::socket::{setsockopt, sockopt};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
+use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Where to connect to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Tcp(address) => address.fmt(f),
+            Target::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
 
 enum Socket {
     Tcp(TcpStream),
@@ -47,6 +67,22 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// Begins to connect to either kind of address.
+    pub fn to(target: &Target) -> io::Result<Stream> {
+        match target {
+            Target::Tcp(address) => Stream::connect(*address),
+            Target::Unix(path) => Stream::connect_unix(path),
+        }
+    }
+
+    /// Has the system find out about a peer that vanishes while the connection is idle.
+    pub fn keep_alive(&self) -> io::Result<()> {
+        match &self.socket {
+            Socket::Tcp(s) => Ok(setsockopt(s, sockopt::KeepAlive, &true)?),
+            Socket::Unix(_) => Ok(()),
+        }
+    }
+
     /// Begins to connect; [`Stream::connected`] tells when that is over.
     pub fn connect(to: SocketAddr) -> io::Result<Stream> {
         let socket = TcpStream::connect(to)?;
@@ -106,6 +142,11 @@ impl Stream {
                 Err(e) => return Err(e),
             }
         }
+    }
+
+    /// Whether everything that was written is with the system.
+    pub fn flushed(&self) -> bool {
+        self.tls.as_ref().is_none_or(|t| !t.wants_write())
     }
 
     /// Writes what TLS still holds back. `Ok(true)`: everything is with the system.

@@ -1,21 +1,28 @@
 //! The driver: every operation in flight, its deadline, and which engine has it.
 
+use super::backend::{Admission, Backends, GateId};
 use super::exec::Exec;
 use super::fake::Fake;
 use super::http::Http;
-use super::radius::Radius;
+use super::radius::{self, Radius};
 use super::sleep::Sleep;
 use super::sql::mysql::Mysql;
 use super::sql::sqlite::Sqlite;
-use super::{CancelReason, Cx, Engine, OpId, Outcome, Phase, Request};
+use super::{CancelReason, Cx, Engine, Failure, OpId, Outcome, Phase, Request, Why, exec, http};
 use crate::base::{Key, Slab, Time, TimerKey};
 use crate::net::reactor::{Event, Io, Readiness, Source};
 use crate::net::resolver::zone::Zone;
 use crate::net::resolver::{Answer, Found, Question, Resolver, ResolverConfig, Waiter, Want};
+use crate::ops::sql::DbUrl;
 use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Longest database URL that is looked at.
+const MAX_URL: usize = 4096;
 
 /// Which engine has an operation.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum OpKind {
     /// `sleep`, `usleep`
     Sleep,
@@ -32,6 +39,10 @@ pub enum OpKind {
 }
 
 impl OpKind {
+    /// Every kind.
+    pub const ALL: [OpKind; 6] =
+        [OpKind::Sleep, OpKind::Exec, OpKind::Http, OpKind::Mysql, OpKind::Sqlite, OpKind::Radius];
+
     /// The word shown to operators.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -48,8 +59,33 @@ impl OpKind {
 struct InFlight {
     kind: OpKind,
     started: Time,
+    /// When its engine got it.
+    begun: Option<Time>,
     deadline: Time,
     timer: Option<TimerKey>,
+    /// Its backend; `None` for a sleep, and for a request that makes no sense.
+    gate: Option<GateId>,
+    /// While it waits for its turn.
+    waiting: Option<Box<Request>>,
+}
+
+/// An operation that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Which.
+    pub id: OpId,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Its engine.
+    pub kind: OpKind,
+    /// Its backend, without passwords; empty if it had none.
+    pub backend: Rc<str>,
+    /// From its start to its end.
+    pub took: Duration,
+    /// How much of that it waited for its turn.
+    pub queued: Duration,
+    /// Whether that is worth a line in the log.
+    pub slow: bool,
 }
 
 /// One line of the list of waits.
@@ -70,6 +106,7 @@ pub struct OpInfo {
 /// All operations of one process.
 pub struct Driver {
     ops: Slab<InFlight>,
+    backends: Backends,
     finished: VecDeque<(OpId, Outcome)>,
     lookups: Vec<(Source, Key, String)>,
     resolver: Resolver,
@@ -102,6 +139,7 @@ impl Driver {
     pub fn with_resolver(config: ResolverConfig) -> Driver {
         Driver {
             ops: Slab::new(),
+            backends: Backends::new(),
             finished: VecDeque::new(),
             lookups: Vec::new(),
             resolver: Resolver::new(config),
@@ -114,6 +152,11 @@ impl Driver {
             radius: Radius::default(),
             fake: None,
         }
+    }
+
+    /// The backends, to set what is allowed towards them.
+    pub fn backends(&mut self) -> &mut Backends {
+        &mut self.backends
     }
 
     /// A driver for a simulation: names are looked up in the zone, sleeps are real (in the reactor's
@@ -129,6 +172,11 @@ impl Driver {
     /// In a simulation: the operations in flight.
     pub fn fake(&mut self) -> Option<&mut Fake> {
         self.fake.as_deref_mut()
+    }
+
+    /// The same to look at.
+    pub fn faked(&self) -> Option<&Fake> {
+        self.fake.as_deref()
     }
 
     /// In a simulation: what the name servers know.
@@ -222,27 +270,80 @@ impl Driver {
     /// Starts an operation that is given up at `deadline` ([`Time::NEVER`] for none). Its
     /// outcome comes from [`Driver::poll_finished`], also if it cannot even begin.
     pub fn start(&mut self, request: Request, deadline: Time, mut io: Io<'_>) -> OpId {
-        let kind = match &request {
-            Request::Sleep(_) => OpKind::Sleep,
-            Request::Exec(_) => OpKind::Exec,
-            Request::Http(_) => OpKind::Http,
-            Request::Sql(q) if q.url.starts_with(b"sqlite") => OpKind::Sqlite,
-            Request::Sql(_) => OpKind::Mysql,
-            Request::Radius(_) => OpKind::Radius,
-        };
+        let kind = kind_of(&request);
+        let gate = self.gate_of(kind, &request);
         let started = io.now;
-        let mut cx = Cx { io: io.reborrow(), finished: &mut self.finished, lookups: &mut self.lookups };
         let id = self.ops.insert_with(|id| InFlight {
             kind,
             started,
+            begun: None,
             deadline,
-            timer: (deadline != Time::NEVER).then(|| cx.io.arm(deadline, Source::Ops, id)),
+            timer: (deadline != Time::NEVER).then(|| io.arm(deadline, Source::Ops, id)),
+            gate,
+            waiting: None,
         });
+        match gate.map_or(Admission::Go, |gate| self.backends.admit(id, gate, started)) {
+            Admission::Go => self.begin(id, request, &mut io),
+            Admission::Wait => {
+                if let Some(op) = self.ops.get_mut(id) {
+                    op.waiting = Some(Box::new(request));
+                }
+            }
+            Admission::Refuse(failure) => {
+                let gate = self.ops.get_mut(id).and_then(|op| op.gate.take());
+                let outcome = Outcome::Failed(failure);
+                if let Some(gate) = gate {
+                    self.backends.count(gate, &outcome, Duration::ZERO);
+                }
+                self.finished.push_back((id, outcome));
+            }
+        }
+        id
+    }
+
+    /// The backend of a request. In a simulation there is none: whoever plays it sees every operation at once.
+    fn gate_of(&mut self, kind: OpKind, request: &Request) -> Option<GateId> {
+        if self.fake.is_some() {
+            return None;
+        }
+        match request {
+            Request::Sleep(_) => None,
+            Request::Exec(r) => {
+                let program = exec::program(r);
+                Some(self.backends.gate(kind, program.as_bytes(), || program.clone()))
+            }
+            Request::Http(r) => {
+                let host = http::backend(&r.url)?;
+                Some(self.backends.gate(kind, host.as_bytes(), || host.clone()))
+            }
+            Request::Sql(q) => {
+                if q.url.len() > MAX_URL {
+                    return None;
+                }
+                let name = || DbUrl::parse(&q.url).map_or_else(|_| "(no database URL)".to_string(), |u| u.to_string());
+                Some(self.backends.gate(kind, &q.url, name))
+            }
+            Request::Radius(r) => {
+                let name = match r.kind {
+                    radius::Kind::Auth => "authentication",
+                    radius::Kind::Acct => "accounting",
+                };
+                Some(self.backends.gate(kind, name.as_bytes(), || name.to_string()))
+            }
+        }
+    }
+
+    /// Hands an operation to its engine.
+    fn begin(&mut self, id: OpId, request: Request, io: &mut Io<'_>) {
+        let Some(op) = self.ops.get_mut(id) else { return };
+        op.begun = Some(io.now);
+        let (kind, deadline) = (op.kind, op.deadline);
+        let mut cx = Cx { io: io.reborrow(), finished: &mut self.finished, lookups: &mut self.lookups };
         if kind != OpKind::Sleep
             && let Some(fake) = &mut self.fake
         {
-            fake.start(id, kind, request, started);
-            return id;
+            fake.start(id, kind, request, cx.now());
+            return;
         }
         match request {
             Request::Sleep(d) => self.sleep.start(id, d, deadline, &mut cx),
@@ -252,8 +353,20 @@ impl Driver {
             Request::Sql(q) => self.mysql.start(id, q, deadline, &mut cx),
             Request::Radius(r) => self.radius.start(id, r, deadline, &mut cx),
         }
-        self.settle(&mut io);
-        id
+        self.settle(io);
+    }
+
+    /// Starts those whose turn has come.
+    fn begin_waiting(&mut self, io: &mut Io<'_>) {
+        while let Some((id, failure)) = self.backends.turned_away() {
+            self.finished.push_back((id, Outcome::Failed(failure)));
+        }
+        while let Some(id) = self.backends.next_waiting() {
+            match self.ops.get_mut(id).and_then(|op| op.waiting.take()) {
+                Some(request) => self.begin(id, *request, io),
+                None => log::error!("an operation was to begin that does not wait"),
+            }
+        }
     }
 
     /// Tells the engines of an event that is theirs; `false` if it is nobody's here.
@@ -297,7 +410,14 @@ impl Driver {
 
     /// Ends an operation from outside; its outcome still comes from [`Driver::poll_finished`].
     pub fn cancel(&mut self, id: OpId, reason: CancelReason, mut io: Io<'_>) {
-        let Some(op) = self.ops.get(id) else { return };
+        let phase = self.waiting_phase(id);
+        let Some(op) = self.ops.get_mut(id) else { return };
+        if op.waiting.take().is_some() {
+            let why = if reason == CancelReason::Deadline { Why::Timeout } else { Why::Cancelled };
+            let name = op.gate.map(|g| self.backends.name(g).to_string()).unwrap_or_default();
+            self.finished.push_back((id, Outcome::Failed(Failure::new(why, phase, name))));
+            return;
+        }
         if op.kind != OpKind::Sleep
             && let Some(fake) = &mut self.fake
         {
@@ -318,23 +438,52 @@ impl Driver {
 
     /// The next finished operation. Each comes exactly once.
     pub fn poll_finished(&mut self, io: &mut Io<'_>) -> Option<(OpId, Outcome)> {
+        self.poll_ended(io).map(|e| (e.id, e.outcome))
+    }
+
+    /// The next finished operation, with what is known of it. Each comes exactly once.
+    pub fn poll_ended(&mut self, io: &mut Io<'_>) -> Option<Ended> {
         loop {
             let (id, outcome) = self.finished.pop_front()?;
-            if let Some(op) = self.ops.remove(id) {
-                if let Some(timer) = op.timer {
-                    io.disarm(timer);
-                }
-                return Some((id, outcome));
+            let Some(op) = self.ops.remove(id) else { continue };
+            if let Some(timer) = op.timer {
+                io.disarm(timer);
             }
+            let took = io.now.since(op.started);
+            // One that never had its turn waited all the time.
+            let queued = op.begun.map_or(took, |begun| begun.since(op.started));
+            let mut backend = Rc::from("");
+            if let Some(gate) = op.gate {
+                backend = self.backends.name(gate);
+                self.backends.ended(id, gate, &outcome, io.now);
+                self.backends.count(gate, &outcome, took);
+                self.begin_waiting(io);
+            }
+            let limit = self.backends.policy(op.kind).slow;
+            let slow = op.kind != OpKind::Sleep && !limit.is_zero() && took >= limit;
+            return Some(Ended { id, outcome, kind: op.kind, backend, took, queued, slow });
         }
     }
 
-    /// What is known of an operation in flight.
-    pub fn info(&self, id: OpId) -> Option<OpInfo> {
+    /// Where an operation stands that waits for its turn. Queries wait for connections: they stand where
+    /// the one before them has got to, as long as that is on its way to the server.
+    fn waiting_phase(&self, id: OpId) -> Phase {
+        let op = self.ops.get(id).filter(|op| op.kind == OpKind::Mysql);
+        let first = op.and_then(|op| self.backends.running(op.gate?));
+        match first.and_then(|first| self.described(first)) {
+            Some((_, phase @ (Phase::Resolve | Phase::Connect | Phase::Tls | Phase::Login))) => phase,
+            _ => Phase::Queue,
+        }
+    }
+
+    fn described(&self, id: OpId) -> Option<(String, Phase)> {
         let op = self.ops.get(id)?;
-        let faked = self.fake.as_ref().filter(|_| op.kind != OpKind::Sleep);
-        let (backend, phase) = match op.kind {
-            _ if faked.is_some() => faked.and_then(|f| f.describe(id)),
+        if op.kind != OpKind::Sleep
+            && let Some(fake) = &self.fake
+        {
+            return fake.describe(id);
+        }
+        match op.kind {
             OpKind::Sleep => self.sleep.describe(id),
             OpKind::Mysql => self.mysql.describe(id),
             OpKind::Exec => self.exec.describe(id),
@@ -342,12 +491,32 @@ impl Driver {
             OpKind::Sqlite => self.sqlite.describe(id),
             OpKind::Radius => self.radius.describe(id),
         }
-        .unwrap_or_else(|| (String::new(), Phase::Queue));
+    }
+
+    /// What is known of an operation in flight.
+    pub fn info(&self, id: OpId) -> Option<OpInfo> {
+        let op = self.ops.get(id)?;
+        let (backend, phase) = match (&op.waiting, op.gate) {
+            (Some(_), Some(gate)) => (self.backends.name(gate).to_string(), self.waiting_phase(id)),
+            _ => self.described(id).unwrap_or_else(|| (String::new(), Phase::Queue)),
+        };
         Some(OpInfo { kind: op.kind, backend, phase, started: op.started, deadline: op.deadline })
     }
 
     /// Every operation in flight.
     pub fn ids(&self) -> Vec<OpId> {
         self.ops.iter().map(|(id, _)| id).collect()
+    }
+}
+
+/// Which engine carries out a request.
+fn kind_of(request: &Request) -> OpKind {
+    match request {
+        Request::Sleep(_) => OpKind::Sleep,
+        Request::Exec(_) => OpKind::Exec,
+        Request::Http(_) => OpKind::Http,
+        Request::Sql(q) if q.url.starts_with(b"sqlite") => OpKind::Sqlite,
+        Request::Sql(_) => OpKind::Mysql,
+        Request::Radius(_) => OpKind::Radius,
     }
 }

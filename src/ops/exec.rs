@@ -372,7 +372,7 @@ impl Exec {
 }
 
 /// The first word of the command: the rest may hold passwords.
-fn program(request: &ExecRequest) -> String {
+pub(super) fn program(request: &ExecRequest) -> String {
     let word = request.command.split(u8::is_ascii_whitespace).find(|w| !w.is_empty()).unwrap_or_default();
     String::from_utf8_lossy(word.get(..64).unwrap_or(word)).into_owned()
 }

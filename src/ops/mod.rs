@@ -7,6 +7,7 @@
 //! exactly once with the [`Outcome`], and the worker resumes the run that waits. At the deadline,
 //! or when somebody cancels, [`Engine::cancel`] ends it in whatever phase it is.
 
+pub mod backend;
 pub mod driver;
 pub mod exec;
 pub mod fake;

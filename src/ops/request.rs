@@ -217,7 +217,7 @@ pub enum Why {
     Garbage,
     /// The answer is larger than the limit.
     TooLarge,
-    /// Pool and queue are full, or the breaker is open.
+    /// Too many are in flight and in the queue.
     Overload,
     /// The request makes no sense (bad URL, unknown scheme).
     BadRequest,
@@ -225,6 +225,13 @@ pub enum Why {
     Denied,
     /// The system said no (no fd, no process).
     System,
+    /// The backend has failed too often in a row and is not asked for a while.
+    Open,
+}
+
+impl Why {
+    /// Return code of the functions whose operation was not even tried, since the circuit is open.
+    pub const OPEN_CODE: i32 = -11;
 }
 
 impl fmt::Display for Why {
@@ -240,6 +247,7 @@ impl fmt::Display for Why {
             Why::BadRequest => "bad request",
             Why::Denied => "denied",
             Why::System => "system error",
+            Why::Open => "circuit open",
         })
     }
 }

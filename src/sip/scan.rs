@@ -97,7 +97,7 @@ pub fn scan(b: &[u8]) -> Option<(Index, Option<Problem>)> {
             break;
         }
         let wrong = if matches!(b.get(at), Some(b' ' | b'\t')) {
-            if skipping { Some("Bad Header") } else { index.fold(b, text_end, next) }
+            if skipping { Some("Bad Header") } else { index.fold(b, at, text_end, next) }
         } else {
             let wrong = index.add(b, at, text_end, next);
             skipping = wrong.is_some();
@@ -232,14 +232,19 @@ impl Index {
         None
     }
 
-    /// Adds a continuation line to the last header (§7.3.1).
-    fn fold(&mut self, b: &[u8], text_end: usize, end: usize) -> Option<&'static str> {
+    /// Adds the continuation line `start..text_end` to the last header (§7.3.1). Only the line itself is
+    /// looked at: a header may have thousands.
+    fn fold(&mut self, b: &[u8], start: usize, text_end: usize, end: usize) -> Option<&'static str> {
         let last = self.headers.last_mut()?;
-        let whole = b.get(last.value_start as usize..text_end)?;
-        let value = trim_start(whole);
-        let value_start = text_end - value.len();
-        last.value_start = value_start as u32;
-        last.value_end = (value_start + trim_end(value).len()) as u32;
+        let rest = trim_start(b.get(start..text_end)?);
+        let text = trim_end(rest);
+        if !text.is_empty() {
+            let text_start = (text_end - rest.len()) as u32;
+            if last.value_start == last.value_end {
+                last.value_start = text_start;
+            }
+            last.value_end = text_start + text.len() as u32;
+        }
         last.end = end as u32;
         None
     }

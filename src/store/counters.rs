@@ -3,6 +3,7 @@
 //! A process only ever writes its own row, so counting costs no contention; a process that is
 //! replaced goes on in the row of the one before it.
 
+use crate::store::latency::{BOUNDS, ENDINGS, Latencies, LatencyTable};
 use crate::store::shm::Region;
 use std::fmt;
 use std::io;
@@ -204,6 +205,7 @@ pub struct CounterTable {
     rows: usize,
     stride: usize,
     extra: Rc<[String]>,
+    latencies: LatencyTable,
 }
 
 impl CounterTable {
@@ -214,12 +216,18 @@ impl CounterTable {
         let stride = columns.next_multiple_of(8) * 8;
         let rows = rows.max(1);
         let region = Region::anonymous(stride.checked_mul(rows).ok_or(io::ErrorKind::InvalidInput)?)?;
-        Ok(CounterTable { region, rows, stride, extra: extra.into() })
+        Ok(CounterTable { region, rows, stride, extra: extra.into(), latencies: LatencyTable::new(rows)? })
+    }
+
+    /// How long operations take, by backend.
+    pub fn latencies(&self) -> &LatencyTable {
+        &self.latencies
     }
 
     /// The row of process `index`, for that process to write.
     pub fn row(&self, index: usize) -> Counters {
-        Counters { table: self.clone(), base: index.min(self.rows - 1) * self.stride }
+        let index = index.min(self.rows - 1);
+        Counters { table: self.clone(), base: index * self.stride, index }
     }
 
     /// Sum of `counter` over all processes.
@@ -233,11 +241,16 @@ impl CounterTable {
         for counter in ALL.iter().filter(|c| c.kind() == Kind::Gauge) {
             row.set(*counter, 0);
         }
+        self.latencies.clear_gauges(index);
     }
 
     /// Entries that `filter` selects: all with `None`, a group with `group:`, one with its name with
-    /// or without its group.
+    /// or without its group. The group `backend:` has the durations of operations, `backend:KIND:NAME:...`;
+    /// it is shown only to who asks for it, or for a part of it.
     pub fn read(&self, filter: Option<&str>) -> Vec<Reading> {
+        if let Some(wanted) = filter.filter(|f| f.starts_with("backend:")) {
+            return self.backends().into_iter().filter(|r| r.name.starts_with(wanted)).collect();
+        }
         let known = ALL.iter().map(|c| (c.to_string(), c.kind()));
         let extra = self.extra.iter().map(|n| (n.clone(), Kind::Count));
         known
@@ -256,6 +269,35 @@ impl CounterTable {
             .collect()
     }
 
+    /// The durations of operations as entries of their own: how many ended how, those of them that took at
+    /// most so many milliseconds, and how the backend stands.
+    fn backends(&self) -> Vec<Reading> {
+        let mut out = Vec::new();
+        for r in self.latencies.read() {
+            let mut put = |what: String, kind, total| {
+                let name = format!("backend:{}:{}:{what}", r.kind, r.name);
+                out.push(Reading { name, kind, total, per_process: Vec::new() });
+            };
+            for (ending, word) in ENDINGS {
+                let buckets = r.buckets.get(ending as usize).copied().unwrap_or_default();
+                let total = r.total(ending);
+                put(word.to_string(), Kind::Count, total);
+                let mut sum = 0;
+                for (bound, n) in BOUNDS.iter().zip(buckets) {
+                    sum += n;
+                    if n > 0 {
+                        put(format!("{word}_le_{bound}ms"), Kind::Count, sum);
+                    }
+                }
+            }
+            put("running".to_string(), Kind::Gauge, r.running);
+            put("waiting".to_string(), Kind::Gauge, r.waiting);
+            put("open".to_string(), Kind::Gauge, r.open);
+            put("opened".to_string(), Kind::Count, r.opened);
+        }
+        out
+    }
+
     fn column(&self, column: usize) -> Vec<u64> {
         (0..self.rows)
             .map(|row| self.region.word(row * self.stride + column * 8).map_or(0, |w| w.load(Relaxed)))
@@ -268,6 +310,7 @@ impl CounterTable {
 pub struct Counters {
     table: CounterTable,
     base: usize,
+    index: usize,
 }
 
 impl Counters {
@@ -323,6 +366,11 @@ impl Counters {
             self.change(ALL.len() + extra, n);
         }
         there
+    }
+
+    /// This process's row of the durations of operations.
+    pub fn latencies(&self) -> Latencies {
+        self.table.latencies.row(self.index)
     }
 
     /// The table, to read sums over all processes.

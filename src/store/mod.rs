@@ -3,6 +3,7 @@
 pub mod conns;
 pub mod counters;
 pub mod inwork;
+pub mod latency;
 pub mod shm;
 
 pub use conns::{ConnId, ConnKey, ConnRows, ConnTable};

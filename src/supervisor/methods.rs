@@ -5,13 +5,14 @@ use crate::base::Time;
 use crate::control::jsonrpc::{Request, RpcError};
 use crate::control::server::Incoming;
 use crate::net::sys::realtime;
+use crate::store::latency::{BackendReading, ENDINGS};
 use crate::worker::seat::ToChild;
 use serde_json::{Map, Value, json};
 use std::fs;
 
 use nix::unistd::{SysconfVar, sysconf};
 
-const OWN: [&str; 6] = ["log_level", "ps", "stats", "uptime", "version", "which"];
+const OWN: [&str; 7] = ["backends", "log_level", "ps", "stats", "uptime", "version", "which"];
 
 impl Supervisor<'_> {
     /// Answers a request, or passes it on to the workers.
@@ -45,6 +46,7 @@ impl Supervisor<'_> {
     fn own_method(&mut self, request: &Request, now: Time) -> Result<Value, RpcError> {
         match request.method.as_str() {
             "ps" => Ok(self.ps(now)),
+            "backends" => Ok(self.backends()),
             "stats" => self.stats(request),
             "uptime" => {
                 let started = self.started_wall.as_secs();
@@ -96,6 +98,24 @@ impl Supervisor<'_> {
             });
         }
         Value::Array(all)
+    }
+
+    /// The backends of operations: how they stand, how their operations ended and how long those took.
+    fn backends(&self) -> Value {
+        let row = |r: BackendReading| {
+            let mut row = Map::from_iter([
+                ("kind".to_string(), json!(r.kind)),
+                ("backend".to_string(), json!(r.name)),
+                ("running".to_string(), json!(r.running)),
+                ("waiting".to_string(), json!(r.waiting)),
+                ("open".to_string(), json!(r.open)),
+                ("opened".to_string(), json!(r.opened)),
+            ]);
+            row.extend(ENDINGS.map(|(ending, word)| (word.to_string(), json!(r.total(ending)))));
+            row.extend([50, 95, 99].map(|p| (format!("p{p}_ms"), json!(r.percentile(p)))));
+            Value::Object(row)
+        };
+        self.counters.latencies().read().into_iter().map(row).collect()
     }
 
     fn stats(&self, request: &Request) -> Result<Value, RpcError> {

@@ -5,6 +5,7 @@
 use super::state::Worker;
 use crate::modules::request::Outcome;
 use crate::net::reactor::Event;
+use crate::ops::driver::Ended;
 use crate::ops::{self, OpId};
 use std::time::Duration;
 
@@ -15,11 +16,11 @@ impl Worker {
         loop {
             let mut found = None;
             let mut io = self.reactor.io(self.now);
-            while let Some((id, outcome)) = self.driver.poll_finished(&mut io) {
-                if id == wanted {
-                    found = Some(outcome);
+            while let Some(ended) = self.driver.poll_ended(&mut io) {
+                if ended.id == wanted {
+                    found = Some(ended.outcome);
                 } else {
-                    self.stalled.finished.push((id, outcome));
+                    self.stalled.finished.push(ended);
                 }
             }
             if let Some(outcome) = found {
@@ -49,5 +50,5 @@ pub struct Stalled {
     /// Events that are not the operations'.
     pub events: Vec<Event>,
     /// Operations that ended meanwhile.
-    pub finished: Vec<(OpId, ops::Outcome)>,
+    pub finished: Vec<Ended>,
 }

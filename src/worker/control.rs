@@ -51,7 +51,10 @@ impl Worker {
             }
             ToChild::SeatVacant { index } => self.seat_vacant(index),
             ToChild::AdoptSockets { index } => self.adopt(index),
-            ToChild::PeerDied { index, incarnation } => self.worker_died(index, incarnation),
+            ToChild::PeerDied { index, incarnation } => {
+                self.worker_died(index, incarnation);
+                self.locks_of_dead(index, incarnation);
+            }
             ToChild::PeerRespawned { index, .. } => self.seat_taken(index),
             ToChild::ClearStale => {}
         }
@@ -67,7 +70,7 @@ impl Worker {
                 "count": self.tm.len(), "timers": self.tm.timers(), "states": self.tm.states(),
                 "parked": self.parked.len(), "operations": self.driver.len(), "jobs": self.jobs.len() + self.ways.len(),
                 "lookups": self.lookups.len(), "blacklist": self.blacklist.len(), "reactor_timers": self.reactor.timers(),
-                "empty_seats": self.owners.vacancies(),
+                "empty_seats": self.owners.vacancies(), "locks": self.locks.len(),
             })),
             _ => Err(CallError::no_such_method()),
         }
@@ -86,7 +89,13 @@ impl Worker {
                 };
                 let (kind, backend, phase) = match &op {
                     Some(op) => (op.kind.as_str(), op.backend.clone(), op.phase.as_str()),
-                    None => (p.waiting.as_str(), String::new(), "wait"),
+                    None => {
+                        let name = match &p.waiting {
+                            Waiting::Lock(name) => name.to_lossy().into_owned(),
+                            _ => String::new(),
+                        };
+                        (p.waiting.as_str(), name, "wait")
+                    }
                 };
                 let msg = &p.run.host().msg;
                 json!({

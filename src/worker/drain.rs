@@ -6,7 +6,8 @@ use super::state::{Role, RoleKind, Waiting, Work, Worker};
 use crate::base::{Key, Time};
 use crate::net::reactor::Source;
 use crate::ops::CancelReason;
-use crate::transaction::TxKey;
+use crate::store::Counter;
+use crate::transaction::{Disposition, TxKey};
 use std::time::Duration;
 
 /// How far draining is.
@@ -67,13 +68,20 @@ impl Worker {
     }
 
     fn give_up_waits(&mut self) {
-        let keys: Vec<Key> = self.parked.iter().map(|(k, _)| k).collect();
-        for key in keys {
-            let tx = self.parked.get(key).and_then(|p| p.role.tx);
+        // Replies first: a call that was accepted is not refused.
+        let (replies, others): (Vec<_>, Vec<_>) =
+            self.parked.iter().map(|(k, p)| (k, p.role.tx, &p.role.kind)).partition(|(.., kind)| is_reply(kind));
+        let replies: Vec<Key> = replies.into_iter().map(|(k, ..)| k).collect();
+        let others: Vec<_> = others.into_iter().map(|(k, tx, _)| (k, tx)).collect();
+        for key in replies {
             self.abandon(key);
+            self.flush_transactions();
+        }
+        for (key, tx) in others {
             if let Some(tx) = tx {
                 self.answer_if_open(tx);
             }
+            self.abandon(key);
         }
         self.flush_transactions();
     }
@@ -85,22 +93,43 @@ impl Worker {
         }
     }
 
-    /// Ends a parked run without resuming it: its operation is cancelled, its locks are released.
+    /// Ends a parked run without resuming it: its operation is cancelled, its locks are released, and its
+    /// transaction goes on as if the route had ended there. A reply is passed on as it came.
     pub(super) fn abandon(&mut self, key: Key) {
         let Some(parked) = self.parked.remove(key) else { return };
+        self.counters.set(Counter::WaitsNow, self.parked.len() as u64);
         if let Waiting::Op(id) = parked.waiting {
             self.by_op.remove(&id);
             self.writing.remove(&id);
             let io = self.reactor.io(self.now);
             self.driver.cancel(id, CancelReason::Gone, io);
         }
+        if matches!(parked.waiting, Waiting::Lock(_)) {
+            self.withdraw_lock(key);
+        }
         let mut role: Role = parked.role;
         self.release_locks(&mut role);
-        if let RoleKind::Branch(job, _) = role.kind {
-            self.work.push_back(Work::Job(job));
+        match (&role.kind, role.tx) {
+            (RoleKind::Branch(job, _), _) => self.work.push_back(Work::Job(*job)),
+            (RoleKind::Reply(branch), Some(tx)) => {
+                let reply = parked.run.host().msg.clone();
+                let (bytes, status) = (self.without_our_via(&reply), reply.status());
+                let forward = Disposition::Forward { reply, bytes, status };
+                let _ = self.tm.reply_processed(self.now, tx, *branch, forward);
+            }
+            (RoleKind::Failure, Some(tx)) => {
+                self.release(tx);
+                self.unbusy(tx);
+            }
+            (RoleKind::Request(_), Some(tx)) => self.unbusy(tx),
+            _ => {}
         }
         if let Some(tx) = role.tx.filter(|_| role.kept) {
             self.tm.unkeep(self.now, tx);
         }
     }
+}
+
+fn is_reply(kind: &RoleKind) -> bool {
+    matches!(kind, RoleKind::Reply(_) | RoleKind::AnyReply)
 }

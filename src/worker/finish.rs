@@ -95,7 +95,7 @@ impl Worker {
 
     /// No request or failure route runs in the transaction any more: a failure route that had to
     /// wait for that begins.
-    fn unbusy(&mut self, tx: TxKey) {
+    pub(super) fn unbusy(&mut self, tx: TxKey) {
         let Some(data) = self.tm.user_mut(tx) else { return };
         data.busy = false;
         if let Some(chosen) = data.failure.take() {

@@ -231,11 +231,16 @@ impl Worker {
             data.locating = None;
         }
         let (code, status) = way.worst;
-        if let Errand::Replace(old) = way.errand {
-            self.tm.drop_branch(self.now, way.tx, way.branch);
-            self.tm.branch_verdict(self.now, way.tx, old, Verdict::Record);
-        } else {
-            let _ = self.tm.fail_branch(self.now, way.tx, way.branch, status);
+        match way.errand {
+            // It counts for nothing: what other branches are answered says more than that this one was not sent.
+            Errand::Relay(_) => self.tm.drop_branch(self.now, way.tx, way.branch),
+            Errand::Replace(old) => {
+                self.tm.drop_branch(self.now, way.tx, way.branch);
+                self.tm.branch_verdict(self.now, way.tx, old, Verdict::Record);
+            }
+            Errand::Alone => {
+                let _ = self.tm.fail_branch(self.now, way.tx, way.branch, status);
+            }
         }
         Progress::Failed(code)
     }

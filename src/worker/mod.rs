@@ -22,6 +22,7 @@ mod finish;
 mod forward;
 mod local;
 mod locate;
+mod lock_table;
 mod locks;
 mod loops;
 mod neighbours;
@@ -37,5 +38,6 @@ mod statistics;
 mod streams;
 mod timers;
 mod unreachable;
+mod unroutable;
 
 pub use state::{Blueprint, Worker};

@@ -26,8 +26,10 @@ impl Adopted {
 impl Worker {
     /// A seat stands empty: what it would own is shared among the others.
     pub(super) fn seat_vacant(&mut self, seat: usize) {
+        let before = self.owners.clone();
         if self.owners.set_vacant(seat, true) {
             self.share_timer_routes();
+            self.locks_of_empty_seat(seat, &before);
         }
     }
 
@@ -43,6 +45,9 @@ impl Worker {
         self.streams.return_listeners(seat, self.reactor.io(self.now));
         if self.owners.set_vacant(seat, false) {
             self.share_timer_routes();
+        }
+        if seat < self.count {
+            self.locks_of_new_tenant(seat);
         }
     }
 

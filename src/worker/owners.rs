@@ -60,12 +60,11 @@ impl Owners {
         if !self.is_vacant(own) {
             return own;
         }
-        let living = self.vacant.iter().filter(|v| !**v).count() as u64;
-        if living == 0 {
-            return own;
-        }
-        let nth = (hash / count % living) as usize;
-        self.vacant.iter().enumerate().filter(|(_, v)| !**v).nth(nth).map_or(own, |(i, _)| i)
+        // Each name has an order of substitutes of its own: a seat that becomes empty or is taken again
+        // moves what is its own, and nothing else.
+        let drawn = (1..8).map(|k| ((hash >> (7 * k)) % count) as usize);
+        let next = (1..self.vacant.len()).map(|n| (own + n) % self.vacant.len());
+        drawn.chain(next).find(|seat| !self.is_vacant(*seat)).unwrap_or(own)
     }
 }
 
@@ -94,6 +93,13 @@ mod tests {
         }
         assert!(owners.set_vacant(1, false));
         assert_eq!((0..100).map(|i| owners.owner_of(&[i])).collect::<Vec<_>>(), before);
+        let mut four = Owners::new([1, 2], 4);
+        four.set_vacant(1, true);
+        let with_one: Vec<usize> = (0..200).map(|i| four.owner_of(&[i])).collect();
+        four.set_vacant(2, true);
+        for (i, owner) in with_one.iter().enumerate() {
+            assert!(*owner == 2 || four.owner_of(&[i as u8]) == *owner, "a second empty seat moves only its own");
+        }
         // With nobody left the question has no good answer, but it has one.
         (0..3).for_each(|s| assert!(owners.set_vacant(s, true)));
         assert!(owners.owner_of(b"x") < 3);

@@ -107,6 +107,9 @@ impl Worker {
     /// A value from another worker.
     pub(super) fn bus_value(&mut self, envelope: &Envelope, payload: &[u8]) {
         self.counters.inc(Counter::BusReceived);
+        if envelope.kind == super::locks::BUS_LOCK {
+            return self.lock_word(envelope.from, payload);
+        }
         if envelope.kind == super::unreachable::BUS_UNREACHABLE {
             return self.unreachable_told(payload);
         }

@@ -99,6 +99,9 @@ impl Worker {
             socket: host.socket_out,
         });
         targets.extend(host.branches.drain(..));
+        if super::unroutable::unroutable(targets.iter(), proxy.as_ref()) {
+            return code(self.not_routed(host, tx, created && !flags.no_auto_477));
+        }
         let fr = host.tm.fr_timeout.map(|s| Duration::from_secs(u64::from(s)));
         let fr_inv = host.tm.fr_inv_timeout.map(|s| Duration::from_secs(u64::from(s)));
         self.tm.set_timeouts(tx, fr, fr_inv);
@@ -121,10 +124,12 @@ impl Worker {
         self.tm.promote(tx);
         self.reply_through(host, tx, &ok);
         self.tm.cancel(self.now, invite, CancelScope::Request);
+        // The 487 leaves before a failure route that is dropped lets another reply go.
+        self.flush_transactions();
         if !self.env().settings.resume_on_cancel {
             self.drop_runs(invite);
+            self.flush_transactions();
         }
-        self.flush_transactions();
         1
     }
 
@@ -245,7 +250,7 @@ impl Worker {
             (None, Some(proxy)) => Hop::of_address(proxy),
             (None, None) => Hop::of_uri(&target.uri),
         };
-        let Some(hop) = hop else { return self.branch_unsent(key, branch, -4, 476) };
+        let Some(hop) = hop else { return self.branch_unsent(key, branch, -4) };
         let (tx, routing, failover) = (job.order.tx, job.routing, job.order.failover);
         let order = Order { tx, branch, host, target, routing, errand: Errand::Relay(key), own: false, failover };
         job.locating = job.locating.saturating_add(1);
@@ -266,10 +271,10 @@ impl Worker {
     }
 
     /// A branch that could not be sent.
-    fn branch_unsent(&mut self, key: Key, branch: BranchNo, code: i32, status: u16) {
+    fn branch_unsent(&mut self, key: Key, branch: BranchNo, code: i32) {
         if let Some(job) = self.jobs.get(key) {
             let tx = job.order.tx;
-            let _ = self.tm.fail_branch(self.now, tx, branch, status);
+            self.tm.drop_branch(self.now, tx, branch);
         }
         self.job_failed(key, code);
     }

@@ -5,8 +5,10 @@ use crate::base::Str;
 use crate::modules::host::SipHost;
 use crate::modules::request::ReplyRequest;
 use crate::sip::Message;
+use crate::sip::edits::Edits;
+use crate::sip::header::HeaderId;
 use crate::sip::reply::{self, ReplySpec};
-use crate::transaction::{Decision, Outgoing, TxKey};
+use crate::transaction::{BranchNo, Decision, Outgoing, TxKey};
 
 impl Worker {
     /// Appends a reply to `request` (RFC 3261 8.2.6).
@@ -62,10 +64,14 @@ impl Worker {
             self.tm.discard(self.now, tx);
             return;
         };
-        match &decision.bytes {
+        let bytes = match status {
+            401 | 407 => decision.bytes.as_ref().map(|b| self.with_challenges(tx, decision.branch, b)),
+            _ => decision.bytes.clone(),
+        };
+        match bytes {
             Some(bytes) => {
                 let to_tag = decision.reply.as_ref().and_then(|r| r.to_tag()).unwrap_or_default();
-                let reply = Outgoing { status, bytes: bytes.clone(), to_tag };
+                let reply = Outgoing { status, bytes, to_tag };
                 let _ = self.tm.relay_final(self.now, tx, decision.branch, reply);
             }
             None => {
@@ -74,5 +80,31 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// RFC 3261 16.7 item 7: a 401 or 407 that goes upstream carries the challenges of all branches that
+    /// answered so.
+    fn with_challenges(&self, tx: TxKey, chosen: BranchNo, bytes: &Str) -> Str {
+        let mut lines = Vec::new();
+        let others = self.tm.branches(tx).enumerate().filter(|(no, _)| *no != usize::from(chosen));
+        for reply in others.filter_map(|(_, b)| b.reply).filter(|r| matches!(r.status(), 401 | 407)) {
+            for (id, name) in [
+                (HeaderId::WwwAuthenticate, &b"WWW-Authenticate: "[..]),
+                (HeaderId::ProxyAuthenticate, b"Proxy-Authenticate: "),
+            ] {
+                for header in reply.headers_of(id) {
+                    lines.extend_from_slice(name);
+                    lines.extend_from_slice(header.value);
+                    lines.extend_from_slice(b"\r\n");
+                }
+            }
+        }
+        if lines.is_empty() {
+            return bytes.clone();
+        }
+        let Ok(reply) = Message::parse(bytes.clone()) else { return bytes.clone() };
+        let mut edits = Edits::new();
+        edits.append_header(&reply, Str::from(lines));
+        Str::from(edits.apply(&reply))
     }
 }

@@ -1,47 +1,51 @@
 //! What goes on: a finished operation finds the run that waits for it.
 
-use super::state::{Parked, Waiting, Worker};
+use super::state::{Parked, RoleKind, Waiting, Worker};
 use crate::base::Key;
 use crate::modules::emit;
 use crate::modules::request::Outcome;
-use crate::ops::{self, OpId};
+use crate::ops;
+use crate::ops::driver::Ended;
 use crate::store::Counter;
 use crate::transaction::TxKey;
-use std::time::Duration;
-
-/// An operation slower than this is worth a line in the log.
-const SLOW: Duration = Duration::from_secs(5);
 
 impl Worker {
     /// Every operation that has finished: its run goes on.
     pub(super) fn completions(&mut self) {
-        for (id, outcome) in std::mem::take(&mut self.stalled.finished) {
-            self.operation_done(id, outcome);
+        for ended in std::mem::take(&mut self.stalled.finished) {
+            self.operation_done(ended);
         }
         loop {
             let mut io = self.reactor.io(self.now);
-            let Some((id, outcome)) = self.driver.poll_finished(&mut io) else { break };
-            self.operation_done(id, outcome);
+            let Some(ended) = self.driver.poll_ended(&mut io) else { break };
+            self.operation_done(ended);
         }
         while let Some(((_, key), result)) = self.driver.poll_resolved() {
             self.resolved(key, result);
         }
     }
 
-    fn operation_done(&mut self, id: OpId, outcome: ops::Outcome) {
-        self.writing.remove(&id);
-        let Some(key) = self.by_op.remove(&id) else { return };
-        if let ops::Outcome::Failed(failure) = &outcome {
+    fn operation_done(&mut self, ended: Ended) {
+        self.writing.remove(&ended.id);
+        let Some(key) = self.by_op.remove(&ended.id) else { return };
+        if let ops::Outcome::Failed(failure) = &ended.outcome {
             self.counters.inc(match failure.why {
                 ops::Why::Timeout => Counter::WaitsTimedOut,
                 ops::Why::Cancelled => Counter::WaitsCancelled,
+                ops::Why::Overload | ops::Why::Open => Counter::WaitsRefused,
                 _ => Counter::WaitsFailed,
             });
-            self.log_failure(key, failure);
+            // That a circuit is open was said when it opened.
+            if failure.why != ops::Why::Open {
+                self.log_operation(key, &failure.to_string(), &ended);
+            }
         } else {
             self.counters.inc(Counter::WaitsDone);
+            if ended.slow {
+                self.log_operation(key, &format!("slow: {}", ended.backend), &ended);
+            }
         }
-        self.resume(key, Outcome::Op(outcome));
+        self.resume(key, Outcome::Op(ended.outcome));
         self.flush_transactions();
     }
 
@@ -51,24 +55,6 @@ impl Worker {
         self.counters.set(Counter::WaitsNow, self.parked.len() as u64);
         let mut run = parked.run;
         self.refresh(run.host_mut(), &parked.role);
-        if matches!(parked.waiting, Waiting::Op(_)) && self.now.since(parked.since) > SLOW {
-            let info = run.describe();
-            if !matches!(outcome, Outcome::Op(ops::Outcome::Slept)) {
-                emit(
-                    1,
-                    "ops",
-                    &format!(
-                        "slow: {} took {} ms, route {} ({}:{}), Call-ID {}",
-                        info.function,
-                        self.now.since(parked.since).as_millis(),
-                        info.route,
-                        info.file,
-                        info.line,
-                        String::from_utf8_lossy(run.host().msg.call_id()),
-                    ),
-                );
-            }
-        }
         self.in_work.begin(run.host().msg.bytes());
         let run = run.resume(outcome);
         self.drive(run, parked.role);
@@ -76,9 +62,14 @@ impl Worker {
     }
 
     /// `async_resume_on_cancel=no`: the runs that wait in a cancelled transaction are not resumed. What
-    /// only reads is given up; what may change something comes to its end.
+    /// only reads is given up; what may change something comes to its end. Routes of replies go on: their
+    /// replies belong to the call's end.
     pub(super) fn drop_runs(&mut self, tx: TxKey) {
-        let waits = |p: &Parked| p.role.tx == Some(tx) && matches!(p.waiting, Waiting::Op(_) | Waiting::Lock(_));
+        let waits = |p: &Parked| {
+            p.role.tx == Some(tx)
+                && matches!(p.waiting, Waiting::Op(_) | Waiting::Lock(_))
+                && !matches!(p.role.kind, RoleKind::Reply(_))
+        };
         let keys: Vec<Key> = self.parked.iter().filter(|(_, p)| waits(p)).map(|(k, _)| k).collect();
         for key in keys {
             if let Some(Parked { waiting: Waiting::Op(id), .. }) = self.parked.get(key)
@@ -96,17 +87,21 @@ impl Worker {
         }
     }
 
-    /// Names backend, phase, age, place in the script and Call-ID of what failed.
-    fn log_failure(&self, key: Key, failure: &ops::Failure) {
+    /// Names backend, phase, age, place in the script and Call-ID of what failed or took long.
+    fn log_operation(&self, key: Key, what: &str, ended: &Ended) {
         let Some(parked) = self.parked.get(key) else { return };
         let info = parked.run.describe();
+        let queued = match ended.queued.as_millis() {
+            0 => String::new(),
+            ms => format!(" ({ms} ms of them in the queue)"),
+        };
         emit(
             1,
             "ops",
             &format!(
-                "{}: {failure} after {} ms, route {} ({}:{}), Call-ID {}",
+                "{}: {what} after {} ms{queued}, route {} ({}:{}), Call-ID {}",
                 info.function,
-                self.now.since(parked.since).as_millis(),
+                ended.took.as_millis(),
                 info.route,
                 info.file,
                 info.line,

@@ -20,8 +20,9 @@ use crate::net::connections::Connections;
 use crate::net::listen::Transport;
 use crate::net::reactor::{Event, Interest, Reactor, Source, clock};
 use crate::net::udp::UdpSocket;
-use crate::ops::driver::Driver;
+use crate::ops::driver::{Driver, OpKind};
 use crate::ops::sql::Limits;
+use crate::ops::sql::mysql::Mysql;
 use crate::ops::sql::sqlite::{Sqlite, SqliteEndpoint};
 use crate::script::ast::RouteKind;
 use crate::transaction::Transactions;
@@ -84,6 +85,12 @@ impl Worker {
             });
         }
         let mut driver = Driver::with_resolver(blueprint.resolver.load());
+        let backends = &blueprint.env.settings.backends;
+        driver.backends().set_latencies(seat.counters.latencies());
+        for kind in OpKind::ALL {
+            driver.backends().set_policy(kind, backends.policy(kind));
+        }
+        *driver.mysql() = Mysql::new(backends.mysql.clone());
         if let Some(path) = &blueprint.sqlite {
             *driver.sqlite() = Sqlite::new(Some(SqliteEndpoint { path: path.clone() }), Limits::default());
         }
@@ -167,11 +174,14 @@ impl Worker {
             faults: super::faults::Faults::find(),
             quit: false,
             messages: 0,
-            age: Age::default(),
+            age: Age::new(blueprint.env.settings.overload_age),
             told: Default::default(),
             scratch: Vec::new(),
             blueprint,
         };
+        if seat.incarnation > 1 {
+            worker.recover_locks();
+        }
         if let Some(vars) = &seat.start_vars {
             worker.begin_with(vars);
         }
@@ -345,6 +355,9 @@ impl Worker {
     fn flush(&mut self) {
         self.flush_streams();
         self.flush_sockets();
+        if !self.locks_idle() {
+            self.flush_locks();
+        }
         self.flush_backlog();
         self.bus.flush();
         let _ = self.main.flush();

@@ -278,8 +278,8 @@ impl Sim {
     }
 
     /// Operations in flight, the oldest first; sleeps are not among them.
-    pub fn operations(&mut self) -> Vec<Asked> {
-        self.worker.driver.fake().map(|f| f.pending().to_vec()).unwrap_or_default()
+    pub fn operations(&self) -> Vec<Asked> {
+        self.worker.driver.faked().map(|f| f.pending().to_vec()).unwrap_or_default()
     }
 
     /// Ends an operation with its outcome. False if it is not in flight (any more).

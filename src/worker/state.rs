@@ -150,7 +150,7 @@ pub struct Role {
     /// The transaction was told to stay while this run waits.
     pub kept: bool,
     /// Script locks it holds.
-    pub locks: Vec<Str>,
+    pub locks: Vec<super::locks::Held>,
 }
 
 impl Role {
@@ -323,11 +323,16 @@ pub struct Age {
     pub overload: bool,
     /// The oldest datagram of this turn, microseconds.
     oldest: Option<u64>,
+    /// Average at which overload begins, microseconds; it ends at a fifth of that.
+    high: u64,
 }
 
 impl Age {
-    const HIGH: u64 = 250_000;
-    const LOW: u64 = 50_000;
+    /// New calls are refused when datagrams are older than `high` on average; never if that is zero.
+    pub fn new(high: Duration) -> Age {
+        let us = u64::try_from(high.as_micros()).unwrap_or(u64::MAX);
+        Age { high: if us == 0 { u64::MAX } else { us }, ..Age::default() }
+    }
 
     /// Takes in the age of one datagram.
     pub fn note(&mut self, age: Duration) {
@@ -340,16 +345,16 @@ impl Age {
     /// A turn has ended. One that met only young datagrams shows that the worker has caught up: what
     /// remains of a moment's standstill in the average must not turn away the next calls of a quiet hour.
     pub fn turn_ends(&mut self) {
-        if self.oldest.take().is_some_and(|us| us < Self::LOW) {
+        if self.oldest.take().is_some_and(|us| us < self.high / 5) {
             self.average /= 2;
             self.judge();
         }
     }
 
     fn judge(&mut self) {
-        if self.average > Self::HIGH {
+        if self.average > self.high {
             self.overload = true;
-        } else if self.average < Self::LOW {
+        } else if self.average < self.high / 5 {
             self.overload = false;
         }
     }
@@ -383,7 +388,7 @@ mod tests {
 
     #[test]
     fn overload_comes_and_goes_with_hysteresis() {
-        let mut age = Age::default();
+        let mut age = Age::new(Duration::from_millis(250));
         for _ in 0..100 {
             age.note(Duration::from_millis(400));
         }
@@ -399,8 +404,15 @@ mod tests {
     }
 
     #[test]
+    fn it_can_be_off() {
+        let mut age = Age::new(Duration::ZERO);
+        (0..100).for_each(|_| age.note(Duration::from_secs(9)));
+        assert!(!age.overload);
+    }
+
+    #[test]
     fn a_standstill_that_is_over_does_not_turn_calls_away_for_long() {
-        let mut age = Age::default();
+        let mut age = Age::new(Duration::from_millis(250));
         for _ in 0..50 {
             age.note(Duration::from_secs(1));
         }

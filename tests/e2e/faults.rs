@@ -42,6 +42,8 @@ fn server(settings: &str, cases: &[Case]) -> (Reprise, u16) {
     let rest = format!(
         r#"
 modparam("tm", "wt_timer", 1)
+# Every failure is to be seen, however many come before it.
+backend_max_failures = 0
 {settings}
 route {{
 {starts}    sl_send_reply(200, "OK");

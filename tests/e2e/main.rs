@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backends;
 mod calls;
 mod common;
 #[path = "../torture/corpus.rs"]
@@ -17,6 +18,7 @@ mod demo;
 mod dns;
 mod faults;
 mod harness;
+mod locks;
 mod main_job;
 mod malformed;
 mod parts;

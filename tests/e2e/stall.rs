@@ -57,6 +57,7 @@ impl Drop for Load {
 fn server(good: &str, bad: &str, settings: &str) -> (Reprise, u16) {
     let route = format!(
         r#"
+backend_max_failures = 0
 {settings}
 route {{
     if (is_method("OPTIONS")) {{

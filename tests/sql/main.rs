@@ -6,9 +6,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod both;
 mod db;
+mod hostile;
 mod lp;
 mod mysql;
+mod mysql_auth;
 mod mysql_faults;
+mod mysql_servers;
 mod oracle;
 mod sqlite;

@@ -2,6 +2,8 @@
 
 use crate::lp::{AMPLE, Loop, alone, failure, fds, rows, text};
 use crate::support::{eventually, process};
+use reprise::ops::backend::Policy;
+use reprise::ops::driver::OpKind;
 use reprise::ops::sql::Limits;
 use reprise::ops::sql::sqlite::helper::{HelperConfig, helper_main};
 use reprise::ops::sql::sqlite::{Sqlite, SqliteEndpoint};
@@ -25,7 +27,7 @@ fn helper_process() {
 }
 
 /// A helper process and a directory for its databases.
-struct Helper {
+pub struct Helper {
     listener: UnixListener,
     dir: tempfile::TempDir,
     child: Option<Child>,
@@ -56,15 +58,15 @@ impl Helper {
         process::pid_of(self.child.as_ref().unwrap())
     }
 
-    fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         self.dir.path().join("test.db")
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("sqlite://{}", self.path().display())
     }
 
-    fn looping(&self) -> Loop {
+    pub fn looping(&self) -> Loop {
         let mut l = Loop::new();
         let endpoint = SqliteEndpoint { path: self.dir.path().join("helper.sock") };
         *l.driver.sqlite() = Sqlite::new(Some(endpoint), Limits::default());
@@ -93,7 +95,7 @@ impl Drop for Helper {
     }
 }
 
-fn helper() -> Helper {
+pub fn helper() -> Helper {
     let helper = Helper::start();
     helper.database();
     helper
@@ -222,6 +224,76 @@ fn writers_wait_for_each_other_within_their_deadline() {
     l.ok(&h.url(), "BEGIN IMMEDIATE");
     l.ok(&h.url(), "INSERT INTO seen (what) VALUES ('z')");
     other.execute_batch("INSERT INTO seen (what) VALUES ('w')").unwrap();
+}
+
+#[test]
+fn several_workers_write_at_the_same_time() {
+    let _alone = alone();
+    let h = helper();
+    let begin = Instant::now();
+    std::thread::scope(|scope| {
+        for worker in 0..4 {
+            let h = &h;
+            scope.spawn(move || {
+                let mut l = h.looping();
+                for _ in 0..5 {
+                    let insert = "INSERT INTO seen (what) VALUES (?)";
+                    let ids: Vec<_> =
+                        (0..40).map(|_| l.start_with(&h.url(), insert, vec![INT(worker)], AMPLE)).collect();
+                    let reads: Vec<_> =
+                        (0..10).map(|_| l.start(&h.url(), "SELECT COUNT(*) FROM seen", AMPLE)).collect();
+                    for id in ids.into_iter().chain(reads) {
+                        rows(l.wait(id));
+                    }
+                }
+            });
+        }
+    });
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    let mut l = h.looping();
+    let r = l.ok(&h.url(), "SELECT what, COUNT(*) FROM seen GROUP BY what ORDER BY what");
+    assert_eq!(r.rows, (0..4).map(|w| vec![text(w.to_string()), INT(200)]).collect::<Vec<_>>());
+    // One who writes for long makes the others wait, but not beyond their deadlines, and not those who read.
+    let slow = l.start(&h.url(), "INSERT INTO seen (what) SELECT sleep(1)", AMPLE);
+    l.pass(Duration::from_millis(100));
+    let begin = Instant::now();
+    l.expect(&h.url(), "INSERT INTO seen (what) VALUES ('late')", SHORT, Why::Timeout, Phase::Wait);
+    assert!(begin.elapsed() < Duration::from_millis(800), "{:?}", begin.elapsed());
+    assert_eq!(l.one(&h.url(), "SELECT COUNT(*) FROM seen"), INT(800));
+    rows(l.wait(slow));
+    l.ok(&h.url(), "INSERT INTO seen (what) VALUES ('after')");
+    assert_eq!(l.one(&h.url(), "SELECT COUNT(*) FROM seen WHERE what = 'late'"), INT(0));
+}
+
+#[test]
+fn the_helper_is_killed_under_load_and_replaced() {
+    let _alone = alone();
+    let mut h = helper();
+    let mut l = h.looping();
+    l.driver.backends().set_policy(OpKind::Sqlite, Policy { in_flight: 20, ..Policy::of(OpKind::Sqlite) });
+    assert_eq!(l.one(&h.url(), "SELECT 1"), INT(1));
+    let ids: Vec<_> = (0..60).map(|_| l.start(&h.url(), "SELECT sleep(30)", Duration::from_secs(3))).collect();
+    l.pass(Duration::from_millis(100));
+    h.kill();
+    h.spawn();
+    let mut lost = 0;
+    for id in ids {
+        // Those under way are lost; of the others, which had not left yet, nobody loses more than time.
+        let f = failure(l.wait(id));
+        assert!(matches!(f.why, Why::Closed | Why::Timeout | Why::Open), "{f}");
+        lost += usize::from(f.why == Why::Closed);
+    }
+    assert!(lost >= 20, "{lost}");
+    let end = Instant::now() + AMPLE;
+    loop {
+        let id = l.start(&h.url(), "SELECT 'new'", AMPLE);
+        match l.wait(id) {
+            reprise::ops::Outcome::Sql(r) => break assert_eq!(r.rows[0][0], text("new")),
+            other => assert!(Instant::now() < end, "{other:?}"),
+        }
+        l.pass(Duration::from_millis(50));
+    }
+    assert!(l.driver.is_empty());
 }
 
 #[test]

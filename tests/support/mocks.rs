@@ -36,6 +36,8 @@ pub enum Step {
     Close,
     /// Closes with a reset (RST).
     Reset,
+    /// Sends nothing more, and says so; goes on as `Hang`.
+    HalfClose,
     /// Keeps the connection open and silent, reading nothing, until the mock is dropped.
     Hang,
 }
@@ -203,6 +205,11 @@ fn play(mut stream: TcpStream, script: &[Step], index: usize, seen: &Seen, stop:
             Step::Close => false,
             Step::Reset => {
                 let _ = setsockopt(&stream, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 });
+                false
+            }
+            Step::HalfClose => {
+                let _ = stream.shutdown(std::net::Shutdown::Write);
+                sleep(Duration::from_secs(3600), stop);
                 false
             }
             Step::Hang => {

@@ -26,6 +26,7 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         RELEASE_STATIC_LOCK,
         GET_DYNAMIC_LOCK,
         RELEASE_DYNAMIC_LOCK,
+        STRINGS_SHARE_LOCK,
         GET_ACCURATE_TIME,
         TS_USEC_DELTA,
     ],
@@ -157,8 +158,8 @@ const GET_DYNAMIC_LOCK: FnSpec<SipHost> = FnSpec {
     variadic: false,
     routes: ROUTES,
     waits: true,
-    doc: "Takes the lock of this name, waiting while another run holds it. It belongs to the run: its end \
-          releases it.",
+    doc: "Takes the lock of this name, waiting while another run holds it, in whichever worker. It belongs to the \
+          run: its end releases it, and so does the death of its process.",
     returns: &[(1, "taken"), (-1, "not before the deadline")],
     example: r#"get_dynamic_lock("$fU");"#,
     run: |call| match call.text(0) {
@@ -184,6 +185,22 @@ const RELEASE_DYNAMIC_LOCK: FnSpec<SipHost> = FnSpec {
 };
 
 const RELEASE_STATIC_LOCK: FnSpec<SipHost> = FnSpec { opensips: Some("release_static_lock"), ..RELEASE_DYNAMIC_LOCK };
+
+const STRINGS_SHARE_LOCK: FnSpec<SipHost> = FnSpec {
+    opensips: Some("strings_share_lock"),
+    params: &[Param::req("key1", Kind::Str), Param::req("key2", Kind::Str)],
+    waits: false,
+    doc: "Whether the two names mean the same lock: whoever wants both would wait for himself. Each name has a \
+          lock of its own, and a run that holds a lock gets it again, so this is true for equal names only.",
+    returns: &[(1, "they do"), (-1, "they do not")],
+    example: r#"if (!strings_share_lock("$fU", "$tU")) get_dynamic_lock("$tU");"#,
+    run: |call| match (call.text(0), call.text(1)) {
+        (Some(a), Some(b)) => Step::Done(if a == b { 1 } else { -1 }),
+        _ => Step::Fail("the lock's name is NULL".to_string()),
+    },
+    finish: None,
+    ..GET_DYNAMIC_LOCK
+};
 
 const GET_ACCURATE_TIME: FnSpec<SipHost> = FnSpec {
     opensips: Some("get_accurate_time"),

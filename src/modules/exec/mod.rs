@@ -56,6 +56,7 @@ const EXEC: FnSpec<SipHost> = FnSpec {
     returns: &[
         (1, "the command ran; its exit status is in $exec_status"),
         (-1, "it could not be started, was killed at the deadline, or the shell could not run it (126, 127)"),
+        (-11, "not tried: the program has failed too often in a row"),
     ],
     example: r#"async(exec("/usr/bin/lookup '$rU'", , $var(out)), got_it);"#,
     run,
@@ -90,9 +91,12 @@ fn run(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
 }
 
 fn finish(call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost> {
-    let Outcome::Op(ops::Outcome::Exec(done)) = outcome else {
-        call.host.exec_status = None;
-        return Step::Done(-1);
+    let done = match outcome {
+        Outcome::Op(ops::Outcome::Exec(done)) => done,
+        failed => {
+            call.host.exec_status = None;
+            return Step::Done(failed.failure_code());
+        }
     };
     call.host.exec_status = Some(done.status);
     let stdout = match (call.args.get(1), call.args.get(2)) {

@@ -25,7 +25,7 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         int("ssl_verifyhost", false, "it must name the host; default 1"),
         ModParamSpec { name: "ssl_capath", kind: ModParamKind::Str, ignored: false, doc: "file with CA certificates" },
         int("connect_poll_interval", true, "connecting never blocks here"),
-        int("max_async_transfers", true, "every transfer is non-blocking"),
+        int("max_async_transfers", false, "exchanges that one worker runs at once; more wait; default 1000"),
         int("curl_http_version", true, "HTTP/1.1 is spoken"),
         int("enable_expect_100", true, "not sent"),
         int("no_concurrent_connects", true, "not needed"),
@@ -43,6 +43,7 @@ const RETURNS: &[(i32, &str)] = &[
     (-2, "not connected in time"),
     (-3, "connected, but no whole response in time"),
     (-10, "anything else: bad URL, body too large, protocol error"),
+    (-11, "not tried: the server has failed too often in a row"),
 ];
 
 const REST_GET: FnSpec<SipHost> = FnSpec {
@@ -195,6 +196,7 @@ fn finish(call: &mut Call<'_, SipHost>, outcome: Outcome, first: usize) -> Step<
                 Why::Timeout if connecting => -2,
                 Why::Timeout => -3,
                 Why::Refused => -1,
+                Why::Open => Why::OPEN_CODE,
                 _ => -10,
             })
         }

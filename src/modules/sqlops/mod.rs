@@ -23,6 +23,8 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
     functions: &[
         query::SQL_QUERY,
         query::SQL_QUERY_ONE,
+        query::SQL_QUERY_BIND,
+        query::SQL_QUERY_ONE_BIND,
         structured::SQL_SELECT,
         structured::SQL_SELECT_ONE,
         structured::SQL_UPDATE,
@@ -71,7 +73,13 @@ pub const PARAMS: &[ModParamSpec] = &[
     ModParamSpec { name: "attribute_column", kind: ModParamKind::Str, ignored: false, doc: "default attribute" },
     ModParamSpec { name: "value_column", kind: ModParamKind::Str, ignored: false, doc: "default value" },
     ModParamSpec { name: "type_column", kind: ModParamKind::Str, ignored: false, doc: "default type" },
-    ModParamSpec { name: "db_scheme", kind: ModParamKind::Str, ignored: true, doc: "schemes are not supported" },
+    ModParamSpec {
+        name: "db_scheme",
+        kind: ModParamKind::Str,
+        ignored: false,
+        doc: "`NAME:table=T;uuid_col=U;username_col=U;domain_col=D;value_col=V;value_type=string` (or integer): a table with a \
+              column for each attribute, named by `/$NAME` behind an AVP; may be given several times",
+    },
     ModParamSpec { name: "ps_id_max_buf_len", kind: ModParamKind::Int, ignored: true, doc: "not needed" },
     ModParamSpec { name: "buf_size", kind: ModParamKind::Int, ignored: true, doc: "not needed" },
 ];
@@ -89,7 +97,7 @@ fn statement(call: &Call<'_, SipHost>, db: usize, query: Str, params: Vec<SqlVal
 
 /// The end of a statement whose rows nobody wants: 1, or -1 for an error.
 fn finish_code(_call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost> {
-    Step::Done(if matches!(outcome, Outcome::Op(ops::Outcome::Sql(_))) { 1 } else { -1 })
+    Step::Done(if matches!(outcome, Outcome::Op(ops::Outcome::Sql(_))) { 1 } else { outcome.failure_code() })
 }
 
 /// A name as it may stand in a statement: table or column, with its schema (`db.table`). Names may

@@ -1,10 +1,11 @@
 //! AVPs kept per user in a table: `sql_avp_load`, `sql_avp_store`, `sql_avp_delete`, and the same
 //! under avpops' names.
 
-use super::query::{rows, value};
+use super::query::{OPEN, rows, value};
 use super::{finish_code, identifier, statement};
 use crate::base::Str;
 use crate::modules::avpops::name::{self, Which};
+use crate::modules::env::Scheme;
 use crate::modules::host::SipHost;
 use crate::modules::request::Outcome;
 use crate::ops::SqlValue;
@@ -33,10 +34,10 @@ pub const SQL_AVP_LOAD: FnSpec<SipHost> = FnSpec {
     waits: true,
     doc: "Loads AVPs of a user from the table `usr_table`. Source: a SIP URI, of which user (and, with use_domain, \
           domain) are looked up, or `URI/username`, `URI/domain`, `URI/uri` (both); any other text is a uuid, also \
-          `TEXT/uuid`. Name: `$avp(x)`, or `a` for all of the user's AVPs; `/table` behind it names another table. \
+          `TEXT/uuid`. Name: `$avp(x)`, or `a` for all of the user's AVPs; `/table` behind it names another table, `/$NAME` a db_scheme. \
           The first row becomes index 0; bit 2 of the type column marks a number. Prefix is put before the AVPs' \
           names.",
-    returns: &[(1, "something was loaded"), (-1, "nothing was found, or an error (see $async_err)")],
+    returns: &[(1, "something was loaded"), (-1, "nothing was found, or an error (see $async_err)"), OPEN],
     example: r#"sql_avp_load("$fu", "$avp(callforward)");"#,
     run: |call| load(call, true),
     finish: Some(loaded),
@@ -48,7 +49,7 @@ pub const SQL_AVP_STORE: FnSpec<SipHost> = FnSpec {
     params: &[Param::req("source", Kind::Str), Param::req("name", Kind::RawOrOut), Param::opt("db_id", Kind::Int)],
     doc: "Adds the values of an AVP (`a`: of all AVPs) to the table, as rows of a user; what is there stays. \
           Arguments as for sql_avp_load.",
-    returns: &[(1, "stored"), (-1, "the AVP is not set, or an error (see $async_err)")],
+    returns: &[(1, "stored"), (-1, "the AVP is not set, or an error (see $async_err)"), OPEN],
     example: r#"sql_avp_store("$fu", "$avp(callforward)");"#,
     run: |call| store(call, true),
     finish: Some(finish_code),
@@ -59,7 +60,7 @@ pub const SQL_AVP_STORE: FnSpec<SipHost> = FnSpec {
 pub const SQL_AVP_DELETE: FnSpec<SipHost> = FnSpec {
     opensips: Some("sql_avp_delete"),
     doc: "Removes a user's AVP (`a`: all) from the table. Arguments as for sql_avp_load.",
-    returns: &[(1, "done, whether or not there was one"), (-1, "an error (see $async_err)")],
+    returns: &[(1, "done, whether or not there was one"), (-1, "an error (see $async_err)"), OPEN],
     example: r#"sql_avp_delete("$fu/username", "$avp(callforward)");"#,
     run: |call| delete(call, true),
     ..SQL_AVP_STORE
@@ -71,7 +72,10 @@ pub fn load(call: &mut Call<'_, SipHost>, domain: bool) -> Step<SipHost> {
         let what = What::of(call, domain)?;
         let t = &call.host.env().settings.usr;
         let (attribute, kind, value) = (identifier(&t.attribute)?, identifier(&t.kind)?, identifier(&t.value)?);
-        let mut text = format!("SELECT {attribute}, {kind}, {value} FROM {}", what.table);
+        let mut text = match &what.scheme {
+            None => format!("SELECT {attribute}, {kind}, {value} FROM {}", what.table),
+            Some(s) => format!("SELECT {} FROM {}", s.value.as_ref().map_or(Ok(value), |v| identifier(v))?, what.table),
+        };
         let params = what.filter(call, &mut text)?;
         Ok(Some((text, params)))
     })
@@ -93,7 +97,10 @@ pub fn store(call: &mut Call<'_, SipHost>, domain: bool) -> Step<SipHost> {
             return Ok(None);
         }
         let t = &call.host.env().settings.usr;
-        let mut names = vec![identifier(&t.attribute)?, identifier(&t.kind)?, identifier(&t.value)?];
+        let mut names = match &what.scheme {
+            None => vec![identifier(&t.attribute)?, identifier(&t.kind)?, identifier(&t.value)?],
+            Some(s) => vec![identifier(s.value.as_ref().unwrap_or(&t.value))?],
+        };
         let mut owner = Vec::new();
         for (column, value) in what.keys(call) {
             names.push(identifier(column)?);
@@ -104,9 +111,11 @@ pub fn store(call: &mut Call<'_, SipHost>, domain: bool) -> Step<SipHost> {
         let mut params = Vec::with_capacity(count * names.len());
         for (name, values) in avps {
             for value in values {
-                let kind = if value.as_int().is_some() { TYPE_NUMBER } else { 0 };
-                params.push(SqlValue::Text(name.clone()));
-                params.push(SqlValue::Int(kind));
+                if what.scheme.is_none() {
+                    let kind = if value.as_int().is_some() { TYPE_NUMBER } else { 0 };
+                    params.push(SqlValue::Text(name.clone()));
+                    params.push(SqlValue::Int(kind));
+                }
                 params.push(SqlValue::Text(value.to_text().unwrap_or_default()));
                 params.extend(owner.iter().cloned());
             }
@@ -138,10 +147,30 @@ fn built(
 
 /// Delivers what was loaded.
 pub fn loaded(call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost> {
-    let Ok(result) = rows(outcome) else { return Step::Done(-1) };
+    let result = match rows(outcome) {
+        Ok(result) => result,
+        // Nothing found is -1 here.
+        Err(code) => return Step::Done(if code == -2 { -1 } else { code }),
+    };
     let prefix = call.text(3).unwrap_or_default();
+    // Of a scheme's table only the value was asked for: name and type are known.
+    let named = match call.args.get(1).and_then(|_| scheme_of(call)) {
+        Some((name, scheme)) => Some((name, scheme.number)),
+        None => None,
+    };
     // AVPs push: the last row goes first.
     for row in result.rows.iter().rev() {
+        if let (Some((name, number)), [field]) = (&named, row.as_slice()) {
+            let v = match value(field) {
+                v @ Value::Str(_) if *number => v.to_int().map_or(v, Value::Int),
+                Value::Int(n) if !number => Value::text(n.to_string()),
+                // An account without this attribute.
+                Value::Null => continue,
+                v => v,
+            };
+            call.vm().push_avp(&[&prefix[..], name].concat(), v);
+            continue;
+        }
         let [attribute, kind, text] = row.as_slice() else { return Step::Done(-1) };
         let name = [&prefix[..], &value(attribute).to_text().unwrap_or_default()].concat();
         let number = value(kind).to_int().unwrap_or(0) & TYPE_NUMBER != 0;
@@ -156,11 +185,26 @@ pub fn loaded(call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost> {
     Step::Done(1)
 }
 
+/// AVP and scheme that the second argument names, if it is `$avp(x)/$SCHEME`.
+fn scheme_of(call: &mut Call<'_, SipHost>) -> Option<(Str, Scheme)> {
+    let text = match call.args.get(1) {
+        Some(Arg::Out(_)) | None => return None,
+        _ => call.text(1)?,
+    };
+    let parts = name::parts(&text);
+    let wanted = parts.get(1)?.strip_prefix(b"$")?.to_vec();
+    let Ok(Which::One(avp)) = name::which(call, parts.first()?) else { return None };
+    let schemes = &call.host.env().settings.usr.schemes;
+    let (_, scheme) = schemes.iter().find(|(n, _)| **n == *wanted)?;
+    Some((avp.name, scheme.clone()))
+}
+
 /// Which rows a call means.
 struct What {
     table: String,
     which: Which,
     owner: Owner,
+    scheme: Option<Scheme>,
 }
 
 /// Whose rows.
@@ -176,6 +220,7 @@ impl What {
         let t = &call.host.env().settings.usr;
         let use_domain = t.use_domain.unwrap_or(domain);
         let mut table = identifier(&t.table)?.to_string();
+        let mut scheme = None;
         let source = call.text(0).unwrap_or_default();
         let owner = Owner::of(&source, use_domain)?;
         let which = match call.args.get(1) {
@@ -185,8 +230,18 @@ impl What {
                 let mut parts = name::parts(&text).into_iter();
                 let which = name::which(call, parts.next().unwrap_or_default())?;
                 match parts.next() {
-                    Some(scheme) if scheme.first() == Some(&b'$') => {
-                        return Err("database schemes are not supported".to_string());
+                    Some(named) if named.first() == Some(&b'$') => {
+                        if matches!(which, Which::All) {
+                            return Err("a scheme's table has one column: one AVP must be named".to_string());
+                        }
+                        let Some((_, found)) = scheme_of(call) else {
+                            let text = String::from_utf8_lossy(named.get(1..).unwrap_or_default()).into_owned();
+                            return Err(format!("no db_scheme named `{text}` is configured"));
+                        };
+                        if let Some(other) = &found.table {
+                            table = identifier(other)?.to_string();
+                        }
+                        scheme = Some(found);
                     }
                     Some(other) => table = identifier(other)?.to_string(),
                     None => {}
@@ -194,13 +249,17 @@ impl What {
                 which
             }
         };
-        Ok(What { table, which, owner })
+        Ok(What { table, which, owner, scheme })
     }
 
     /// The columns that say whose rows, with their values.
     fn keys<'a>(&'a self, call: &'a Call<'_, SipHost>) -> Vec<(&'a Str, &'a Str)> {
         let t = &call.host.env().settings.usr;
-        let all = [(&t.uuid, &self.owner.uuid), (&t.username, &self.owner.username), (&t.domain, &self.owner.domain)];
+        let of = |pick: fn(&Scheme) -> &Option<Str>| self.scheme.as_ref().and_then(|s| pick(s).as_ref());
+        let uuid = of(|s| &s.uuid).unwrap_or(&t.uuid);
+        let username = of(|s| &s.username).unwrap_or(&t.username);
+        let domain = of(|s| &s.domain).unwrap_or(&t.domain);
+        let all = [(uuid, &self.owner.uuid), (username, &self.owner.username), (domain, &self.owner.domain)];
         all.into_iter().filter_map(|(column, value)| Some((column, value.as_ref()?))).collect()
     }
 
@@ -209,7 +268,7 @@ impl What {
         let mut params = Vec::new();
         let mut word = " WHERE ";
         let mut keys = self.keys(call);
-        if let Which::One(avp) = &self.which {
+        if let (Which::One(avp), None) = (&self.which, &self.scheme) {
             keys.push((&call.host.env().settings.usr.attribute, &avp.name));
         }
         for (column, value) in keys {

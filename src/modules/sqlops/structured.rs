@@ -2,7 +2,7 @@
 //! the statement and never inside it; names are checked.
 
 use super::json::{Data, argument};
-use super::query::{RETURNS, finish_one, finish_rows};
+use super::query::{OPEN, RETURNS, finish_one, finish_rows};
 use super::{finish_code, identifier, statement};
 use crate::base::Str;
 use crate::modules::host::SipHost;
@@ -10,7 +10,7 @@ use crate::ops::SqlValue;
 use crate::script::registry::{Call, FnSpec, Kind, Param, RouteSet, Step};
 
 const CODES: &[(i32, &str)] =
-    &[(1, "done"), (-1, "error: connection, bad JSON, refused by the database, time-out (see $async_err)")];
+    &[(1, "done"), (-1, "error: connection, bad JSON, refused by the database, time-out (see $async_err)"), OPEN];
 
 /// `sql_select`
 pub const SQL_SELECT: FnSpec<SipHost> = FnSpec {

@@ -29,17 +29,19 @@ pub(super) struct HostKey {
 
 impl fmt::Display for HostKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        match self.host.contains(':') {
-            true => write!(f, "{scheme}://[{}]:{}", self.host, self.port),
-            false => write!(f, "{scheme}://{}:{}", self.host, self.port),
-        }
+        f.write_str(&shown(self.tls.is_some(), &self.host, self.port))
     }
+}
+
+/// A host as operators see it: `scheme://host:port`.
+pub(super) fn shown(tls: bool, host: &str, port: u16) -> String {
+    let scheme = if tls { "https" } else { "http" };
+    if host.contains(':') { format!("{scheme}://[{host}]:{port}") } else { format!("{scheme}://{host}:{port}") }
 }
 
 /// Where an exchange stands.
 pub(super) enum Stage {
-    Queued,
+    New,
     Resolving,
     /// It has this connection.
     Linked(Key),
@@ -94,7 +96,7 @@ impl Exchange {
             host: Rc::new(HostKey { tls: options, host: url.host, port: url.port }),
             config,
             ip: url.ip,
-            stage: Stage::Queued,
+            stage: Stage::New,
             bytes,
             written: 0,
             answer: Answer::new(to_head, max_body),

@@ -20,7 +20,7 @@ use crate::net::stream::Stream;
 use crate::net::tls::Tls;
 use answer::Broken;
 use exchange::{Advance, Connection, Exchange, HostKey, Stage, State};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -29,12 +29,6 @@ use std::time::Duration;
 /// What the HTTP operations of one process may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Exchanges at once with one host; more wait.
-    pub in_flight: usize,
-    /// Exchanges that wait for one host; one more fails at once.
-    pub queue: usize,
-    /// Exchanges at once with all hosts; one more fails at once.
-    pub in_flight_total: usize,
     /// Idle connections kept to one host.
     pub idle: usize,
     /// Idle connections kept to all hosts.
@@ -47,26 +41,8 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits {
-            in_flight: 200,
-            queue: 1000,
-            in_flight_total: 1000,
-            idle: 100,
-            idle_total: 300,
-            idle_timeout: Duration::from_secs(30),
-            body: 256 << 20,
-        }
+        Limits { idle: 100, idle_total: 300, idle_timeout: Duration::from_secs(30), body: 256 << 20 }
     }
-}
-
-/// What is kept for one host.
-#[derive(Default)]
-struct Host {
-    /// Exchanges past the queue.
-    busy: usize,
-    /// The one used last is used first.
-    idle: Vec<Key>,
-    queue: VecDeque<OpId>,
 }
 
 /// What a key is about: its index's low bit.
@@ -94,11 +70,9 @@ pub struct Http {
     tls: Tls,
     exchanges: HashMap<OpId, Exchange>,
     connections: Slab<Connection>,
-    hosts: HashMap<Rc<HostKey>, Host>,
-    busy: usize,
+    /// Idle connections by host; the one used last is used first.
+    pool: HashMap<Rc<HostKey>, Vec<Key>>,
     idle: usize,
-    /// Hosts with room for somebody of their queue.
-    freed: Vec<Rc<HostKey>>,
 }
 
 impl Default for Http {
@@ -115,10 +89,8 @@ impl Http {
             tls: Tls::new(),
             exchanges: HashMap::new(),
             connections: Slab::new(),
-            hosts: HashMap::new(),
-            busy: 0,
+            pool: HashMap::new(),
             idle: 0,
-            freed: Vec::new(),
         }
     }
 
@@ -137,7 +109,7 @@ impl Http {
         (self.connections.len(), self.idle)
     }
 
-    /// Takes an exchange past the queue.
+    /// Gives an exchange a connection of the pool, or begins one.
     fn begin(&mut self, id: OpId, cx: &mut Cx<'_>) {
         let Some(exchange) = self.exchanges.get(&id) else { return };
         let (host, fresh) = (Rc::clone(&exchange.host), exchange.retried);
@@ -172,7 +144,11 @@ impl Http {
     /// A connection of the pool that is still good.
     fn take_idle(&mut self, host: &Rc<HostKey>, cx: &mut Cx<'_>) -> Option<Key> {
         loop {
-            let key = self.hosts.get_mut(host)?.idle.pop()?;
+            let idle = self.pool.get_mut(host)?;
+            let key = idle.pop()?;
+            if idle.is_empty() {
+                self.pool.remove(host);
+            }
             self.idle -= 1;
             let connection = self.connections.get_mut(key)?;
             if let Some(timer) = connection.timer.take() {
@@ -322,8 +298,8 @@ impl Http {
         let Some(mut exchange) = self.exchanges.remove(&id) else { return };
         cx.done(id, Outcome::Http(exchange.answer.take()));
         let reusable = open && exchange.answer.keep_alive() && exchange.is_sent();
-        let host = self.hosts.entry(Rc::clone(&exchange.host)).or_default();
-        let room = host.idle.len() < self.limits.idle && self.idle < self.limits.idle_total;
+        let kept = self.pool.get(&exchange.host).map_or(0, Vec::len);
+        let room = kept < self.limits.idle && self.idle < self.limits.idle_total;
         if reusable
             && room
             && let Some(connection) = self.connections.get_mut(key)
@@ -332,12 +308,11 @@ impl Http {
             connection.state = State::Idle;
             connection.exchange = None;
             connection.timer = Some(cx.arm(cx.now() + self.limits.idle_timeout, Source::Http, connection_token(key)));
-            host.idle.push(key);
+            self.pool.entry(exchange.host).or_default().push(key);
             self.idle += 1;
         } else {
             self.close(key, cx);
         }
-        self.release(exchange.host);
     }
 
     /// Tells a failure; closes the connection.
@@ -347,17 +322,9 @@ impl Http {
         if let Some(timer) = exchange.connect_timer {
             cx.io.disarm(timer);
         }
-        match exchange.stage {
-            Stage::Queued => {
-                if let Some(host) = self.hosts.get_mut(&exchange.host) {
-                    host.queue.retain(|q| *q != id);
-                }
-                return;
-            }
-            Stage::Resolving => {}
-            Stage::Linked(key) => self.close(key, cx),
+        if let Stage::Linked(key) = exchange.stage {
+            self.close(key, cx);
         }
-        self.release(exchange.host);
     }
 
     fn close(&mut self, key: Key, cx: &mut Cx<'_>) {
@@ -371,46 +338,22 @@ impl Http {
     /// Closes a connection of the pool.
     fn drop_idle(&mut self, key: Key, cx: &mut Cx<'_>) {
         if let Some(connection) = self.connections.get(key)
-            && let Some(host) = self.hosts.get_mut(&connection.host)
-            && let Some(at) = host.idle.iter().position(|k| *k == key)
+            && let Some(idle) = self.pool.get_mut(&connection.host)
+            && let Some(at) = idle.iter().position(|k| *k == key)
         {
-            host.idle.remove(at);
+            idle.remove(at);
             self.idle -= 1;
-            self.freed.push(Rc::clone(&connection.host));
+            if idle.is_empty() {
+                self.pool.remove(&connection.host);
+            }
         }
         self.close(key, cx);
-    }
-
-    /// An exchange past the queue has ended.
-    fn release(&mut self, host: Rc<HostKey>) {
-        if let Some(h) = self.hosts.get_mut(&host) {
-            h.busy = h.busy.saturating_sub(1);
-            self.busy = self.busy.saturating_sub(1);
-        }
-        self.freed.push(host);
-    }
-
-    /// Starts those for whom room has become; forgets hosts of which nothing is left.
-    fn settle(&mut self, cx: &mut Cx<'_>) {
-        while let Some(key) = self.freed.pop() {
-            while let Some(host) = self.hosts.get_mut(&key)
-                && host.busy < self.limits.in_flight
-                && let Some(id) = host.queue.pop_front()
-            {
-                host.busy += 1;
-                self.busy += 1;
-                self.begin(id, cx);
-            }
-            if self.hosts.get(&key).is_some_and(|h| h.busy == 0 && h.idle.is_empty() && h.queue.is_empty()) {
-                self.hosts.remove(&key);
-            }
-        }
     }
 
     fn phase(&self, id: OpId) -> Phase {
         let Some(exchange) = self.exchanges.get(&id) else { return Phase::Queue };
         match exchange.stage {
-            Stage::Queued => Phase::Queue,
+            Stage::New => Phase::Queue,
             Stage::Resolving => Phase::Resolve,
             Stage::Linked(key) => match self.connections.get(key).map(|c| c.state) {
                 Some(State::Handshake) => Phase::Tls,
@@ -421,6 +364,11 @@ impl Http {
             },
         }
     }
+}
+
+/// The backend of a URL, `scheme://host:port`; `None` if it is no URL.
+pub(super) fn backend(url: &[u8]) -> Option<String> {
+    url::Url::parse(url).ok().map(|u| exchange::shown(u.tls, &u.host, u.port))
 }
 
 /// Whose fault a failed handshake is.
@@ -440,30 +388,14 @@ impl Engine for Http {
             Ok(exchange) => exchange,
             Err(failure) => return cx.done(id, Outcome::Failed(failure)),
         };
-        let full = |what: &str| Outcome::Failed(Failure::new(Why::Overload, Phase::Queue, what));
-        if self.busy >= self.limits.in_flight_total {
-            return cx.done(id, full("too many HTTP exchanges"));
-        }
-        let host = self.hosts.entry(Rc::clone(&exchange.host)).or_default();
-        if host.busy < self.limits.in_flight {
-            host.busy += 1;
-            self.busy += 1;
-            self.exchanges.insert(id, exchange);
-            self.begin(id, cx);
-        } else if host.queue.len() < self.limits.queue {
-            host.queue.push_back(id);
-            self.exchanges.insert(id, exchange);
-        } else {
-            cx.done(id, full("too many exchanges wait for this host"));
-        }
-        self.settle(cx);
+        self.exchanges.insert(id, exchange);
+        self.begin(id, cx);
     }
 
     fn ready(&mut self, key: Key, readiness: Readiness, cx: &mut Cx<'_>) {
         if let About::Connection(key) = parse_token(key) {
             self.advance(key, readiness.readable || readiness.hangup || readiness.error, cx);
         }
-        self.settle(cx);
     }
 
     fn timer(&mut self, key: Key, cx: &mut Cx<'_>) {
@@ -487,7 +419,6 @@ impl Engine for Http {
                 _ => {}
             },
         }
-        self.settle(cx);
     }
 
     fn resolved(&mut self, key: Key, result: Result<Vec<IpAddr>, String>, cx: &mut Cx<'_>) {
@@ -504,14 +435,12 @@ impl Engine for Http {
                 Err(e) => self.fail(id, Failure::new(Why::Refused, Phase::Resolve, e), cx),
             }
         }
-        self.settle(cx);
     }
 
     fn cancel(&mut self, id: OpId, reason: CancelReason, cx: &mut Cx<'_>) {
         let why = if reason == CancelReason::Deadline { Why::Timeout } else { Why::Cancelled };
         let phase = self.phase(id);
         self.fail(id, Failure::new(why, phase, ""), cx);
-        self.settle(cx);
     }
 
     fn describe(&self, id: OpId) -> Option<(String, Phase)> {

@@ -7,8 +7,6 @@ use std::time::Duration;
 pub struct Limits {
     /// Connections per worker and database URL.
     pub max_connections: usize,
-    /// Operations per database URL that may wait for a connection.
-    pub max_queue: usize,
     /// Different database URLs per worker.
     pub max_pools: usize,
     /// Rows of one answer.
@@ -25,13 +23,31 @@ pub struct Limits {
     pub backoff_min: Duration,
     /// Longest pause after failed attempts to connect.
     pub backoff_max: Duration,
+    /// How long a server that could not be reached comes after the others of its URL.
+    pub hold: Duration,
+    /// How often a query may be asked again on a fresh connection, after one that had served before was
+    /// found closed by the server.
+    pub repeats: u32,
+    /// Whether a server is told to end what it still does for a query that nobody waits for any more.
+    pub kill: Kill,
+}
+
+/// `db_kill_on_timeout`
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Kill {
+    /// If it is certain that the right query is hit: no proxy in between, the server says who it is.
+    #[default]
+    Auto,
+    /// Also through proxies that pass `KILL` and connection numbers on.
+    Always,
+    /// Never; the server finishes the query in vain.
+    Never,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Limits {
             max_connections: 10,
-            max_queue: 1000,
             max_pools: 64,
             max_rows: 65_536,
             max_bytes: 4 << 20,
@@ -40,6 +56,9 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(300),
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_secs(2),
+            hold: Duration::from_secs(30),
+            repeats: 1,
+            kill: Kill::default(),
         }
     }
 }

@@ -8,5 +8,5 @@ pub mod schema;
 pub mod sqlite;
 pub mod url;
 
-pub use limits::Limits;
+pub use limits::{Kill, Limits};
 pub use url::{DbUrl, UrlError};

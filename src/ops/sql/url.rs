@@ -5,6 +5,9 @@
 //! - `sqlite:///absolute/path`, `sqlite://relative/path`, with `?demo=yes` behind it for a file that is made
 //!   with demonstration data if it is not there
 //!
+//! - `mysql://user:password@db1,db2:3307/database`: several servers that hold the same data; and several whole URLs with
+//!   blanks between them: the ones further back are asked when those before cannot be reached
+//!
 //! Every part may be percent-encoded; a `%` that is not followed by two hexadecimal digits stands for
 //! itself. Displaying a URL never shows the password.
 
@@ -13,8 +16,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Parameters a MySQL URL may carry.
-const MYSQL_PARAMETERS: [&str; 7] =
-    ["socket", "unix_socket", "ssl", "ssl_mode", "ssl_ca", "multi_statements", "charset"];
+const MYSQL_PARAMETERS: [&str; 8] =
+    ["socket", "unix_socket", "ssl", "ssl_mode", "ssl_ca", "tls_domain", "multi_statements", "charset"];
+/// Servers that one URL may name.
+const MAX_SERVERS: usize = 16;
 
 /// A database, as its URL names it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,6 +47,8 @@ pub struct MysqlUrl {
     pub ssl_ca: Option<PathBuf>,
     /// Whether one query may hold several statements separated by `;`.
     pub multi_statements: bool,
+    /// Further servers, in the order in which they are asked when the ones before cannot be reached.
+    pub others: Vec<MysqlUrl>,
 }
 
 /// Where a MySQL server listens.
@@ -120,6 +127,10 @@ pub enum UrlError {
     Memory,
     /// A zero byte somewhere.
     Nul,
+    /// Several URLs of which one is not a MySQL URL.
+    MixedList,
+    /// More servers than are looked at.
+    TooMany,
 }
 
 impl fmt::Display for UrlError {
@@ -143,6 +154,8 @@ impl fmt::Display for UrlError {
             UrlError::TlsOverUnix => f.write_str("ssl_mode cannot be demanded over a Unix socket"),
             UrlError::NoPath => f.write_str("the URL names no database file: write sqlite:///path/of/file"),
             UrlError::Memory => f.write_str("sqlite :memory: cannot be shared between processes: name a file"),
+            UrlError::MixedList => f.write_str("several URLs with blanks between them must all be mysql URLs"),
+            UrlError::TooMany => write!(f, "the database URL names more than {MAX_SERVERS} servers"),
             UrlError::Nul => f.write_str("the database URL holds a zero byte"),
         }
     }
@@ -156,6 +169,25 @@ impl DbUrl {
         if url.contains(&0) {
             return Err(UrlError::Nul);
         }
+        let parts: Vec<&[u8]> = url.split(u8::is_ascii_whitespace).filter(|p| !p.is_empty()).collect();
+        // A blank may also stand in a password or a file name.
+        if let [first, others @ ..] = parts.as_slice()
+            && !others.is_empty()
+            && others.iter().all(|p| find(p, b"://").is_some())
+        {
+            let DbUrl::Mysql(mut first) = DbUrl::parse(first)? else { return Err(UrlError::MixedList) };
+            for part in others {
+                let DbUrl::Mysql(mut next) = DbUrl::parse(part)? else { return Err(UrlError::MixedList) };
+                let others = std::mem::take(&mut next.others);
+                first.others.push(next);
+                first.others.extend(others);
+            }
+            if first.others.len() >= MAX_SERVERS {
+                return Err(UrlError::TooMany);
+            }
+            return Ok(DbUrl::Mysql(first));
+        }
+        let url = url.trim_ascii();
         let colon = url.iter().position(|b| *b == b':').ok_or(UrlError::NoScheme)?;
         let (scheme, rest) = url.split_at(colon);
         let scheme = String::from_utf8_lossy(scheme).to_ascii_lowercase();
@@ -202,14 +234,16 @@ impl MysqlUrl {
             None => (&b""[..], authority),
         };
         let (user, password) = split_once(userinfo, b':').unwrap_or((userinfo, b""));
+        let mut hosts = hosts(host).into_iter();
         let mut url = MysqlUrl {
             user: text(user, "user name")?,
             password: percent_decode(password),
-            endpoint: endpoint(host)?,
+            endpoint: endpoint(hosts.next().unwrap_or_default())?,
             database: Some(text(path, "database name")?).filter(|d| !d.is_empty()),
             ssl_mode: SslMode::default(),
             ssl_ca: None,
             multi_statements: false,
+            others: Vec::new(),
         };
         for pair in query.split(|b| *b == b'&' || *b == b';').filter(|p| !p.is_empty()) {
             let (name, value) = split_once(pair, b'=').unwrap_or((pair, b""));
@@ -223,6 +257,13 @@ impl MysqlUrl {
                 SslMode::Disabled | SslMode::Preferred => url.ssl_mode = SslMode::Disabled,
                 _ => return Err(UrlError::TlsOverUnix),
             }
+        }
+        for host in hosts {
+            let other = MysqlUrl { endpoint: endpoint(host)?, ..url.clone() };
+            url.others.push(MysqlUrl { others: Vec::new(), ..other });
+        }
+        if url.others.len() >= MAX_SERVERS {
+            return Err(UrlError::TooMany);
         }
         Ok(url)
     }
@@ -248,6 +289,12 @@ impl MysqlUrl {
                             allowed: "disabled, preferred, required, verify_ca or verify_identity",
                         });
                     }
+                }
+            }
+            // OpenSIPS: a domain of its TLS manager, which says whom to trust; here ssl_mode and ssl_ca do.
+            "tls_domain" => {
+                if self.ssl_mode == SslMode::Disabled {
+                    self.ssl_mode = SslMode::Required;
                 }
             }
             "ssl_ca" => self.ssl_ca = Some(PathBuf::from(value)),
@@ -290,7 +337,8 @@ impl fmt::Display for MysqlUrl {
             }
             Endpoint::Unix(path) => write!(f, "unix({})", path.display())?,
         }
-        write!(f, "/{}", self.database.as_deref().unwrap_or_default())
+        write!(f, "/{}", self.database.as_deref().unwrap_or_default())?;
+        self.others.iter().try_for_each(|other| write!(f, " {other}"))
     }
 }
 
@@ -332,6 +380,11 @@ fn split_authority(main: &[u8]) -> (&[u8], &[u8]) {
         Some(at) => (&main[..from + at], &main[from + at + 1..]),
         None => (main, b""),
     }
+}
+
+/// The hosts of an authority: `db1,db2:3307`.
+fn hosts(list: &[u8]) -> Vec<&[u8]> {
+    if list.starts_with(b"unix(") { vec![list] } else { list.split(|b| *b == b',').collect() }
 }
 
 fn endpoint(host: &[u8]) -> Result<Endpoint, UrlError> {
@@ -436,6 +489,32 @@ mod tests {
         assert_eq!(mysql("mysql://u:p@unix(/run/m.sock)/db").endpoint, socket);
         assert_eq!(mysql("mysql://u:p@unix(/run/m.sock)/db").database.as_deref(), Some("db"));
         assert_eq!(mysql("mysql://u:p@%2Frun%2Fm.sock/db").endpoint, socket);
+    }
+
+    #[test]
+    fn several_servers() {
+        let u = mysql("mysql://u:p@a,b:3307,[::1]/d?ssl_mode=required");
+        let all: Vec<_> = [&u].into_iter().chain(&u.others).collect();
+        let ends: Vec<_> = all.iter().map(|u| u.endpoint.clone()).collect();
+        assert_eq!(ends, [tcp("a", None), tcp("b", Some(3307)), tcp("::1", None)]);
+        assert!(all.iter().all(|u| u.password == b"p" && u.ssl_mode == SslMode::Required));
+        assert_eq!(u.to_string(), "mysql://u@a/d mysql://u@b:3307/d mysql://u@[::1]/d");
+        let u = mysql(" mysql://u:p@a,b/d  mysql://v:q@c:1/e ");
+        assert_eq!(u.to_string(), "mysql://u@a/d mysql://u@b/d mysql://v@c:1/e");
+        assert_eq!(u.others[1].password, b"q");
+        for (url, error) in [
+            ("mysql://a/d sqlite:///x", UrlError::MixedList),
+            ("sqlite:///x mysql://a/d", UrlError::MixedList),
+            ("mysql://a,b:0/d", UrlError::BadPort("0".to_string())),
+        ] {
+            assert_eq!(DbUrl::parse(url.as_bytes()), Err(error), "{url}");
+        }
+        assert_eq!(mysql("mysql://u:my word@h/d").password, b"my word");
+        assert!(matches!(DbUrl::parse(b"sqlite:///my file"), Ok(DbUrl::Sqlite(u)) if u.path == Path::new("/my file")));
+        let many = format!("mysql://{}/d", vec!["h"; 17].join(","));
+        assert_eq!(DbUrl::parse(many.as_bytes()), Err(UrlError::TooMany));
+        assert_eq!(mysql("mysql://h/d?tls_domain=dom1").ssl_mode, SslMode::Required);
+        assert_eq!(mysql("mysql://h/d?ssl_mode=verify_ca&tls_domain=dom1").ssl_mode, SslMode::VerifyCa);
     }
 
     #[test]

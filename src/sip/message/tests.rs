@@ -180,3 +180,22 @@ fn travels_as_bytes() {
     assert_eq!(back, broken);
     assert!(postcard::from_bytes::<Message>(&postcard::to_stdvec(&Str::from("junk")).unwrap()).is_err());
 }
+
+#[test]
+fn a_header_of_many_empty_lines_is_read_in_one_pass() {
+    let text = |lines: usize| {
+        let folds = " \r\n".repeat(lines);
+        format!(
+            "OPTIONS sip:b@c SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:b@c>\r\n\
+             Call-ID: x\r\nCSeq: 1 OPTIONS\r\nSubject: a\r\n{folds} b\r\n{folds}Server:\r\n{folds}\td \r\nExpires:\r\n{folds}\r\n"
+        )
+    };
+    // Fifteen megabytes; with a look at the whole value for each line this would take hours.
+    for lines in [0, 1, 2, 1_200_000] {
+        let m = Message::parse(Str::from(text(lines))).unwrap();
+        let value = m.value(HeaderId::Subject);
+        assert!(value.starts_with(b"a\r\n") && value.ends_with(b" b"), "{lines}");
+        assert_eq!((m.value(HeaderId::Server), m.value(HeaderId::Expires)), (&b"d"[..], &b""[..]));
+        assert_eq!(m.headers().count(), 8);
+    }
+}

@@ -1,8 +1,8 @@
 //! Logging in: the challenges of the authentication plugins and our answers.
 //!
 //! Plugins: `mysql_native_password`, `caching_sha2_password` (from the server's cache, with the server's
-//! RSA key, or over TLS or a Unix socket), `client_ed25519` (MariaDB), and `mysql_clear_password` on
-//! transports that nobody can listen to.
+//! RSA key, or over TLS or a Unix socket), `sha256_password` (the same, without a cache), `client_ed25519` (MariaDB),
+//! and `mysql_clear_password` on transports that nobody can listen to.
 
 use super::packet::Reader;
 use base64::Engine as _;
@@ -14,6 +14,10 @@ use std::fmt;
 pub const NONCE: usize = 20;
 /// What `caching_sha2_password` sends to ask for the server's RSA key.
 const REQUEST_KEY: [u8; 1] = [2];
+/// MySQL's plugin with RSA or TLS, the forerunner of `caching_sha2_password`.
+const SHA256: &[u8] = b"sha256_password";
+/// What `sha256_password` sends to ask for the server's RSA key.
+const SHA256_REQUEST_KEY: [u8; 1] = [1];
 /// Largest number of challenges in one login.
 const MAX_ROUNDS: usize = 8;
 
@@ -44,14 +48,30 @@ impl fmt::Display for AuthError {
     }
 }
 
+enum Procedure {
+    Common(AuthProc),
+    Sha256,
+}
+
+impl Procedure {
+    fn of(plugin: &AuthPlugin<'_>) -> Result<Procedure, AuthError> {
+        if plugin.as_bytes() == SHA256 {
+            return Ok(Procedure::Sha256);
+        }
+        AuthProc::init(plugin).map(Procedure::Common).map_err(|_| AuthError::Challenge)
+    }
+}
+
 /// One login.
 pub struct Auth {
     plugin: AuthPlugin<'static>,
-    procedure: AuthProc,
+    procedure: Procedure,
     password: Vec<u8>,
     nonce: Vec<u8>,
     secure: Secure,
     awaits_key: bool,
+    /// `sha256_password` has had its say.
+    asked: bool,
     rounds: usize,
 }
 
@@ -96,9 +116,10 @@ impl Auth {
     pub fn begin(plugin: &[u8], nonce: &[u8], password: &[u8], secure: Secure) -> Result<(Auth, Vec<u8>), AuthError> {
         let plugin = match AuthPlugin::from_bytes(plugin) {
             AuthPlugin::CachingSha2Password => AuthPlugin::CachingSha2Password,
+            other if other.as_bytes() == SHA256 => other.into_owned(),
             _ => AuthPlugin::MysqlNativePassword,
         };
-        let procedure = AuthProc::init(&plugin).map_err(|_| AuthError::Challenge)?;
+        let procedure = Procedure::of(&plugin)?;
         let mut auth = Auth {
             plugin,
             procedure,
@@ -106,6 +127,7 @@ impl Auth {
             nonce: nonce.to_vec(),
             secure,
             awaits_key: false,
+            asked: false,
             rounds: 0,
         };
         let first = auth.answer(nonce)?.unwrap_or_default();
@@ -126,14 +148,16 @@ impl Auth {
             AuthPlugin::MysqlNativePassword | AuthPlugin::CachingSha2Password => {
                 data.strip_suffix(&[0]).unwrap_or(data)
             }
+            ref other if other.as_bytes() == SHA256 => data.strip_suffix(&[0]).unwrap_or(data),
             AuthPlugin::Ed25519 => data,
             AuthPlugin::MysqlClearPassword if self.secure != Secure::No => data,
             AuthPlugin::MysqlClearPassword => return Err(AuthError::ClearText),
             ref other => return Err(AuthError::Plugin(String::from_utf8_lossy(other.as_bytes()).into_owned())),
         };
-        self.procedure = AuthProc::init(&plugin).map_err(|_| AuthError::Challenge)?;
+        self.procedure = Procedure::of(&plugin)?;
         self.plugin = plugin;
         self.awaits_key = false;
+        self.asked = false;
         if challenge.len() == NONCE {
             self.nonce = challenge.to_vec();
         }
@@ -146,7 +170,10 @@ impl Auth {
         if self.awaits_key {
             self.awaits_key = false;
             let pem = usable_rsa_key(data, self.password.len())?;
-            return self.answer(&pem);
+            return match self.procedure {
+                Procedure::Common(_) => self.answer(&pem),
+                Procedure::Sha256 => self.sealed(&pem).map(Some),
+            };
         }
         self.answer(data)
     }
@@ -156,12 +183,33 @@ impl Auth {
         if self.rounds > MAX_ROUNDS || self.nonce.is_empty() {
             return Err(AuthError::Challenge);
         }
+        let procedure = match &mut self.procedure {
+            Procedure::Common(procedure) => procedure,
+            Procedure::Sha256 if self.rounds > 1 && self.asked => return Err(AuthError::Challenge),
+            Procedure::Sha256 => {
+                self.asked = true;
+                return Ok(Some(if self.secure != Secure::No || self.password.is_empty() {
+                    [&self.password[..], &[0]].concat()
+                } else {
+                    self.awaits_key = true;
+                    SHA256_REQUEST_KEY.to_vec()
+                }));
+            }
+        };
         let ctx = Ctx { password: &self.password, nonce: &self.nonce, secure: self.secure };
-        let response = self.procedure.run(ctx, challenge).map_err(|_| AuthError::Challenge)?;
+        let response = procedure.run(ctx, challenge).map_err(|_| AuthError::Challenge)?;
         let data = response.data().map(<[u8]>::to_vec);
         self.awaits_key =
             matches!(self.plugin, AuthPlugin::CachingSha2Password) && data.as_deref() == Some(&REQUEST_KEY[..]);
         Ok(data)
+    }
+}
+
+impl Auth {
+    /// The password with its final zero byte, mixed with the nonce, for the eyes of the key's owner only.
+    fn sealed(&self, pem: &[u8]) -> Result<Vec<u8>, AuthError> {
+        let mixed = self.password.iter().chain(&[0]).zip(self.nonce.iter().cycle()).map(|(a, b)| a ^ b);
+        mysql_common::crypto::encrypt(&mixed.collect::<Vec<u8>>(), pem).map_err(|_| AuthError::Key)
     }
 }
 

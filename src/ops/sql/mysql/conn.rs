@@ -1,12 +1,12 @@
 //! One connection of a pool: resolve, connect, TLS, login, then one query at a time.
 
 use super::core::{Core, Event};
-use super::stream::{Got, Stream, Target};
 use crate::base::{Time, TimerKey};
+use crate::net::stream::{Stream, Target};
 use crate::ops::{Failure, OpId, Phase, Why};
 use rustls::ClientConfig;
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 /// Bytes read in one turn before others have theirs.
@@ -33,14 +33,18 @@ pub(super) enum Use {
     Idle,
     /// An operation.
     Op(OpId),
-    /// It ends what a cancelled operation left running.
-    Kill,
+    /// The pool's side connection: it ends what cancelled operations left running.
+    Side,
     /// Tidying up after an answer.
     Closing,
 }
 
 pub(super) struct Conn {
     pub pool: usize,
+    /// Which of the pool's servers it is with, or on its way to.
+    pub server: usize,
+    /// Servers to try if this one cannot be reached.
+    pub servers: VecDeque<usize>,
     pub stage: Stage,
     pub core: Core,
     pub used_by: Use,
@@ -105,6 +109,9 @@ impl Conn {
                 Err(e) => return Step::NextAddress(self.refused(&e)),
                 Ok(true) => {}
             }
+            if let Err(e) = s.keep_alive() {
+                return Step::NextAddress(self.refused(&e));
+            }
             if let Some(s) = stream.take() {
                 self.stage = Stage::Open(s);
             }
@@ -112,7 +119,11 @@ impl Conn {
         if let Stage::Tls(stream) = &mut self.stage {
             match stream.handshake() {
                 Ok(false) => return Step::Blocked,
-                Err(failure) => return Step::Lost(failure),
+                Err(e) => {
+                    // What the TLS library says is about the certificate or the protocol, not the connection.
+                    let why = if e.kind() == io::ErrorKind::InvalidData { Why::Refused } else { Why::Closed };
+                    return Step::Lost(Failure::new(why, Phase::Tls, e.to_string()));
+                }
                 Ok(true) => {}
             }
             self.stage = match std::mem::replace(&mut self.stage, Stage::Resolve) {
@@ -138,7 +149,8 @@ impl Conn {
         let mut total = 0;
         loop {
             match stream.read(scratch) {
-                Ok(Got::Data(n)) => {
+                Ok(0) => return Step::Lost(Failure::new(Why::Closed, self.phase(), "closed by the server")),
+                Ok(n) => {
                     total += n;
                     self.core.feed(scratch.get(..n).unwrap_or_default(), events);
                     if events.iter().any(|e| matches!(e, Event::Fatal(_) | Event::StartTls)) {
@@ -153,10 +165,9 @@ impl Conn {
                         return Step::More;
                     }
                 }
-                Ok(Got::Blocked) => return Step::Blocked,
-                Ok(Got::End) => return Step::Lost(Failure::new(Why::Closed, self.phase(), "closed by the server")),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Step::Blocked,
                 Err(e) => {
-                    let why = if e.kind() == io::ErrorKind::Other { Why::Garbage } else { Why::Closed };
+                    let why = if e.kind() == io::ErrorKind::InvalidData { Why::Garbage } else { Why::Closed };
                     return Step::Lost(Failure::new(why, phase, e.to_string()));
                 }
             }
@@ -168,13 +179,15 @@ impl Conn {
         let phase = self.phase();
         let Stage::Open(stream) = &mut self.stage else { return Ok(()) };
         let lost = |e: io::Error| Failure::new(Why::Closed, phase, e.to_string());
-        if self.core.output().is_empty() {
-            stream.flush().map_err(lost)?;
-        } else {
-            let n = stream.write(self.core.output()).map_err(lost)?;
-            self.core.wrote(n);
+        while !self.core.output().is_empty() {
+            match stream.write(self.core.output()) {
+                Ok(0) => return Err(lost(io::ErrorKind::WriteZero.into())),
+                Ok(n) => self.core.wrote(n),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(e) => return Err(lost(e)),
+            }
         }
-        Ok(())
+        stream.flush().map(|_| ()).map_err(lost)
     }
 
     /// Moves the socket into the TLS handshake that the core has asked for.
@@ -189,7 +202,8 @@ impl Conn {
         };
         self.stage = match std::mem::replace(&mut self.stage, Stage::Resolve) {
             Stage::Open(mut s) => {
-                s.start_tls(config, &name)?;
+                let failed = |e: io::Error| Failure::new(Why::BadRequest, Phase::Tls, format!("{name}: {e}"));
+                s.start_tls(config, &name).map_err(failed)?;
                 Stage::Tls(s)
             }
             other => other,

@@ -13,12 +13,12 @@
 use super::auth::{Auth, AuthError, NONCE, Secure};
 use super::packet::{Frame, Framer, MAX_PAYLOAD, Reader, put_packet};
 use super::rows::{Answer, RowError};
-use super::statement;
+use super::session::{Leaves, Session, leaves};
+use super::statement::{self, Statements};
+use crate::base::Str;
 use crate::ops::sql::limits::Limits;
 use crate::ops::{Failure, Phase, SqlResult, SqlValue, Why};
 use mysql_common::constants::CapabilityFlags;
-use mysql_common::packets::{HandshakeResponse, SslRequest};
-use mysql_common::proto::MySerialize;
 
 /// Largest packet of a login.
 const MAX_LOGIN_PACKET: usize = 64 * 1024;
@@ -32,13 +32,19 @@ const COLLATION: u8 = 45;
 const IN_TRANSACTION: u16 = 0x0001;
 /// Status flag: another result set follows.
 const MORE_RESULTS: u16 = 0x0008;
-/// Asks for the offset of the session's time zone, once per connection.
-const SETUP: &[u8] = b"SELECT TIMESTAMPDIFF(SECOND,UTC_TIMESTAMP(),NOW())";
+/// Asks, once per connection, who the server is and for the offset of the session's time zone.
+const SETUP: &[u8] =
+    b"SELECT CONNECTION_ID(),CONCAT(@@hostname,':',@@port,' ',@@server_id),TIMESTAMPDIFF(SECOND,UTC_TIMESTAMP(),NOW())";
+/// Brings the character set back after a reset, which makes it the server's own.
+const NAMES: &[u8] = b"SET NAMES utf8mb4";
+/// Error of a server that does not know a prepared statement.
+const UNKNOWN_STATEMENT: u16 = 1243;
 
 const COM_QUIT: u8 = 0x01;
 const COM_QUERY: u8 = 0x03;
 const COM_STMT_PREPARE: u8 = 0x16;
 const COM_STMT_CLOSE: u8 = 0x19;
+const COM_RESET_CONNECTION: u8 = 0x1f;
 
 /// Who logs in, and how.
 #[derive(Clone)]
@@ -68,6 +74,8 @@ pub enum Event {
     Answer(Result<SqlResult, Failure>),
     /// A query may be sent.
     Ready,
+    /// The session cannot be made fit for somebody else's query: close the connection.
+    Spent,
     /// Close the connection.
     Fatal(Failure),
 }
@@ -93,6 +101,18 @@ enum Purpose {
     Setup,
     Client,
     Rollback,
+    Reset,
+    Names,
+}
+
+/// The prepared statement in use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Running {
+    id: u32,
+    /// It stays with the connection.
+    kept: bool,
+    /// It was prepared for this very query.
+    fresh: bool,
 }
 
 /// The state machine of one connection.
@@ -110,11 +130,16 @@ pub struct Core {
     greeting_plugin: Vec<u8>,
     capabilities: CapabilityFlags,
     thread: u32,
-    offset: i64,
+    session: Session,
+    /// What the running query may leave in the session.
+    leaves: Leaves,
     answer: Answer,
     kept: Option<SqlResult>,
     result_sets: usize,
-    statement: Option<u32>,
+    statements: Statements,
+    statement: Option<Running>,
+    /// Query text and values of a statement, until it has answered.
+    text: Str,
     parameters: Vec<SqlValue>,
     mismatch: Option<Failure>,
 }
@@ -136,11 +161,14 @@ impl Core {
             greeting_plugin: Vec::new(),
             capabilities: CapabilityFlags::empty(),
             thread: 0,
-            offset: 0,
+            session: Session::default(),
+            leaves: Leaves::Nothing,
             answer: Answer::default(),
             kept: None,
             result_sets: 0,
+            statements: Statements::default(),
             statement: None,
+            text: Str::default(),
             parameters: Vec::new(),
             mismatch: None,
         }
@@ -198,18 +226,13 @@ impl Core {
         if size > MAX_QUERY {
             return Err(bad("the query is longer than 16 MB"));
         }
-        if parameters.len() > usize::from(u16::MAX) {
-            return Err(bad("more than 65535 parameters"));
-        }
         self.purpose = Purpose::Client;
-        if parameters.is_empty() {
-            self.command(COM_QUERY, query);
-            self.state = State::Header;
-        } else {
-            self.parameters = parameters.to_vec();
-            self.command(COM_STMT_PREPARE, query);
-            self.state = State::Prepare;
+        self.leaves = leaves(query);
+        if !parameters.is_empty() {
+            return self.query_with(query, parameters);
         }
+        self.command(COM_QUERY, query);
+        self.state = State::Header;
         Ok(())
     }
 
@@ -243,6 +266,11 @@ impl Core {
     /// The server's number of this connection, for `KILL`.
     pub fn thread(&self) -> u32 {
         self.thread
+    }
+
+    /// Who is at the other end.
+    pub fn session(&self) -> &Session {
+        &self.session
     }
 
     fn command(&mut self, command: u8, body: &[u8]) {
@@ -311,123 +339,6 @@ impl Core {
         }
     }
 
-    fn greeting(&mut self, sequence: u8, payload: &[u8], events: &mut Vec<Event>) -> Result<(), Failure> {
-        if payload.first() == Some(&0xff) {
-            return Err(Failure::new(Why::Refused, Phase::Login, server_error(payload)));
-        }
-        self.read_greeting(payload).ok_or_else(|| self.garbage("not a MySQL server"))?;
-        let needed = CapabilityFlags::CLIENT_PROTOCOL_41 | CapabilityFlags::CLIENT_SECURE_CONNECTION;
-        if !self.capabilities.contains(needed) {
-            return Err(Failure::new(Why::Refused, Phase::Login, "the server is older than MySQL 4.1"));
-        }
-        self.sequence = sequence.wrapping_add(1);
-        let offered = self.capabilities.contains(CapabilityFlags::CLIENT_SSL);
-        if self.login.tls && offered {
-            let mut request = Vec::new();
-            let flags = self.flags() | CapabilityFlags::CLIENT_SSL;
-            SslRequest::new(flags, MAX_PAYLOAD as u32, COLLATION).serialize(&mut request);
-            self.send(&request);
-            self.state = State::TlsWait;
-            events.push(Event::StartTls);
-            return Ok(());
-        }
-        if self.login.tls_required {
-            return Err(Failure::new(Why::Refused, Phase::Tls, "the server offers no TLS"));
-        }
-        self.respond(if self.login.local { Secure::Local } else { Secure::No })
-    }
-
-    /// Protocol::HandshakeV10.
-    fn read_greeting(&mut self, payload: &[u8]) -> Option<()> {
-        let mut r = Reader(payload);
-        if r.u8()? != 10 {
-            return None;
-        }
-        let _version = r.until_nul();
-        self.thread = r.u32()?;
-        let mut nonce = r.take(8)?.to_vec();
-        r.take(1)?;
-        let low = r.u16()?;
-        let _collation = r.u8()?;
-        let _status = r.u16()?;
-        let high = r.u16()?;
-        let length = usize::from(r.u8()?);
-        r.take(10)?;
-        nonce.extend_from_slice(r.take(length.saturating_sub(8).max(13))?.get(..NONCE - 8)?);
-        self.greeting_plugin = r.until_nul().to_vec();
-        self.nonce = nonce;
-        self.capabilities = CapabilityFlags::from_bits_truncate(u32::from(low) | u32::from(high) << 16);
-        Some(())
-    }
-
-    /// What we speak, as far as the server does.
-    fn flags(&self) -> CapabilityFlags {
-        use CapabilityFlags as C;
-        let mut flags = C::CLIENT_LONG_FLAG
-            | C::CLIENT_PROTOCOL_41
-            | C::CLIENT_TRANSACTIONS
-            | C::CLIENT_SECURE_CONNECTION
-            | C::CLIENT_MULTI_RESULTS
-            | C::CLIENT_PS_MULTI_RESULTS
-            | C::CLIENT_PLUGIN_AUTH
-            | C::CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA
-            | C::CLIENT_CONNECT_WITH_DB;
-        if self.login.multi_statements {
-            flags |= C::CLIENT_MULTI_STATEMENTS;
-        }
-        // This one tells MariaDB that no extended capabilities follow.
-        (flags & self.capabilities) | C::CLIENT_LONG_PASSWORD
-    }
-
-    fn respond(&mut self, secure: Secure) -> Result<(), Failure> {
-        let plugin = std::mem::take(&mut self.greeting_plugin);
-        let (auth, first) =
-            Auth::begin(&plugin, &self.nonce, &self.login.password, secure).map_err(|e| self.auth_error(&e))?;
-        let mut flags = self.flags();
-        if secure == Secure::Tls {
-            flags |= CapabilityFlags::CLIENT_SSL;
-        }
-        let plugin = flags.contains(CapabilityFlags::CLIENT_PLUGIN_AUTH).then(|| auth.plugin());
-        let mut response = Vec::new();
-        HandshakeResponse::new(
-            Some(&first[..]),
-            (5, 5, 3),
-            Some(self.login.user.as_bytes()),
-            self.login.database.as_deref().map(str::as_bytes),
-            plugin,
-            flags,
-            None,
-            MAX_PAYLOAD as u32,
-        )
-        .serialize(&mut response);
-        self.send(&response);
-        self.auth = Some(auth);
-        self.state = State::Auth;
-        Ok(())
-    }
-
-    fn auth(&mut self, payload: &[u8]) -> Result<(), Failure> {
-        let Some((first, rest)) = payload.split_first() else { return Err(self.garbage("empty packet in the login")) };
-        let Some(mut auth) = self.auth.take() else { return Err(self.garbage("login state")) };
-        let response = match *first {
-            0x00 => {
-                self.command(COM_QUERY, SETUP);
-                self.state = State::Header;
-                return Ok(());
-            }
-            0xff => return Err(Failure::new(Why::Denied, Phase::Login, server_error(payload))),
-            0xfe if rest.is_empty() => Err(AuthError::Plugin("mysql_old_password".to_string())),
-            0xfe => auth.switch(rest),
-            0x01 => auth.more(rest),
-            _ => Err(AuthError::Challenge),
-        };
-        if let Some(data) = response.map_err(|e| self.auth_error(&e))? {
-            self.send(&data);
-        }
-        self.auth = Some(auth);
-        Ok(())
-    }
-
     /// The first packet of an answer, or of one more result set.
     fn header(&mut self, payload: &[u8], events: &mut Vec<Event>) -> Result<(), Failure> {
         self.result_sets += 1;
@@ -444,6 +355,9 @@ impl Core {
                 Ok(())
             }
             Some(0xff) => {
+                if self.prepare_again(payload) {
+                    return Ok(());
+                }
                 let failure = Failure::new(Why::Denied, Phase::Wait, server_error(payload));
                 self.end_of_answer(Err(failure), 0, events);
                 Ok(())
@@ -474,9 +388,9 @@ impl Core {
         let taken = if !wanted {
             self.answer.discard_row(payload, &self.limits)
         } else if self.statement.is_some() {
-            self.answer.binary_row(payload, self.offset, &self.limits)
+            self.answer.binary_row(payload, self.session.offset, &self.limits)
         } else {
-            self.answer.text_row(payload, self.offset, &self.limits)
+            self.answer.text_row(payload, self.session.offset, &self.limits)
         };
         taken.map_err(|e| self.row_error(e))
     }
@@ -500,93 +414,53 @@ impl Core {
         self.answer = Answer::default();
         self.kept = None;
         self.result_sets = 0;
-        self.parameters = Vec::new();
         self.state = State::Idle;
-        if let Some(id) = self.statement.take() {
-            self.command(COM_STMT_CLOSE, &id.to_le_bytes());
-        }
+        self.release_statement();
         match self.purpose {
             Purpose::Setup => {
                 // A server that cannot answer this is taken to live in UTC.
-                self.offset = result.ok().as_ref().and_then(first_integer).unwrap_or(0);
+                if let Some(row) = result.ok().as_ref().and_then(|r| r.rows.first()) {
+                    self.session.introduced(row);
+                }
             }
             Purpose::Client => {
                 events.push(Event::Answer(result));
-                if status & IN_TRANSACTION != 0 {
-                    // The next query on this connection is somebody else's.
-                    self.purpose = Purpose::Rollback;
-                    self.command(COM_QUERY, b"ROLLBACK");
-                    self.state = State::Header;
-                    return;
-                }
+                return self.tidy(status, events);
             }
-            Purpose::Rollback => {}
+            Purpose::Reset if result.is_ok() => {
+                self.statements = Statements::default();
+                return self.errand(Purpose::Names, COM_QUERY, NAMES);
+            }
+            Purpose::Reset | Purpose::Names if result.is_err() => return self.spent(events),
+            Purpose::Rollback | Purpose::Reset | Purpose::Names => {}
         }
         self.purpose = Purpose::Client;
         events.push(Event::Ready);
     }
 
-    /// COM_STMT_PREPARE_OK: the statement's number, then definitions nobody needs.
-    fn prepared(&mut self, payload: &[u8], events: &mut Vec<Event>) -> Result<(), Failure> {
-        let mut r = Reader(payload);
-        match r.u8() {
-            Some(0x00) => {}
-            Some(0xff) => {
-                let failure = Failure::new(Why::Denied, Phase::Wait, server_error(payload));
-                self.end_of_answer(Err(failure), 0, events);
-                return Ok(());
-            }
-            _ => return Err(self.garbage("answer to a prepared statement")),
+    /// Makes the session fit for the next query, which is somebody else's.
+    fn tidy(&mut self, status: u16, events: &mut Vec<Event>) {
+        match self.leaves {
+            Leaves::Nothing => {}
+            Leaves::State if self.session.resets => return self.errand(Purpose::Reset, COM_RESET_CONNECTION, b""),
+            Leaves::State | Leaves::Database => return self.spent(events),
         }
-        let mut fields = || Some((r.u32()?, r.u16()?, r.u16()?));
-        let (id, columns, parameters) = fields().ok_or_else(|| self.garbage("answer to a prepared statement"))?;
-        self.statement = Some(id);
-        if usize::from(parameters) != self.parameters.len() {
-            // Said when the definitions that follow have been read.
-            let text = format!("the query has {parameters} placeholders, {} values given", self.parameters.len());
-            self.mismatch = Some(Failure::new(Why::BadRequest, Phase::Send, text));
+        if status & IN_TRANSACTION != 0 {
+            return self.errand(Purpose::Rollback, COM_QUERY, b"ROLLBACK");
         }
-        let ends = u8::from(columns > 0) + u8::from(parameters > 0);
-        self.state = State::PrepareSkip { definitions: u32::from(columns) + u32::from(parameters), ends };
-        if ends == 0 {
-            self.execute(events);
-        }
-        Ok(())
+        events.push(Event::Ready);
     }
 
-    fn skip_definition(
-        &mut self,
-        payload: &[u8],
-        definitions: u32,
-        ends: u8,
-        events: &mut Vec<Event>,
-    ) -> Result<(), Failure> {
-        let (definitions, ends) = if end_of_data(payload).is_some() {
-            (definitions, ends.checked_sub(1))
-        } else {
-            (definitions.wrapping_sub(1), definitions.checked_sub(1).map(|_| ends))
-        };
-        let ends = ends.ok_or_else(|| self.garbage("definitions of a prepared statement"))?;
-        self.state = State::PrepareSkip { definitions, ends };
-        if ends == 0 {
-            if definitions != 0 {
-                return Err(self.garbage("definitions of a prepared statement"));
-            }
-            self.execute(events);
-        }
-        Ok(())
-    }
-
-    fn execute(&mut self, events: &mut Vec<Event>) {
-        if let Some(failure) = self.mismatch.take() {
-            return self.end_of_answer(Err(failure), 0, events);
-        }
-        let parameters = std::mem::take(&mut self.parameters);
-        let id = self.statement.unwrap_or_default();
-        let payload = statement::execute(id, &parameters, self.offset);
-        put_packet(&mut self.out, 0, &payload);
-        self.sequence = 1;
+    /// Sends a command of our own.
+    fn errand(&mut self, purpose: Purpose, command: u8, body: &[u8]) {
+        self.purpose = purpose;
+        self.command(command, body);
         self.state = State::Header;
+    }
+
+    fn spent(&mut self, events: &mut Vec<Event>) {
+        events.push(Event::Spent);
+        self.quit();
     }
 
     fn garbage(&self, what: &str) -> Failure {
@@ -611,13 +485,6 @@ impl Core {
             AuthError::Plugin(_) | AuthError::ClearText | AuthError::PasswordTooLong => Why::Denied,
         };
         Failure::new(why, Phase::Login, error.to_string())
-    }
-}
-
-fn first_integer(result: &SqlResult) -> Option<i64> {
-    match result.rows.first()?.first()? {
-        SqlValue::Int(n) if n.abs() <= 50_400 => Some(*n),
-        _ => None,
     }
 }
 
@@ -650,5 +517,7 @@ fn server_error(payload: &[u8]) -> String {
     }
 }
 
+mod login;
+mod prepared;
 #[cfg(test)]
 mod tests;

@@ -78,7 +78,7 @@ impl Play {
                     assert!(result.rows.iter().all(|r| r.len() == result.columns.len()), "a row of another width");
                 }
                 Event::Answer(Err(_)) => {}
-                Event::Fatal(_) => self.over = true,
+                Event::Fatal(_) | Event::Spent => self.over = true,
             }
         }
         self.sent();

@@ -3,7 +3,7 @@
 //! One pool for each database URL: a query takes an idle connection, else it queues and a new connection is
 //! opened, up to the limit. A connection serves one query at a time and goes back to the pool
 //! only when its answer was read to the end; one whose query was cancelled is closed, and the server is told by
-//! `KILL` over another connection to stop what it still does for it.
+//! `KILL` over the pool's one side connection to stop what it still does for it.
 //!
 //! When no connection can be had, queued queries fail at once with the reason of the last attempt, and
 //! attempts pause for a growing, jittered while; queries that come meanwhile fail with the same reason.
@@ -15,9 +15,8 @@ pub mod fuzz;
 mod packet;
 mod pool;
 mod rows;
+mod session;
 mod statement;
-mod stream;
-mod tls;
 
 pub use auth::{Auth, AuthError, Secure};
 pub use core::{Core, Event, Login, MAX_QUERY};
@@ -26,17 +25,19 @@ use super::limits::Limits;
 use super::url::{DbUrl, MysqlUrl, UrlError};
 use crate::base::{Key, Slab, Str, Time};
 use crate::net::reactor::{Readiness, Source};
+use crate::net::stream::{Stream, Target};
+use crate::net::tls::Tls;
 use crate::ops::{CancelReason, Cx, Engine, Failure, OpId, Outcome, Phase, SqlRequest, SqlValue, Why};
 use conn::{Conn, Stage, Step, Use};
 use pool::Pool;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
 /// A query may be repeated on a fresh connection only if the old one was found dead within this time.
 const STALE: Duration = Duration::from_millis(250);
 
-/// Limit of what a connection does for nobody (rollback, kill).
+/// Limit of what a connection does for nobody (rollback, reset).
 const CLOSING: Duration = Duration::from_secs(5);
 
 struct Op {
@@ -44,7 +45,7 @@ struct Op {
     query: Str,
     params: Vec<SqlValue>,
     place: Place,
-    retried: bool,
+    repeats: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,6 +61,7 @@ pub struct Mysql {
     pools: Vec<Pool>,
     conns: Slab<Conn>,
     ops: HashMap<OpId, Op>,
+    tls: Option<Tls>,
     scratch: Vec<u8>,
     events: Vec<Event>,
 }
@@ -79,6 +81,7 @@ impl Mysql {
             pools: Vec::new(),
             conns: Slab::new(),
             ops: HashMap::new(),
+            tls: None,
             scratch: vec![0; 16 * 1024],
             events: Vec::new(),
         }
@@ -88,7 +91,7 @@ impl Mysql {
     /// each URL the configuration names.
     pub fn prepare(&mut self, url: &[u8]) -> Result<(), String> {
         let index = self.pool_of(&Str::from(url)).map_err(|f| f.detail)?;
-        self.pools.get_mut(index).map_or(Ok(()), Pool::prepare_tls)
+        self.pools.get_mut(index).map_or(Ok(()), |p| p.prepare_tls(&mut self.tls))
     }
 
     /// Connections of all pools: all, and those that serve nobody.
@@ -148,14 +151,14 @@ impl Mysql {
             pool.queue.pop_front();
             self.assign(id, key, cx);
         }
-        self.kill_leftovers(index, cx);
+        self.end_leftovers(index, cx);
         let Some(pool) = self.pools.get_mut(index) else { return };
-        let wanted = pool.queue.len() + usize::from(!pool.kills.is_empty());
+        let wanted = pool.queue.len();
         let room = self.limits.max_connections.saturating_sub(pool.live);
-        let missing = wanted.saturating_sub(pool.opening.len()).min(room);
+        let missing = wanted.saturating_sub(pool.opening.len() + pool.closing).min(room);
         for _ in 0..missing {
             // The first of them may have failed within the call.
-            if self.pools.get(index).is_none_or(|p| cx.now() < p.not_before) {
+            if self.pools.get(index).is_none_or(|p| !p.pause.left(cx.now()).is_zero()) {
                 break;
             }
             self.open(index, cx);
@@ -190,47 +193,61 @@ impl Mysql {
         }
     }
 
-    /// Tells the server to stop what cancelled queries left running.
-    fn kill_leftovers(&mut self, index: usize, cx: &mut Cx<'_>) {
-        loop {
-            let Some(pool) = self.pools.get_mut(index) else { return };
-            let Some(thread) = pool.next_kill(cx.now()) else { return };
-            let Some(key) = pool.idle.pop() else {
-                pool.kills.push_front((cx.now(), thread));
-                return;
-            };
-            let Some(conn) = self.conns.get_mut(key) else { continue };
-            if conn.core.query(format!("KILL {thread}").as_bytes(), &[]).is_err() {
-                continue;
-            }
-            conn.used_by = Use::Kill;
-            conn.deadline = cx.now() + CLOSING;
-            if let Some(timer) = conn.timer.replace(cx.io.arm(conn.deadline, Source::Mysql, key)) {
-                cx.io.disarm(timer);
-            }
-            if let Err(failure) = conn.flush() {
-                self.lost(key, failure, cx);
-            }
+    /// Sees to the side connection, if a server still does something for cancelled queries.
+    fn end_leftovers(&mut self, index: usize, cx: &mut Cx<'_>) {
+        let Some(pool) = self.pools.get_mut(index).filter(|p| p.side.is_none()) else { return };
+        let Some(server) = pool.leftover_server(cx.now()) else { return };
+        self.open_with(index, VecDeque::from([server]), Use::Side, cx);
+    }
+
+    /// The side connection can do something.
+    fn kill_next(&mut self, key: Key, cx: &mut Cx<'_>) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let index = conn.pool;
+        let Some(pool) = self.pools.get_mut(index) else { return };
+        let identity = conn.core.session().identity.clone();
+        let Some(connection) = pool.next_leftover(conn.server, identity.as_ref()) else {
+            self.retire(key, cx);
+            return self.serve(index, cx);
+        };
+        let sent = conn.core.query(format!("KILL {connection}").as_bytes(), &[]).and_then(|()| conn.flush());
+        if let Err(failure) = sent {
+            self.lost(key, failure, cx);
         }
     }
 
     /// Starts one more connection.
     fn open(&mut self, index: usize, cx: &mut Cx<'_>) {
+        if let Some(pool) = self.pools.get(index) {
+            let order = pool.order(cx.now());
+            self.open_with(index, order, Use::Opening, cx);
+        }
+    }
+
+    /// Starts a connection to the first of these servers.
+    fn open_with(&mut self, index: usize, servers: VecDeque<usize>, used_by: Use, cx: &mut Cx<'_>) {
         let now = cx.now();
         let Some(pool) = self.pools.get_mut(index) else { return };
-        let prepared = pool.prepare_tls();
-        let mut conn = pool.connection(index, &self.limits, now);
-        pool.live += 1;
-        let (targets, name) = pool.targets();
+        let prepared = pool.prepare_tls(&mut self.tls);
+        let Some(mut conn) = pool.connection(index, servers, &self.limits, now) else { return };
+        let side = used_by == Use::Side;
+        let limit = if side { pool::KILL_TIME } else { self.limits.connect_timeout };
+        let (targets, name) = pool.targets(conn.server);
         conn.targets = targets;
+        conn.used_by = used_by;
+        conn.deadline = now + limit;
+        let deadline = conn.deadline;
         let key = self.conns.insert(conn);
-        pool.opening.push(key);
+        if side {
+            pool.side = Some(key);
+        } else {
+            pool.live += 1;
+            pool.opening.push(key);
+        }
         if let Err(text) = prepared {
             return self.lost(key, Failure::new(Why::BadRequest, Phase::Tls, text), cx);
         }
-        let deadline = now + self.limits.connect_timeout;
         if let Some(conn) = self.conns.get_mut(key) {
-            conn.deadline = deadline;
             conn.timer = Some(cx.io.arm(deadline, Source::Mysql, key));
         }
         match name {
@@ -253,7 +270,7 @@ impl Mysql {
             conn.address_deadline =
                 if last { conn.deadline } else { (now + self.limits.address_timeout).min(conn.deadline) };
             let mut wake = conn.address_deadline;
-            match stream::Stream::connect(&target) {
+            match Stream::to(&target) {
                 Ok(stream) => {
                     let interest = mio::Interest::READABLE | mio::Interest::WRITABLE;
                     if let Err(e) = cx.register(&stream, Source::Mysql, key, interest) {
@@ -324,10 +341,21 @@ impl Mysql {
                 }
             }
             Event::Fatal(failure) => self.lost(key, failure, cx),
+            // What comes of a KILL does not matter.
+            Event::Answer(_) if conn.used_by == Use::Side => {}
+            Event::Spent => {
+                let index = conn.pool;
+                self.retire(key, cx);
+                self.serve(index, cx);
+            }
+            Event::Ready if conn.used_by == Use::Side => self.kill_next(key, cx),
             Event::Answer(result) => {
                 let served = conn.used_by;
                 conn.used_by = Use::Closing;
                 conn.reused = true;
+                if let Some(pool) = self.pools.get_mut(conn.pool) {
+                    pool.closing += 1;
+                }
                 if let Use::Op(id) = served {
                     match result {
                         Ok(rows) => self.finish(id, Outcome::Sql(rows), cx),
@@ -354,7 +382,10 @@ impl Mysql {
         if conn.doomed && !opened {
             return;
         }
-        conn.used_by = Use::Idle;
+        let closing = std::mem::replace(&mut conn.used_by, Use::Idle) == Use::Closing;
+        if let Some(pool) = self.pools.get_mut(index).filter(|_| closing) {
+            pool.closing = pool.closing.saturating_sub(1);
+        }
         conn.deadline = cx.now() + self.limits.idle_timeout;
         if let Some(timer) = conn.timer.replace(cx.io.arm(conn.deadline, Source::Mysql, key)) {
             cx.io.disarm(timer);
@@ -363,11 +394,17 @@ impl Mysql {
         if let Err(failure) = conn.flush() {
             return self.lost(key, failure, cx);
         }
+        let (server, now) = (conn.server, cx.now());
         if let Some(pool) = self.pools.get_mut(index) {
             if opened {
-                pool.opened(key);
+                pool.opened(key, server);
             }
             pool.idle.push(key);
+            if pool.opening.is_empty() && pool.has_better(server, now) {
+                // A server that comes before this one may be back: a connection finds out.
+                self.retire(key, cx);
+                self.open(index, cx);
+            }
         }
         self.serve(index, cx);
     }
@@ -382,7 +419,14 @@ impl Mysql {
             cx.io.disarm(timer);
         }
         if let Some(pool) = self.pools.get_mut(conn.pool) {
-            pool.live = pool.live.saturating_sub(1);
+            if conn.used_by == Use::Side {
+                pool.side = None;
+            } else {
+                pool.live = pool.live.saturating_sub(1);
+            }
+            if conn.used_by == Use::Closing {
+                pool.closing = pool.closing.saturating_sub(1);
+            }
             pool.opening.retain(|k| *k != key);
             pool.idle.retain(|k| *k != key);
         }
@@ -396,19 +440,31 @@ impl Mysql {
         match conn.used_by {
             Use::Opening => {
                 if let Some(pool) = self.pools.get_mut(index) {
-                    log::warn!("{}: {failure}", pool.display);
-                    pool.attempt_failed(failure, cx.now(), &self.limits);
+                    let url = pool.url(conn.server).map(ToString::to_string).unwrap_or_default();
+                    log::warn!("{url}: {failure}");
+                    pool.hold(conn.server, cx.now(), &self.limits);
+                    if conn.servers.is_empty() {
+                        pool.attempt_failed(failure, cx.now(), &self.limits);
+                    } else {
+                        self.open_with(index, conn.servers, Use::Opening, cx);
+                        return self.serve(index, cx);
+                    }
+                }
+            }
+            Use::Side => {
+                // Whatever it was: nobody waits for this.
+                if let Some(pool) = self.pools.get_mut(index) {
+                    pool.forget_leftovers(conn.server);
                 }
             }
             Use::Op(id) => {
                 if let Some(pool) = self.pools.get_mut(index) {
-                    // The server's connection numbers may begin anew.
-                    pool.kills.clear();
+                    pool.forget_leftovers(conn.server);
                 }
                 if self.may_repeat(id, &conn, &failure, cx.now()) {
                     self.weed_out(index, cx);
                     if let (Some(op), Some(pool)) = (self.ops.get_mut(&id), self.pools.get_mut(index)) {
-                        op.retried = true;
+                        op.repeats += 1;
                         op.place = Place::Queue;
                         pool.queue.push_front(id);
                     }
@@ -416,9 +472,8 @@ impl Mysql {
                     self.fail(id, failure, cx);
                 }
             }
-            Use::Idle | Use::Kill | Use::Closing => {}
+            Use::Idle | Use::Closing => {}
         }
-        drop(conn);
         self.serve(index, cx);
     }
 
@@ -428,7 +483,7 @@ impl Mysql {
         let Some(op) = self.ops.get(&id) else { return false };
         let stale = conn.reused && !conn.core.answer_begun() && failure.why == Why::Closed;
         let harmless = !conn.fully_written() || only_reads(&op.query);
-        stale && !op.retried && harmless && now.since(conn.since) < STALE
+        stale && op.repeats < self.limits.repeats && harmless && now.since(conn.since) < STALE
     }
 
     /// Looks which of the idle connections the server has closed, too.
@@ -457,13 +512,9 @@ impl Engine for Mysql {
             Ok(index) => index,
             Err(failure) => return cx.done(id, Outcome::Failed(failure)),
         };
-        let op = Op { pool: index, query: request.query, params: request.params, place: Place::Queue, retried: false };
+        let op = Op { pool: index, query: request.query, params: request.params, place: Place::Queue, repeats: 0 };
         self.ops.insert(id, op);
         let Some(pool) = self.pools.get_mut(index) else { return };
-        if pool.queue.len() >= self.limits.max_queue {
-            let text = format!("{} queries wait already", pool.queue.len());
-            return self.fail(id, Failure::new(Why::Overload, Phase::Queue, text), cx);
-        }
         pool.queue.push_back(id);
         self.serve(index, cx);
     }
@@ -477,11 +528,11 @@ impl Engine for Mysql {
         conn.timer = None;
         let now = cx.now();
         match conn.used_by {
-            Use::Opening if now >= conn.deadline => {
+            Use::Opening | Use::Side if now >= conn.deadline => {
                 let failure = Failure::new(Why::Timeout, conn.phase(), "no connection in time");
                 self.lost(key, failure, cx);
             }
-            Use::Opening if matches!(conn.stage, Stage::Connect(_)) => {
+            Use::Opening | Use::Side if matches!(conn.stage, Stage::Connect(_)) => {
                 if now >= conn.address_deadline {
                     let target = conn.targets.front().map(ToString::to_string).unwrap_or_default();
                     let failure = Failure::new(Why::Timeout, Phase::Connect, format!("{target}: no answer"));
@@ -490,9 +541,9 @@ impl Engine for Mysql {
                     self.try_address(key, cx);
                 }
             }
-            Use::Opening => conn.timer = Some(cx.io.arm(conn.deadline, Source::Mysql, key)),
+            Use::Opening | Use::Side => conn.timer = Some(cx.io.arm(conn.deadline, Source::Mysql, key)),
             Use::Idle => self.retire(key, cx),
-            Use::Kill | Use::Closing => {
+            Use::Closing => {
                 let failure = Failure::new(Why::Timeout, conn.phase(), "");
                 self.lost(key, failure, cx);
             }
@@ -505,11 +556,10 @@ impl Engine for Mysql {
         if !matches!(conn.stage, Stage::Resolve) {
             return;
         }
-        let port = self.pools.get(conn.pool).map_or(pool::PORT, Pool::port);
+        let port = self.pools.get(conn.pool).map_or(pool::PORT, |p| p.port(conn.server));
         match result {
             Ok(addresses) => {
-                conn.targets =
-                    addresses.into_iter().take(16).map(|ip| stream::Target::Tcp((ip, port).into())).collect();
+                conn.targets = addresses.into_iter().take(16).map(|ip| Target::Tcp((ip, port).into())).collect();
                 conn.stage = Stage::Connect(None);
                 self.try_address(key, cx);
             }
@@ -532,7 +582,7 @@ impl Engine for Mysql {
                 if let Some(conn) = self.remove(key, cx) {
                     let running = conn.fully_written() && reason != CancelReason::Shutdown;
                     if let Some(pool) = self.pools.get_mut(index).filter(|_| running) {
-                        pool.leave_running(cx.now(), conn.core.thread());
+                        pool.leave_running(cx.now(), &conn, self.limits.kill);
                     }
                 }
             }

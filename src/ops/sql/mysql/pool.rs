@@ -1,11 +1,13 @@
-//! The connections of one database URL, who waits for them, and when to try again after a failure.
+//! The connections of one database URL, who waits for them, which of its servers is asked, and when to try
+//! again after a failure.
 
 use super::conn::{Conn, Stage, Use};
 use super::core::{Core, Login};
-use super::stream::Target;
-use super::tls;
-use crate::base::{Key, Time};
-use crate::ops::sql::limits::Limits;
+use crate::base::{Key, Str, Time};
+use crate::net::stream::Target;
+use crate::net::tls::{Tls, TlsOptions};
+use crate::ops::backend::Backoff;
+use crate::ops::sql::limits::{Kill, Limits};
 use crate::ops::sql::url::{Endpoint, MysqlUrl, SslMode};
 use crate::ops::{Failure, OpId, Phase, Why};
 use rustls::ClientConfig;
@@ -21,71 +23,124 @@ const LOCAL_SOCKETS: [&str; 3] = ["/run/mysqld/mysqld.sock", "/var/lib/mysql/mys
 /// Cancelled queries that the server may still be busy with, at most.
 const MAX_KILLS: usize = 64;
 /// A cancelled query is not worth killing after this time.
-const KILL_TIME: Duration = Duration::from_secs(5);
+pub(super) const KILL_TIME: Duration = Duration::from_secs(5);
+
+/// One of the servers of a URL.
+struct Server {
+    url: MysqlUrl,
+    tls: Option<Arc<ClientConfig>>,
+    /// Until then it comes after the others.
+    held_until: Time,
+}
+
+/// What a server still does for a connection that was closed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Leftover {
+    since: Time,
+    /// Which of the pool's servers.
+    pub server: usize,
+    /// The connection's number there.
+    pub connection: u64,
+    /// Who that server said it is.
+    pub identity: Option<Str>,
+}
 
 pub(super) struct Pool {
-    pub url: MysqlUrl,
+    servers: Vec<Server>,
     /// The URL without the password.
     pub display: String,
     /// Connections that serve nobody; the last one used is used first.
     pub idle: Vec<Key>,
     /// Connections on the way to their login, the oldest first.
     pub opening: Vec<Key>,
-    /// All connections.
+    /// Connections that tidy up and will serve again at once.
+    pub closing: usize,
+    /// All connections but the side connection.
     pub live: usize,
     /// Queries that wait for a connection.
     pub queue: VecDeque<OpId>,
-    /// Before this no further attempt to connect.
-    pub not_before: Time,
-    /// Connection numbers at the server that work for nobody, and since when.
-    pub kills: VecDeque<(Time, u32)>,
-    failures: u32,
+    /// When to connect again after a failure.
+    pub pause: Backoff,
+    /// The connection over which leftovers are ended.
+    pub side: Option<Key>,
+    leftovers: VecDeque<Leftover>,
     last: Option<Failure>,
-    tls: Option<Arc<ClientConfig>>,
-    random: u64,
 }
 
 impl Pool {
-    pub fn new(url: MysqlUrl, seed: u64) -> Pool {
+    pub fn new(mut url: MysqlUrl, seed: u64) -> Pool {
+        let display = url.to_string();
+        let others = std::mem::take(&mut url.others);
+        let server = |url| Server { url, tls: None, held_until: Time::ZERO };
         Pool {
-            display: url.to_string(),
-            url,
+            servers: [url].into_iter().chain(others).map(server).collect(),
+            display,
             idle: Vec::new(),
             opening: Vec::new(),
+            closing: 0,
             live: 0,
             queue: VecDeque::new(),
-            not_before: Time::ZERO,
-            kills: VecDeque::new(),
-            failures: 0,
+            pause: Backoff::new(seed),
+            side: None,
+            leftovers: VecDeque::new(),
             last: None,
-            tls: None,
-            random: (u64::from(std::process::id()) << 8 | seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
         }
     }
 
-    /// Makes the TLS configuration, if the URL wants one and there is none yet.
-    pub fn prepare_tls(&mut self) -> Result<(), String> {
-        if self.url.ssl_mode != SslMode::Disabled && self.tls.is_none() {
-            self.tls = Some(tls::config(self.url.ssl_mode, self.url.ssl_ca.as_deref())?);
+    /// Makes the TLS configurations, as far as the URL wants them and they are not there yet.
+    pub fn prepare_tls(&mut self, tls: &mut Option<Tls>) -> Result<(), String> {
+        for server in &mut self.servers {
+            if server.url.ssl_mode != SslMode::Disabled && server.tls.is_none() {
+                let tls = tls.get_or_insert_with(Tls::new);
+                server.tls = Some(tls.config(&options(&server.url)?)?);
+            }
         }
         Ok(())
     }
 
-    /// A connection that has done nothing yet.
-    pub fn connection(&self, index: usize, limits: &Limits, now: Time) -> Conn {
-        let mode = self.url.ssl_mode;
+    /// The servers in the order in which they are to be tried: those held back come last.
+    pub fn order(&self, now: Time) -> VecDeque<usize> {
+        let all = || self.servers.iter().enumerate();
+        let fit = all().filter(|(_, s)| s.held_until <= now).map(|(i, _)| i);
+        fit.chain(all().filter(|(_, s)| s.held_until > now).map(|(i, _)| i)).collect()
+    }
+
+    /// Whether one that comes before this server is worth a try.
+    pub fn has_better(&self, server: usize, now: Time) -> bool {
+        self.servers.iter().take(server).any(|s| s.held_until <= now)
+    }
+
+    /// A server could not be reached: for a while it comes after the others. The time is said once.
+    pub fn hold(&mut self, server: usize, now: Time, limits: &Limits) {
+        if let Some(s) = self.servers.get_mut(server) {
+            s.held_until = now + limits.hold;
+        }
+    }
+
+    /// The URL of one server.
+    pub fn url(&self, server: usize) -> Option<&MysqlUrl> {
+        self.servers.get(server).map(|s| &s.url)
+    }
+
+    /// A connection that has done nothing yet, on its way to the first of these servers.
+    pub fn connection(&self, index: usize, mut servers: VecDeque<usize>, limits: &Limits, now: Time) -> Option<Conn> {
+        let server = servers.pop_front()?;
+        let s = self.servers.get(server)?;
+        let mode = s.url.ssl_mode;
         let login = Login {
-            user: self.url.user.clone(),
-            password: self.url.password.clone(),
-            database: self.url.database.clone(),
+            user: s.url.user.clone(),
+            password: s.url.password.clone(),
+            database: s.url.database.clone(),
             tls: mode != SslMode::Disabled,
             tls_required: !matches!(mode, SslMode::Disabled | SslMode::Preferred),
-            local: matches!(self.url.endpoint, Endpoint::Unix(_)),
-            multi_statements: self.url.multi_statements,
+            local: matches!(s.url.endpoint, Endpoint::Unix(_)),
+            multi_statements: s.url.multi_statements,
         };
-        let name = self.url.host().unwrap_or("localhost").to_string();
-        Conn {
+        let name = s.url.host().unwrap_or("localhost").to_string();
+        Some(Conn {
             pool: index,
+            server,
+            servers,
             stage: Stage::Resolve,
             core: Core::new(login, limits.clone()),
             used_by: Use::Opening,
@@ -96,21 +151,22 @@ impl Pool {
             deadline: Time::NEVER,
             address_deadline: Time::NEVER,
             timer: None,
-            tls: self.tls.clone().map(|c| (c, name)),
+            tls: s.tls.clone().map(|c| (c, name)),
             last_error: None,
-        }
+        })
     }
 
-    /// The addresses to try, or the name to resolve first.
-    pub fn targets(&self) -> (VecDeque<Target>, Option<String>) {
-        match &self.url.endpoint {
+    /// The addresses of a server to try, or the name to resolve first.
+    pub fn targets(&self, server: usize) -> (VecDeque<Target>, Option<String>) {
+        let Some(url) = self.url(server) else { return (VecDeque::new(), None) };
+        match &url.endpoint {
             Endpoint::Unix(path) => (VecDeque::from([Target::Unix(path.clone())]), None),
             Endpoint::Tcp { host, port } if host.eq_ignore_ascii_case("localhost") => {
                 let tcp = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
                 let tcp = tcp.into_iter().map(|ip| Target::Tcp((ip, port.unwrap_or(PORT)).into()));
                 // As the MySQL clients do: without a port, the machine's own server is asked on its socket.
                 // With TLS demanded, only TCP will do.
-                let local = port.is_none() && self.url.ssl_mode == SslMode::Disabled;
+                let local = port.is_none() && url.ssl_mode == SslMode::Disabled;
                 let sockets = LOCAL_SOCKETS.iter().filter(|_| local).map(|p| Target::Unix(p.into()));
                 (sockets.chain(tcp).collect(), None)
             }
@@ -121,64 +177,84 @@ impl Pool {
         }
     }
 
-    pub fn port(&self) -> u16 {
-        match &self.url.endpoint {
-            Endpoint::Tcp { port: Some(port), .. } => *port,
+    pub fn port(&self, server: usize) -> u16 {
+        match self.url(server).map(|u| &u.endpoint) {
+            Some(Endpoint::Tcp { port: Some(port), .. }) => *port,
             _ => PORT,
         }
     }
 
-    /// A connection has logged in: the server is well.
-    pub fn opened(&mut self, key: Key) {
+    /// A connection has logged in: its server is well.
+    pub fn opened(&mut self, key: Key, server: usize) {
         self.opening.retain(|k| *k != key);
-        self.failures = 0;
-        self.not_before = Time::ZERO;
+        self.pause.reset();
         self.last = None;
+        if let Some(s) = self.servers.get_mut(server) {
+            s.held_until = Time::ZERO;
+        }
     }
 
-    /// An attempt to connect has failed: the next one waits, twice as long each time, with a jitter of a
-    /// quarter so that workers do not march in step.
+    /// No server could be reached: the next attempt waits.
     pub fn attempt_failed(&mut self, failure: Failure, now: Time, limits: &Limits) {
         self.last = Some(failure);
-        self.kills.clear();
-        if now < self.not_before {
-            // Several attempts that fail together count once.
-            return;
-        }
-        let doubled = limits.backoff_min.saturating_mul(1 << self.failures.min(16)).min(limits.backoff_max);
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        let per_mille = 750 + (self.random % 501) as u32;
-        self.failures = self.failures.saturating_add(1);
-        self.not_before = now + doubled.saturating_mul(per_mille) / 1000;
+        self.leftovers.clear();
+        self.pause.failed(now, limits.backoff_min, limits.backoff_max);
     }
 
     /// What queries are told when there is no connection and none is being opened.
     pub fn refusal(&self, now: Time) -> Failure {
         let mut failure =
             self.last.clone().unwrap_or_else(|| Failure::new(Why::Refused, Phase::Connect, "no connection"));
-        let wait = self.not_before.since(now);
+        let wait = self.pause.left(now);
         if !wait.is_zero() {
             failure.detail = format!("{} (next attempt in {} ms)", failure.detail, wait.as_millis());
         }
         failure
     }
 
-    /// Remembers that the server still works for a connection that was closed.
-    pub fn leave_running(&mut self, now: Time, thread: u32) {
-        if self.kills.len() < MAX_KILLS {
-            self.kills.push_back((now, thread));
+    /// Remembers that the server still works for a connection that is being closed, if that can be ended.
+    pub fn leave_running(&mut self, now: Time, conn: &Conn, kill: Kill) {
+        let session = conn.core.session();
+        let sure = session.killable(conn.core.thread());
+        let (connection, identity) = match (kill, sure) {
+            (Kill::Never, _) | (Kill::Auto, None) => return,
+            (_, Some((connection, identity))) => (connection, Some(identity)),
+            (Kill::Always, None) => {
+                (session.connection.unwrap_or_else(|| conn.core.thread().into()), session.identity.clone())
+            }
+        };
+        if self.leftovers.len() < MAX_KILLS {
+            self.leftovers.push_back(Leftover { since: now, server: conn.server, connection, identity });
         }
     }
 
-    /// The next connection number to kill.
-    pub fn next_kill(&mut self, now: Time) -> Option<u32> {
-        while let Some((since, thread)) = self.kills.pop_front() {
-            if now.since(since) < KILL_TIME {
-                return Some(thread);
-            }
-        }
-        None
+    /// A server has gone: what it did, it does no more, and its connection numbers may begin anew.
+    pub fn forget_leftovers(&mut self, server: usize) {
+        self.leftovers.retain(|l| l.server != server);
     }
+
+    /// The server where something is to be ended.
+    pub fn leftover_server(&mut self, now: Time) -> Option<usize> {
+        self.leftovers.retain(|l| now.since(l.since) < KILL_TIME);
+        self.leftovers.front().map(|l| l.server)
+    }
+
+    /// The next thing to be ended at this server, which says it is `identity`.
+    pub fn next_leftover(&mut self, server: usize, identity: Option<&Str>) -> Option<u64> {
+        // Behind one address there may be another server now, where the number is somebody else's.
+        self.leftovers.retain(|l| l.server != server || l.identity.as_ref() == identity);
+        let at = self.leftovers.iter().position(|l| l.server == server)?;
+        self.leftovers.remove(at).map(|l| l.connection)
+    }
+}
+
+/// What `ssl_mode` means for certificates.
+fn options(url: &MysqlUrl) -> Result<TlsOptions, String> {
+    let ca_file = match &url.ssl_ca {
+        Some(path) => Some(path.to_str().ok_or("the path in ssl_ca is not UTF-8")?.to_string()),
+        None => None,
+    };
+    let verify_peer = matches!(url.ssl_mode, SslMode::VerifyCa | SslMode::VerifyIdentity);
+    let ca_file = ca_file.filter(|_| verify_peer);
+    Ok(TlsOptions { verify_peer, verify_host: url.ssl_mode == SslMode::VerifyIdentity, ca_file, alpn: None })
 }

@@ -32,6 +32,8 @@ pub enum RowError {
 struct Column {
     kind: ColumnType,
     unsigned: bool,
+    /// Digits behind the point that the text protocol writes; more than 30 = as many as it takes.
+    decimals: u8,
 }
 
 /// A result set under construction.
@@ -141,8 +143,9 @@ fn definition(payload: &[u8]) -> Option<(&[u8], Column)> {
     let _length = fixed.u32()?;
     let kind = fixed.u8()?;
     let flags = fixed.u16()?;
+    let decimals = fixed.u8()?;
     let kind = ColumnType::try_from(kind).unwrap_or(ColumnType::MYSQL_TYPE_STRING);
-    Some((name, Column { kind, unsigned: flags & UNSIGNED != 0 }))
+    Some((name, Column { kind, unsigned: flags & UNSIGNED != 0, decimals }))
 }
 
 impl Column {
@@ -183,12 +186,12 @@ impl Column {
                     _ => SqlValue::Int(n as i64),
                 }
             }
-            MYSQL_TYPE_FLOAT => SqlValue::Text(real(f32::from_le_bytes(r.array()?))),
-            MYSQL_TYPE_DOUBLE => SqlValue::Text(real(f64::from_le_bytes(r.array()?))),
+            MYSQL_TYPE_FLOAT => SqlValue::Text(single(f32::from_le_bytes(r.array()?), self.decimals)),
+            MYSQL_TYPE_DOUBLE => SqlValue::Text(real(f64::from_le_bytes(r.array()?), self.decimals)),
             MYSQL_TYPE_DATE | MYSQL_TYPE_NEWDATE | MYSQL_TYPE_DATETIME | MYSQL_TYPE_TIMESTAMP => {
-                binary_date(r, offset)?
+                self.binary_date(r, offset)?
             }
-            MYSQL_TYPE_TIME => SqlValue::Text(Str::from(binary_time(r)?)),
+            MYSQL_TYPE_TIME => SqlValue::Text(Str::from(self.binary_time(r)?)),
             MYSQL_TYPE_BIT => {
                 let field = r.lenenc_str()?;
                 bits(field).unwrap_or_else(|| SqlValue::Text(Str::from(field)))
@@ -209,10 +212,19 @@ fn integer(field: &[u8]) -> Option<i64> {
 
 /// A number as the text protocol writes it: the shortest digits that mean it, very large and very small
 /// ones with an exponent.
-fn real<T: Into<f64> + Copy + std::fmt::Display + std::fmt::LowerExp>(number: T) -> Str {
-    let size = number.into().abs();
+fn real(number: f64, decimals: u8) -> Str {
+    if decimals <= 30 {
+        return Str::from(format!("{number:.*}", usize::from(decimals)));
+    }
+    let size = number.abs();
     let plain = size == 0.0 || !size.is_finite() || (1e-15..1e15).contains(&size);
     Str::from(if plain { number.to_string() } else { format!("{number:e}") })
+}
+
+/// A FLOAT: without fixed decimals it has six digits, says the text protocol.
+fn single(number: f32, decimals: u8) -> Str {
+    let rounded = if decimals > 30 { format!("{number:.5e}").parse().ok() } else { None };
+    real(rounded.unwrap_or_else(|| f64::from(number)), decimals)
 }
 
 /// BIT: up to eight bytes, the highest first.
@@ -223,42 +235,64 @@ fn bits(field: &[u8]) -> Option<SqlValue> {
     Some(SqlValue::Int(field.iter().fold(0u64, |n, b| n << 8 | u64::from(*b)) as i64))
 }
 
-/// A date of the binary protocol: 0, 4, 7 or 11 bytes.
-fn binary_date(r: &mut Reader<'_>, offset: i64) -> Option<SqlValue> {
-    let length = r.u8()?;
-    let mut f = Reader(r.take(usize::from(length))?);
-    if length == 0 {
-        return Some(SqlValue::Time(0));
+impl Column {
+    /// A date of the binary protocol: 0, 4, 7 or 11 bytes. One that is no date of the calendar (`2024-00-00`)
+    /// is text, as the text protocol writes it.
+    fn binary_date(self, r: &mut Reader<'_>, offset: i64) -> Option<SqlValue> {
+        let length = r.u8()?;
+        let mut f = Reader(r.take(usize::from(length))?);
+        if length == 0 {
+            return Some(SqlValue::Time(0));
+        }
+        let date = (i64::from(f.u16()?), i64::from(f.u8()?), i64::from(f.u8()?));
+        let time = match length {
+            4 => (0, 0, 0),
+            7 | 11 => (i64::from(f.u8()?), i64::from(f.u8()?), i64::from(f.u8()?)),
+            _ => return None,
+        };
+        let micros = if length == 11 { f.u32()? } else { 0 };
+        Some(match datetime::seconds_from_parts(date, time) {
+            Some(t) => moment(t, offset),
+            None if date == (0, 0, 0) => SqlValue::Time(0),
+            None => {
+                let mut text = format!("{:04}-{:02}-{:02}", date.0, date.1, date.2);
+                if !matches!(self.kind, ColumnType::MYSQL_TYPE_DATE | ColumnType::MYSQL_TYPE_NEWDATE) {
+                    text.push_str(&format!(" {:02}:{:02}:{:02}", time.0, time.1, time.2));
+                    text.push_str(&self.fraction(micros));
+                }
+                SqlValue::Text(Str::from(text))
+            }
+        })
     }
-    let date = (i64::from(f.u16()?), i64::from(f.u8()?), i64::from(f.u8()?));
-    let time = match length {
-        4 => (0, 0, 0),
-        7 | 11 => (i64::from(f.u8()?), i64::from(f.u8()?), i64::from(f.u8()?)),
-        _ => return None,
-    };
-    Some(match datetime::seconds_from_parts(date, time) {
-        Some(t) => moment(t, offset),
-        None if date == (0, 0, 0) => SqlValue::Time(0),
-        None => SqlValue::Text(Str::from(format!(
-            "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
-            date.0, date.1, date.2, time.0, time.1, time.2
-        ))),
-    })
-}
 
-/// A TIME of the binary protocol (0, 8 or 12 bytes), as the text protocol writes it.
-fn binary_time(r: &mut Reader<'_>) -> Option<String> {
-    let length = r.u8()?;
-    let mut f = Reader(r.take(usize::from(length))?);
-    if length == 0 {
-        return Some("00:00:00".to_string());
+    /// A TIME of the binary protocol (0, 8 or 12 bytes), as the text protocol writes it.
+    fn binary_time(self, r: &mut Reader<'_>) -> Option<String> {
+        let length = r.u8()?;
+        let mut f = Reader(r.take(usize::from(length))?);
+        if length == 0 {
+            return Some(format!("00:00:00{}", self.fraction(0)));
+        }
+        let sign = if f.u8()? == 0 { "" } else { "-" };
+        let hours = u64::from(f.u32()?) * 24 + u64::from(f.u8()?);
+        let (minutes, seconds) = (f.u8()?, f.u8()?);
+        let micros = match length {
+            8 => 0,
+            12 => f.u32()?,
+            _ => return None,
+        };
+        Some(format!("{sign}{hours:02}:{minutes:02}:{seconds:02}{}", self.fraction(micros)))
     }
-    let sign = if f.u8()? == 0 { "" } else { "-" };
-    let hours = u64::from(f.u32()?) * 24 + u64::from(f.u8()?);
-    let (minutes, seconds) = (f.u8()?, f.u8()?);
-    match length {
-        8 => Some(format!("{sign}{hours:02}:{minutes:02}:{seconds:02}")),
-        12 => Some(format!("{sign}{hours:02}:{minutes:02}:{seconds:02}.{:06}", f.u32()?)),
-        _ => None,
+
+    /// The fraction of a second, with the digits of the column.
+    fn fraction(self, micros: u32) -> String {
+        match usize::from(self.decimals) {
+            0 => String::new(),
+            n if n <= 6 => {
+                let digits = format!("{:06}", micros.min(999_999));
+                format!(".{}", digits.get(..n).unwrap_or_default())
+            }
+            _ if micros == 0 => String::new(),
+            _ => format!(".{:06}", micros.min(999_999)),
+        }
     }
 }

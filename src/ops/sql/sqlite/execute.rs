@@ -19,13 +19,15 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Instructions of SQLite's machine between two looks at the deadline.
 const PROGRESS: i32 = 1000;
 /// How often a sleeping query looks whether somebody still waits.
 const NAP: Duration = Duration::from_millis(5);
+/// How often one that waits for its turn looks whether somebody still waits for it.
+const TURN_LOOK: Duration = Duration::from_millis(20);
 /// Largest value SQLite may build.
 const MAX_VALUE: i32 = 16 << 20;
 
@@ -56,6 +58,40 @@ impl Wanted {
     }
 }
 
+/// Whose turn it is to write to a database file. SQLite lets one write at a time; others look again and again, with
+/// growing pauses, and may have bad luck for long. Here they stand in line.
+#[derive(Debug, Default)]
+pub struct Turn {
+    writing: Mutex<bool>,
+    free: Condvar,
+}
+
+/// Somebody's turn; over when dropped.
+#[derive(Debug)]
+struct Writing<'a>(&'a Turn);
+
+impl Turn {
+    /// Waits for the turn, as long as the query is wanted.
+    fn take(&self, wanted: &Wanted) -> Option<Writing<'_>> {
+        let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        while *writing {
+            if wanted.over().is_some() {
+                return None;
+            }
+            writing = self.free.wait_timeout(writing, TURN_LOOK).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *writing = true;
+        Some(Writing(self))
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        *self.0.writing.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.free.notify_one();
+    }
+}
+
 /// One connection to one database file.
 pub struct Session {
     connection: Connection,
@@ -82,7 +118,12 @@ impl Session {
     }
 
     /// Executes a query.
-    pub fn run(&mut self, query: &Query<Value, Bytes>, wanted: &Arc<Wanted>) -> Result<SqlResult, Failure> {
+    pub fn run(
+        &mut self,
+        query: &Query<Value, Bytes>,
+        wanted: &Arc<Wanted>,
+        turn: &Turn,
+    ) -> Result<SqlResult, Failure> {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = wanted.clone();
         let left = wanted.deadline.since(clock()).min(Duration::from_secs(3600));
         let watch = wanted.clone();
@@ -91,7 +132,7 @@ impl Session {
             .busy_timeout(left)
             .and_then(|()| self.connection.progress_handler(PROGRESS, Some(move || watch.over().is_some())))
             .map_err(Trouble::Sql)
-            .and_then(|()| execute(&self.connection, query));
+            .and_then(|()| execute(&self.connection, query, wanted, turn));
         if !self.connection.is_autocommit() {
             // The next query here is somebody else's.
             let _ = self.connection.progress_handler(0, None::<fn() -> bool>);
@@ -148,7 +189,12 @@ fn prepare(connection: &Connection, current: &Arc<Mutex<Arc<Wanted>>>) -> rusqli
     })
 }
 
-fn execute(connection: &Connection, query: &Query<Value, Bytes>) -> Result<SqlResult, Trouble> {
+fn execute(
+    connection: &Connection,
+    query: &Query<Value, Bytes>,
+    wanted: &Wanted,
+    turn: &Turn,
+) -> Result<SqlResult, Trouble> {
     let text =
         std::str::from_utf8(&query.query.0).map_err(|_| Trouble::Request("the query is not UTF-8".to_string()))?;
     let mut statement = connection.prepare(text)?;
@@ -162,6 +208,11 @@ fn execute(connection: &Connection, query: &Query<Value, Bytes>) -> Result<SqlRe
     let dates: Vec<bool> = statement.columns().map(|c| is_date(c.decl_type())).collect();
     let mut result = SqlResult { columns: statement.column_names().map(Str::from).collect(), ..SqlResult::default() };
     let writes = !statement.readonly();
+    let turn = if writes { turn.take(wanted) } else { None };
+    if writes && turn.is_none() {
+        // What it says does not matter: the query is not wanted any more.
+        return Err(Trouble::Request("no turn to write".to_string()));
+    }
     let mut cost = 0usize;
     let mut rows = statement.raw_query();
     while let Some(row) = rows.next()? {

@@ -4,7 +4,7 @@
 //! database has threads of its own that execute them, so that a slow query delays nobody but
 //! writers of the same file. The helper ends when `stop` does: its other end is held by main.
 
-use super::execute::{Session, Wanted};
+use super::execute::{Session, Turn, Wanted};
 use super::wire::{AtHelper, Bytes, Head, MAX_REQUEST, Query, Reply, Value, frame, head};
 use crate::base::Time;
 use crate::net::reactor::clock;
@@ -30,7 +30,7 @@ pub struct HelperConfig {
     pub databases: usize,
     /// Connections from workers, at most.
     pub connections: usize,
-    /// A query that takes longer is logged.
+    /// A query that takes longer is logged; zero = none is.
     pub slow: Duration,
     /// A thread that had nothing to do for so long ends.
     pub idle: Duration,
@@ -101,6 +101,7 @@ struct Database {
     path: PathBuf,
     work: Mutex<Work>,
     arrived: Condvar,
+    turn: Turn,
 }
 
 #[derive(Default)]
@@ -237,7 +238,7 @@ impl Helper {
 
 impl Database {
     fn new(path: PathBuf) -> Database {
-        Database { path, work: Mutex::new(Work::default()), arrived: Condvar::new() }
+        Database { path, work: Mutex::new(Work::default()), arrived: Condvar::new(), turn: Turn::default() }
     }
 
     /// One thread's life: a connection of its own, and job after job.
@@ -255,12 +256,12 @@ impl Database {
             };
             let begin = clock();
             let outcome = opened.and_then(|mut s| {
-                let outcome = s.run(&job.query, &job.wanted);
+                let outcome = s.run(&job.query, &job.wanted, &self.turn);
                 session = Some(s);
                 outcome
             });
             let took = clock().since(begin);
-            if took >= config.slow {
+            if took >= config.slow && !config.slow.is_zero() {
                 let text: String = String::from_utf8_lossy(&job.query.query.0).chars().take(200).collect();
                 log::warn!("slow query, {} ms, on sqlite://{}: {text}", took.as_millis(), self.path.display());
             }

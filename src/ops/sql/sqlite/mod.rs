@@ -17,6 +17,7 @@ use super::url::{DbUrl, SqliteUrl, UrlError};
 use crate::base::slab::GENERATION_MASK;
 use crate::base::{Key, Time, TimerKey};
 use crate::net::reactor::{Readiness, Source};
+use crate::ops::backend::Backoff;
 use crate::ops::{CancelReason, Cx, Engine, Failure, OpId, Outcome, Phase, SqlRequest, Why};
 use mio::net::UnixStream;
 use std::collections::{HashMap, VecDeque};
@@ -69,8 +70,7 @@ pub struct Sqlite {
     chunk: Vec<u8>,
     timer: Option<TimerKey>,
     give_up: Time,
-    failures: u32,
-    not_before: Time,
+    pause: Backoff,
     last: Option<Failure>,
 }
 
@@ -97,8 +97,7 @@ impl Sqlite {
             chunk: vec![0; 64 * 1024],
             timer: None,
             give_up: Time::NEVER,
-            failures: 0,
-            not_before: Time::ZERO,
+            pause: Backoff::new(1),
             last: None,
         }
     }
@@ -145,7 +144,7 @@ impl Sqlite {
             return self.fail_all(&failure, cx);
         };
         let now = cx.now();
-        if now < self.not_before {
+        if !self.pause.left(now).is_zero() {
             let last = self.last.clone();
             let failure = last.unwrap_or_else(|| Failure::new(Why::Refused, Phase::Connect, "no helper"));
             return self.fail_all(&failure, cx);
@@ -158,7 +157,7 @@ impl Sqlite {
                     return self.unreachable(&e, cx);
                 }
                 self.link = Link::Up(stream);
-                self.failures = 0;
+                self.pause.reset();
                 self.give_up = Time::NEVER;
                 self.disarm(cx);
             }
@@ -188,9 +187,7 @@ impl Sqlite {
         log::warn!("{failure}");
         self.link = Link::Down;
         self.disarm(cx);
-        let pause = self.limits.backoff_min.saturating_mul(1 << self.failures.min(16)).min(self.limits.backoff_max);
-        self.failures = self.failures.saturating_add(1);
-        self.not_before = cx.now() + pause;
+        self.pause.failed(cx.now(), self.limits.backoff_min, self.limits.backoff_max);
         self.last = Some(failure.clone());
         self.fail_all(&failure, cx);
     }
@@ -334,7 +331,7 @@ impl Engine for Sqlite {
             Err(e) => return refuse(cx, Failure::new(Why::BadRequest, Phase::Queue, e.to_string())),
         };
         let display = url.to_string();
-        if self.ops.len() >= self.limits.max_queue || self.out_bytes >= MAX_OUTPUT {
+        if self.out_bytes >= MAX_OUTPUT {
             let text = format!("{display}: {} queries wait already", self.ops.len());
             return refuse(cx, Failure::new(Why::Overload, Phase::Queue, text));
         }

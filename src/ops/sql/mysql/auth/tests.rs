@@ -49,6 +49,27 @@ fn caching_sha2_in_full() {
 }
 
 #[test]
+fn sha256_password() {
+    let begin = |password, secure| Auth::begin(b"sha256_password", &nonce(20), password, secure).unwrap();
+    for secure in [Secure::Tls, Secure::Local] {
+        assert_eq!(begin(PASSWORD, secure).1, b"secret\0");
+    }
+    assert_eq!(begin(b"", Secure::No).1, [0]);
+    let (mut auth, first) = begin(PASSWORD, Secure::No);
+    assert_eq!((auth.plugin().as_bytes(), &first[..]), (&b"sha256_password"[..], &[1u8][..]), "asks for the key");
+    let sealed = auth.more(KEY.as_bytes()).unwrap().unwrap();
+    assert_eq!(sealed.len(), 256);
+    assert_eq!(auth.more(KEY.as_bytes()), Err(AuthError::Challenge), "once is enough");
+    let (mut auth, _) = begin(PASSWORD, Secure::No);
+    assert_eq!(auth.more(b"no key"), Err(AuthError::Key));
+    // By a switch.
+    let mut auth = Auth::begin(b"mysql_native_password", &[9; 20], PASSWORD, Secure::No).unwrap().0;
+    let request = [b"sha256_password\0", &nonce(20)[..], &[0]].concat();
+    assert_eq!(auth.switch(&request), Ok(Some(vec![1])));
+    assert!(auth.more(KEY.as_bytes()).unwrap().is_some());
+}
+
+#[test]
 fn switching() {
     let begin = || Auth::begin(b"mysql_native_password", &[9; 20], PASSWORD, Secure::No).unwrap().0;
     let request = |name: &[u8], data: &[u8]| [name, b"\0", data].concat();

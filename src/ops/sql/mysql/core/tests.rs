@@ -140,9 +140,10 @@ fn a_native_login_byte_by_byte() {
     assert_eq!(s.core.thread(), 77);
     s.send(OK);
     assert_eq!(s.sent[1], [&[3], SETUP].concat());
-    s.rows(&[column("x", 8, 0)], &[b"\x0519800"]);
-    assert!(matches!(s.events[..], [Event::Ready]));
-    assert_eq!(s.core.offset, 19_800);
+    s.rows(&[column("id", 8, 0), column("who", 253, 0), column("x", 8, 0)], &[b"\x0277\x04me:1\x0519800"]);
+    let session = s.core.session();
+    assert_eq!(session.killable(s.core.thread()), Some((77, Str::from("me:1"))));
+    assert_eq!(session.offset, 19_800);
 }
 
 #[test]
@@ -235,7 +236,24 @@ fn prepared_statements_are_prepared_executed_closed() {
     let r = s.answer().unwrap();
     let null = vec![SqlValue::Null, SqlValue::Null];
     assert_eq!(r.rows, [vec![SqlValue::Int(5), SqlValue::Text(Str::from("a"))], null]);
-    assert_eq!(s.sent[2], [0x19, 9, 0, 0, 0]);
+    // The statement stays: the next time it is only executed, and a wrong number of values is seen at once.
+    assert!(matches!(s.events[..], [Event::Ready]));
+    s.events.clear();
+    s.sent.clear();
+    let refused = s.core.query(b"SELECT ?, ?", &[SqlValue::Null]).unwrap_err();
+    assert_eq!(refused.detail, "the query has 2 placeholders, 1 values given");
+    s.query("SELECT ?, ?", &[SqlValue::Int(5), SqlValue::Text(Str::from("a"))]);
+    assert_eq!(s.sent, std::slice::from_ref(&execute));
+    // A server that has lost it is asked from the beginning, once.
+    s.send(b"\xff\xdb\x04#HY000Unknown prepared statement handler");
+    assert_eq!(s.sent[1], b"\x16SELECT ?, ?");
+    s.send(&[0, 10, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0]);
+    s.send(&column("?", 253, 0));
+    s.send(&column("?", 253, 0));
+    s.send(EOF);
+    assert_eq!(s.sent[2][..5], [0x17, 10, 0, 0, 0]);
+    s.send(b"\xff\xdb\x04#HY000Unknown prepared statement handler");
+    assert_eq!(s.answer().unwrap_err().why, Why::Denied);
     // The wrong number of values is said after everything was read.
     s.events.clear();
     s.query("SELECT ?", &[SqlValue::Null, SqlValue::Null]);
@@ -248,9 +266,78 @@ fn prepared_statements_are_prepared_executed_closed() {
 }
 
 #[test]
+fn a_bounded_number_of_statements_is_kept() {
+    let mut s = Server::ready();
+    let mut run = |n: u32, query: &str| {
+        s.sent.clear();
+        s.events.clear();
+        s.query(query, &[SqlValue::Null]);
+        if s.sent[0][0] == 0x16 {
+            s.send(&[&[0][..], &n.to_le_bytes(), &[0, 0, 1, 0, 0, 0, 0]].concat());
+            s.send(&column("?", 253, 0));
+            s.send(EOF);
+        }
+        s.send(OK);
+        assert!(s.answer().is_ok());
+        s.sent.iter().map(|p| (p[0], p.get(1).copied().unwrap_or(0))).collect::<Vec<_>>()
+    };
+    for n in 0..32 {
+        assert_eq!(run(n, &format!("DELETE {n} ?")), [(0x16, b'D'), (0x17, n as u8)]);
+    }
+    assert_eq!(run(0, "DELETE 0 ?"), [(0x17, 0)]);
+    // One more: the one not used for the longest time is closed.
+    assert_eq!(run(50, "DELETE 50 ?"), [(0x16, b'D'), (0x19, 1), (0x17, 50)]);
+    assert_eq!(run(0, "DELETE 0 ?"), [(0x17, 0)]);
+    // A long text is closed after use.
+    let long = format!("DELETE {} ?", "x".repeat(5000));
+    assert_eq!(run(60, &long), [(0x16, b'D'), (0x17, 60), (0x19, 60)]);
+}
+
+#[test]
+fn what_a_query_leaves_in_the_session_is_reset() {
+    let mut s = Server::ready();
+    s.query("SELECT ?", &[SqlValue::Null]);
+    s.send(&[0, 9, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]);
+    s.send(&column("?", 253, 0));
+    s.send(EOF);
+    s.send(OK);
+    s.events.clear();
+    s.sent.clear();
+    s.query("SET @x = 1", &[]);
+    s.send(OK);
+    assert!(s.answer().is_ok());
+    assert_eq!(s.sent[1], [0x1f]);
+    s.send(OK);
+    assert_eq!(s.sent[2], [&[3], NAMES].concat());
+    assert!(s.events.is_empty());
+    s.send(OK);
+    assert!(matches!(s.events[..], [Event::Ready]));
+    // The reset has taken the prepared statements along.
+    s.sent.clear();
+    s.query("SELECT ?", &[SqlValue::Null]);
+    assert_eq!(s.sent[0][0], 0x16);
+    // A server that refuses, or has no such command: the connection is given up.
+    let mut s = Server::ready();
+    s.query("SET @x = 1", &[]);
+    s.send(OK);
+    s.send(b"\xff\x17\x04#08S01Unknown command");
+    assert!(matches!(s.events[..], [Event::Answer(_), Event::Spent]));
+    let mut s = Server::new(login());
+    let old = greeting(b"mysql_native_password", false);
+    s.send(&[&old[..1], b"5.6.51\0", &old[8..]].concat());
+    s.send(OK);
+    s.send(b"\xff\x48\x04#42000no");
+    s.events.clear();
+    s.query("SET @x = 1", &[]);
+    s.send(OK);
+    assert!(matches!(s.events[..], [Event::Answer(_), Event::Spent]));
+    assert_eq!(s.sent.last().map(Vec::as_slice), Some(&[1u8][..]), "with a good-bye");
+}
+
+#[test]
 fn several_results_keep_the_first_with_columns() {
     let mut s = Server::ready();
-    s.query("CALL p()", &[]);
+    s.query("SELECT p()", &[]);
     s.send(&[0, 1, 0, 10, 0, 0, 0]);
     for (value, status) in [(b'1', 10), (b'2', 10)] {
         s.send(&[1]);
@@ -264,7 +351,7 @@ fn several_results_keep_the_first_with_columns() {
     assert_eq!(s.answer().unwrap().rows, [vec![SqlValue::Int(1)]]);
     // An error in a later result is the answer.
     s.events.clear();
-    s.query("CALL p()", &[]);
+    s.query("SELECT p()", &[]);
     s.send(&[0, 1, 0, 10, 0, 0, 0]);
     s.send(b"\xff\x28\x04#42000oops");
     let f = s.answer().unwrap_err();

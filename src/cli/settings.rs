@@ -48,6 +48,8 @@ pub struct ServerConfig {
     pub hang_timeout: Option<Duration>,
     /// `maxbuffer`
     pub max_receive: Option<usize>,
+    /// `open_files_limit`
+    pub open_files: Option<u64>,
     /// `tcp_socket_backlog`
     pub backlog: Option<i32>,
     /// `bus_size`, bytes per ring
@@ -78,6 +80,7 @@ impl Default for ServerConfig {
             drain_timeout: Duration::from_secs(10),
             hang_timeout: Some(Duration::from_secs(10)),
             max_receive: None,
+            open_files: None,
             backlog: None,
             bus_size: None,
             max_suspended: 200_000,

@@ -1,12 +1,14 @@
 //! What every run of one process shares and never changes: who we are, and how we were configured.
 
 use super::host::split_host_port;
+use super::time_text::WallClock;
 use crate::base::Str;
 use crate::ops::backend::Policy;
 use crate::ops::driver::OpKind;
 use crate::ops::sql;
 use crate::script::value::Value;
 use crate::sip::Transport;
+use crate::sip::bytes::push_ip;
 use crate::sip::uri::Uri;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -36,6 +38,19 @@ impl Listen {
         match &self.advertised {
             Some((host, _)) => host.to_lossy().into_owned(),
             None => bracketed(self.addr.ip()),
+        }
+    }
+
+    /// Appends the host part for Via and Record-Route.
+    pub fn push_via_host(&self, out: &mut Vec<u8>) {
+        match (&self.advertised, self.addr.ip()) {
+            (Some((host, _)), _) => out.extend_from_slice(host),
+            (None, ip @ IpAddr::V4(_)) => push_ip(out, ip),
+            (None, ip) => {
+                out.push(b'[');
+                push_ip(out, ip);
+                out.push(b']');
+            }
         }
     }
 
@@ -78,6 +93,8 @@ pub struct Env {
     pub pid: u32,
     /// Fixed per start: the first part of the To-tags of stateless replies.
     pub tag_prefix: String,
+    /// Where scripts read the time.
+    pub clock: WallClock,
 }
 
 /// Typed core and module parameters.
@@ -103,6 +120,18 @@ pub struct Settings {
     pub script_io_block: bool,
     /// tm: `auto_100trying`
     pub auto_100: bool,
+    /// tm: `fr_timeout`, in seconds
+    pub fr_timeout: u64,
+    /// tm: `fr_inv_timeout`, in seconds
+    pub fr_inv_timeout: u64,
+    /// tm: `minor_branch_flag`
+    pub minor_branch_flag: Option<Str>,
+    /// tm: `local_request_route`
+    pub local_request_route: Option<Str>,
+    /// tm: `local_reply_route`
+    pub local_reply_route: Option<Str>,
+    /// uac_redirect: its parameters
+    pub redirect: super::uac_redirect::Parameters,
     /// tm: `onreply_avp_mode`
     pub onreply_avps: bool,
     /// core: `disable_503_translation`
@@ -374,6 +403,12 @@ impl Default for Settings {
             resume_on_cancel: true,
             script_io_block: false,
             auto_100: true,
+            fr_timeout: 30,
+            fr_inv_timeout: 120,
+            minor_branch_flag: None,
+            local_request_route: None,
+            local_reply_route: None,
+            redirect: super::uac_redirect::Parameters::default(),
             onreply_avps: false,
             keep_503: false,
             no_new_conn_bflag: None,
@@ -412,13 +447,14 @@ impl Env {
             settings: Settings::default(),
             pid: 0,
             tag_prefix: String::new(),
+            clock: WallClock::default(),
         }
     }
 
     /// Whether `host[:port]` names us: a listener, an advertised address or an alias. Without a
     /// port any of our ports will do.
     pub fn is_myself(&self, host: &[u8], port: Option<u16>) -> bool {
-        let host = String::from_utf8_lossy(host).to_ascii_lowercase();
+        let host = std::str::from_utf8(host).unwrap_or_default();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let ip: Option<IpAddr> = bare.parse().ok();
         let port_fits = |p: u16| port.is_none_or(|wanted| wanted == p);
@@ -429,7 +465,7 @@ impl Env {
             };
             let advertised = l.advertised.as_ref().is_some_and(|(h, _)| h.eq_ignore_ascii_case(bare.as_bytes()));
             (same_host && port_fits(l.addr.port())) || (advertised && port_fits(l.via_port()))
-        }) || self.aliases.iter().any(|a| a.host == bare && a.port.is_none_or(port_fits))
+        }) || self.aliases.iter().any(|a| a.host.eq_ignore_ascii_case(bare) && a.port.is_none_or(port_fits))
     }
 
     /// Whether a text names us: a URI, or `[proto:]host[:port]`; with a protocol, one of our sockets

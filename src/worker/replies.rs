@@ -1,5 +1,6 @@
 //! Writing replies that are made here.
 
+use super::receive::LocalTag;
 use super::state::{ReplyPath, Worker};
 use crate::base::Str;
 use crate::modules::host::SipHost;
@@ -9,6 +10,20 @@ use crate::sip::edits::Edits;
 use crate::sip::header::HeaderId;
 use crate::sip::reply::{self, ReplySpec};
 use crate::transaction::{BranchNo, Decision, Outgoing, TxKey};
+
+/// A reply made here.
+pub(super) struct OwnReply {
+    status: u16,
+    bytes: Str,
+    to_tag: LocalTag,
+}
+
+impl OwnReply {
+    /// As the transactions take it.
+    pub(super) fn outgoing(&self) -> Outgoing<'_> {
+        Outgoing { status: self.status, bytes: self.bytes.clone(), to_tag: &self.to_tag }
+    }
+}
 
 impl Worker {
     /// Appends a reply to `request` (RFC 3261 8.2.6).
@@ -36,8 +51,31 @@ impl Worker {
         reply::build(request, &spec, out);
     }
 
-    /// A reply to the request of a transaction, as the transaction needs it.
-    pub(super) fn transaction_reply(&self, tx: TxKey, status: u16) -> Option<Message> {
+    /// A reply to `request` as its transaction needs it; `None` if what the script added makes it
+    /// no message.
+    pub(super) fn own_reply(
+        &self,
+        request: &Message,
+        host: Option<&SipHost>,
+        path: &ReplyPath,
+        wanted: &ReplyRequest,
+    ) -> Option<OwnReply> {
+        let mut out = Vec::with_capacity(512);
+        self.write_reply(request, host, path, wanted, &mut out);
+        let bytes = Str::from(out);
+        if host.is_some_and(|h| !h.reply_headers.is_empty()) {
+            Message::parse(bytes.clone()).ok()?;
+        }
+        let to_tag = match request.to_tag() {
+            Some(tag) => LocalTag::from_slice(tag),
+            None if wanted.code > 100 => self.local_tag(request),
+            None => LocalTag::new(),
+        };
+        Some(OwnReply { status: wanted.code, bytes, to_tag })
+    }
+
+    /// A reply to the request of a transaction.
+    fn transaction_reply(&self, tx: TxKey, status: u16) -> Option<OwnReply> {
         let request = self.tm.request(tx)?.clone();
         let path = *self.tm.path(tx)?;
         let host = self.tm.user(tx).and_then(|d| d.host.as_deref());
@@ -45,16 +83,47 @@ impl Worker {
             100 => "Giving it a try",
             _ => reply::default_reason(status),
         };
+        self.own_reply(&request, host, &path, &ReplyRequest { code: status, reason: Str::from(reason), body: None })
+    }
+
+    /// Answers a transaction that is not the one of the run in work: `extra` are further header
+    /// lines, `to_tag` replaces the tag of replies made here.
+    pub(super) fn answer_with(
+        &mut self,
+        tx: TxKey,
+        wanted: &ReplyRequest,
+        extra: &[u8],
+        to_tag: Option<&[u8]>,
+    ) -> bool {
+        let (Some(request), Some(path)) = (self.tm.request(tx).cloned(), self.tm.path(tx).copied()) else {
+            return false;
+        };
+        let own = self.local_tag(&request);
+        let env = self.env().clone();
+        let mut lines =
+            self.tm.user(tx).and_then(|d| d.host.as_ref()).map_or_else(Vec::new, |h| h.reply_headers.clone());
+        lines.extend_from_slice(extra);
+        let spec = ReplySpec {
+            status: wanted.code,
+            reason: &wanted.reason,
+            to_tag: Some(to_tag.unwrap_or(&own)),
+            extra: &lines,
+            server: env.settings.server_header.as_deref(),
+            content_type: b"",
+            body: wanted.body.as_deref().unwrap_or_default(),
+            received: Some(path.source),
+            force_rport: path.rport,
+        };
         let mut out = Vec::with_capacity(512);
-        let wanted = ReplyRequest { code: status, reason: Str::from(reason), body: None };
-        self.write_reply(&request, host, &path, &wanted, &mut out);
-        Message::parse(Str::from(out)).ok()
+        reply::build(&request, &spec, &mut out);
+        let Ok(reply) = Message::parse(Str::from(out)) else { return false };
+        self.tm.reply(self.now, tx, (&reply).into()).is_ok()
     }
 
     /// Answers a transaction with a status of our own.
     pub(super) fn answer_transaction(&mut self, tx: TxKey, status: u16) {
         if let Some(reply) = self.transaction_reply(tx, status) {
-            let _ = self.tm.reply(self.now, tx, (&reply).into());
+            let _ = self.tm.reply(self.now, tx, reply.outgoing());
         }
     }
 
@@ -76,7 +145,7 @@ impl Worker {
             }
             None => {
                 if let Some(reply) = self.transaction_reply(tx, status) {
-                    let _ = self.tm.relay_final(self.now, tx, decision.branch, (&reply).into());
+                    let _ = self.tm.relay_final(self.now, tx, decision.branch, reply.outgoing());
                 }
             }
         }

@@ -174,6 +174,7 @@ impl Worker {
             faults: super::faults::Faults::find(),
             quit: false,
             messages: 0,
+            made: 0,
             age: Age::new(blueprint.env.settings.overload_age),
             told: Default::default(),
             scratch: Vec::new(),
@@ -252,6 +253,8 @@ impl Worker {
         self.flush_transactions();
         self.look_at_drain();
         self.flush();
+        self.arm_transactions();
+        self.count_lateness();
         Ok(busy)
     }
 
@@ -349,6 +352,18 @@ impl Worker {
             }
         }
         self.reactor.io(self.now).again(Source::Udp, key);
+    }
+
+    /// How late the sleepers of this turn went on, counted until what they sent has left.
+    fn count_lateness(&mut self) {
+        let mut woken = self.driver.sleep().take_woken().peekable();
+        if woken.peek().is_none() {
+            return;
+        }
+        let now = self.reactor.clock();
+        for due in woken {
+            self.counters.inc(crate::store::Counter::late(now.since(due)));
+        }
     }
 
     /// What this turn produced leaves.

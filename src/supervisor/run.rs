@@ -59,6 +59,7 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
     if let Some(dir) = &plan.workdir {
         std::env::set_current_dir(dir).map_err(|e| format!("working directory {}: {e}", dir.display()))?;
     }
+    limit(plan.core_dumps, plan.open_files)?;
     let workers = plan.workers.max(1);
     let opened = open_all(plan.listeners, workers, plan.sizes).map_err(|e| text(&e))?;
     let mut control = match &plan.control {
@@ -80,6 +81,10 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
         None => None,
     };
     let prepare = || -> Result<Supervisor<'_>, String> {
+        if let Some(dir) = &plan.chroot {
+            let done = nix::unistd::chroot(dir).and_then(|()| nix::unistd::chdir("/"));
+            done.map_err(|e| format!("chroot to {}: {e}", dir.display()))?;
+        }
         identity.assume()?;
         let seats = workers + plan.helpers.len();
         let peers = seats + plan.spare_peers;
@@ -166,6 +171,24 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
         file.remove();
     }
     result
+}
+
+/// Sets what each process of the server may use.
+fn limit(core_dumps: Option<bool>, open_files: Option<u64>) -> Result<(), String> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let text = |what: &str, e: nix::Error| format!("{what}: {e}");
+    if let Some(wanted) = core_dumps {
+        let (_, most) = getrlimit(Resource::RLIMIT_CORE).map_err(|e| text("the limit of core files", e))?;
+        let soft = if wanted { most } else { 0 };
+        setrlimit(Resource::RLIMIT_CORE, soft, most).map_err(|e| text("the limit of core files", e))?;
+    }
+    if let Some(wanted) = open_files {
+        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|e| text("the limit of open files", e))?;
+        if let Err(e) = setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted.max(most)) {
+            return Err(format!("open_files_limit = {wanted}: {e} (without privileges at most {most})"));
+        }
+    }
+    Ok(())
 }
 
 fn random_key() -> Result<[u64; 2], String> {

@@ -68,7 +68,6 @@ pub fn simulated_blueprint(
     let listeners = listeners(&config)?;
     let env = Rc::new(environment(&config, &listeners, seed));
     // There is no network that connections could be made over.
-    let mut config = config;
     config.streams.max_connections = 0;
     let conns = ConnTable::new(1, 0).map_err(|e| format!("the table of connections: {e}"))?;
     Ok(blueprint(program, env, &config, conns, None))

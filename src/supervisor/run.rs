@@ -59,6 +59,7 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
     if let Some(dir) = &plan.workdir {
         std::env::set_current_dir(dir).map_err(|e| format!("working directory {}: {e}", dir.display()))?;
     }
+    let hash_key = random_key()?;
     limit(plan.core_dumps, plan.open_files)?;
     let workers = plan.workers.max(1);
     let opened = open_all(plan.listeners, workers, plan.sizes).map_err(|e| text(&e))?;
@@ -128,7 +129,7 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
             places,
             workers,
             listeners,
-            hash_key: random_key()?,
+            hash_key,
             hub,
             counters,
             own,

@@ -55,7 +55,7 @@ route {
     assert_eq!(SipClient::new(port).options("sip:example.test").status(), 200);
     let line = server.wait_log("quoted", SECOND * 10);
     let line: Value = serde_json::from_str(&line).unwrap();
-    assert_eq!(line["message"], "edge1: \"quoted\" 78901234567890123456");
+    assert_eq!(line["message"], "edge1: \"quoted\" 789012345678901234567");
     assert_eq!(line["level"], "NOTICE");
     assert_eq!(line["pid"].as_i64(), server.worker_pids().first().map(|p| i64::from(*p)));
     assert_eq!(server.log_count("nobody reads this"), 0);

@@ -6,6 +6,7 @@ mod databases;
 pub mod db;
 pub mod demo;
 mod dns;
+mod files;
 pub mod functions;
 pub mod helper;
 pub mod load;

@@ -1,5 +1,6 @@
 //! Starting the server: from a loaded configuration to the supervisor.
 
+use super::files::raise_limit;
 use super::helper;
 use super::load::load;
 use super::paths::Directories;
@@ -8,6 +9,7 @@ use crate::base::Str;
 use crate::modules::emit;
 use crate::modules::env::{Env, Listen};
 use crate::modules::host::SipHost;
+use crate::modules::time_text::WallClock;
 use crate::net::listen::{ListenSpec, Listener};
 use crate::net::logpipe;
 use crate::ops::driver::OpKind;
@@ -66,7 +68,11 @@ pub fn start(args: &StartArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let env = Rc::new(environment(&config, &plan.listeners, random()));
+    let env = Rc::new(environment(&config, &plan.listeners, random(), WallClock::default()));
+    let streams = plan.listeners.iter().any(|l| l.transport.is_stream());
+    if streams || config.open_files.is_some() {
+        raise_limit(config.open_files, config.streams.max_connections);
+    }
     let conns = match ConnTable::new(plan.workers, config.streams.max_connections) {
         Ok(table) => table,
         Err(e) => {
@@ -143,7 +149,6 @@ fn plan(args: &StartArgs, config: &ServerConfig, log: logpipe::LogHandle) -> Res
     plan.drain_timeout = config.drain_timeout;
     plan.hang_timeout = config.hang_timeout;
     plan.core_dumps = config.core_dumps;
-    plan.open_files = config.open_files;
     plan.chroot.clone_from(&config.chroot);
     if let Some(n) = config.max_receive {
         plan.sizes.max_receive = n;
@@ -213,7 +218,7 @@ fn random() -> u64 {
 }
 
 /// What runs may know about the server; `random` makes its To-tags its own.
-pub(super) fn environment(config: &ServerConfig, listeners: &[Listener], random: u64) -> Env {
+pub(super) fn environment(config: &ServerConfig, listeners: &[Listener], random: u64, clock: WallClock) -> Env {
     let transport = |t: crate::net::listen::Transport| Transport::from_bytes(t.name().to_ascii_uppercase().as_bytes());
     Env {
         listeners: listeners
@@ -229,6 +234,7 @@ pub(super) fn environment(config: &ServerConfig, listeners: &[Listener], random:
         settings: config.settings.clone(),
         pid: std::process::id(),
         tag_prefix: format!("{:012x}.", random & 0xffff_ffff_ffff),
+        clock,
     }
 }
 

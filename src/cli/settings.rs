@@ -47,6 +47,8 @@ pub struct ServerConfig {
     pub hang_timeout: Option<Duration>,
     /// `maxbuffer`
     pub max_receive: Option<usize>,
+    /// `open_files_limit`
+    pub open_files: Option<u64>,
     /// `tcp_socket_backlog`
     pub backlog: Option<i32>,
     /// `bus_size`, bytes per ring
@@ -55,8 +57,6 @@ pub struct ServerConfig {
     pub max_suspended: usize,
     /// `disable_core_dump`, turned around
     pub core_dumps: Option<bool>,
-    /// `open_files_limit`
-    pub open_files: Option<u64>,
     /// `chroot`
     pub chroot: Option<PathBuf>,
     /// `wdir`
@@ -83,11 +83,11 @@ impl Default for ServerConfig {
             drain_timeout: Duration::from_secs(10),
             hang_timeout: Some(Duration::from_secs(10)),
             max_receive: None,
+            open_files: None,
             backlog: None,
             bus_size: None,
             max_suspended: 200_000,
             core_dumps: None,
-            open_files: None,
             chroot: None,
             workdir: None,
             max_while_loops: None,
@@ -149,7 +149,6 @@ pub fn read_settings(config: &Config, modparams: &[ModParam], diags: &mut Diagno
             "stderror_level_filter" => out.log.stderr_lines.level = level_filter(int),
             "syslog_level_filter" => out.log.syslog_lines.level = level_filter(int),
             "disable_core_dump" => out.core_dumps = Some(!yes),
-            "open_files_limit" => out.open_files = int.and_then(|n| u64::try_from(n).ok()),
             "chroot" => out.chroot = text.map(PathBuf::from),
             "tos" => tos = int.or_else(|| text.as_deref().and_then(tos_value)).and_then(|n| u8::try_from(n).ok()),
             "check_via" => out.settings.check_via = yes,

@@ -3,6 +3,7 @@
 use super::load::{Loaded, load, load_text};
 use super::server::{blueprint, environment};
 use super::settings::ServerConfig;
+use crate::modules::time_text::WallClock;
 use crate::net::listen::{ListenSpec, Listener};
 use crate::script::ast::Dialect;
 use crate::script::render::render;
@@ -45,7 +46,7 @@ pub fn simulate_with(
     options: SimOptions,
     sockets: Sockets<'_>,
 ) -> Result<Sim, String> {
-    let blueprint = simulated_blueprint(config, dialect, options.seed, sockets)?;
+    let blueprint = simulated_blueprint(config, dialect, &options, sockets)?;
     Sim::new(blueprint, options).map_err(|e| e.to_string())
 }
 
@@ -53,7 +54,7 @@ pub fn simulate_with(
 pub fn simulated_blueprint(
     config: ConfigText<'_>,
     dialect: Option<Dialect>,
-    seed: u64,
+    options: &SimOptions,
     sockets: Sockets<'_>,
 ) -> Result<Blueprint, String> {
     let Loaded { map, diags, server } = match config {
@@ -66,7 +67,7 @@ pub fn simulated_blueprint(
         config.sockets = specs.collect::<Result<_, _>>()?;
     }
     let listeners = listeners(&config)?;
-    let env = Rc::new(environment(&config, &listeners, seed));
+    let env = Rc::new(environment(&config, &listeners, options.seed, WallClock::simulated(options.wall)));
     // There is no network that connections could be made over.
     config.streams.max_connections = 0;
     let conns = ConnTable::new(1, 0).map_err(|e| format!("the table of connections: {e}"))?;

@@ -14,6 +14,7 @@ pub(super) fn core_setting(out: &mut ServerConfig, name: &str, int: Option<i64>,
     let seconds = (n > 0).then(|| Duration::from_secs(n));
     let s = &mut out.streams;
     match name {
+        "open_files_limit" => out.open_files = (n > 0).then_some(n),
         "tcp_accept_aliases" => s.aliases = n.min(2) as u8,
         "tcp_connect_timeout" => s.connect_timeout = Duration::from_millis(n),
         "tcp_connection_lifetime" => s.lifetime = Duration::from_secs(n),

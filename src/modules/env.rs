@@ -1,5 +1,7 @@
 //! What every run of one process shares and never changes: who we are, and how we were configured.
 
+use super::host::split_host_port;
+use super::time_text::WallClock;
 use crate::base::Str;
 use crate::ops::backend::Policy;
 use crate::ops::driver::OpKind;
@@ -76,6 +78,8 @@ pub struct Env {
     pub pid: u32,
     /// Fixed per start: the first part of the To-tags of stateless replies.
     pub tag_prefix: String,
+    /// Where scripts read the time.
+    pub clock: WallClock,
 }
 
 /// Typed core and module parameters.
@@ -416,6 +420,7 @@ impl Env {
             settings: Settings::default(),
             pid: 0,
             tag_prefix: String::new(),
+            clock: WallClock::default(),
         }
     }
 
@@ -434,6 +439,27 @@ impl Env {
             let advertised = l.advertised.as_ref().is_some_and(|(h, _)| h.eq_ignore_ascii_case(bare.as_bytes()));
             (same_host && port_fits(l.addr.port())) || (advertised && port_fits(l.via_port()))
         }) || self.aliases.iter().any(|a| a.host == bare && a.port.is_none_or(port_fits))
+    }
+
+    /// Whether a text names us: a URI, or `[proto:]host[:port]`; with a protocol, one of our sockets
+    /// must have it.
+    pub fn names_us(&self, text: &[u8], port: Option<u16>) -> bool {
+        if text.starts_with(b"sip:") || text.starts_with(b"sips:") {
+            return self.is_my_uri(text);
+        }
+        let at = text.iter().position(|b| *b == b':').unwrap_or(0);
+        let transport = match text.get(..at).unwrap_or_default() {
+            word if word.len() < 2 => None,
+            word => Some(Transport::from_bytes(word)).filter(|t| *t != Transport::Other),
+        };
+        let rest = if transport.is_some() { text.get(at + 1..).unwrap_or_default() } else { text };
+        let (host, own_port) = split_host_port(rest);
+        let port = port.or(own_port);
+        let has_one = |t: Transport| {
+            let fits = |l: &Listen| port.is_none_or(|p| p == l.addr.port() || p == l.via_port());
+            self.listeners.iter().any(|l| l.transport == t && fits(l))
+        };
+        transport.is_none_or(has_one) && self.is_myself(host, port)
     }
 
     /// Whether the host part of a SIP URI names us (port 5060 counts if none is written and one of

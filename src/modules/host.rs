@@ -289,12 +289,7 @@ impl Host for SipHost {
     }
 
     fn is_myself(&mut self, text: &[u8]) -> bool {
-        let env = self.env();
-        if text.starts_with(b"sip:") || text.starts_with(b"sips:") {
-            return env.is_my_uri(text);
-        }
-        let (host, port) = split_host_port(text);
-        env.is_myself(host, port)
+        self.env().names_us(text, None)
     }
 
     fn detached(&self) -> Self {

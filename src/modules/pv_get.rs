@@ -121,17 +121,17 @@ pub fn get(h: &mut SipHost, pv: Pv, sub: Option<&Value>, index: Index, now: Time
             let name = sub.and_then(Value::to_text).unwrap_or_default();
             Value::opt(h.event.iter().find(|(n, _)| *n == name).map(|(_, v)| v.clone()))
         }
-        Pv::TimeSeconds => Value::Int(time_text::wall_micros() / 1_000_000),
-        Pv::TimeMicros => Value::Int(time_text::wall_micros() % 1_000_000),
+        Pv::TimeSeconds => Value::Int(h.env().clock.micros() / 1_000_000),
+        Pv::TimeMicros => Value::Int(h.env().clock.micros() % 1_000_000),
         Pv::TimeStart => Value::Int(h.received_at / 1_000_000),
-        Pv::TimeText => Value::text(time_text::ctime(time_text::wall_micros() / 1_000_000)),
+        Pv::TimeText => Value::text(time_text::ctime(h.env().clock.micros() / 1_000_000)),
         Pv::TimeFormat => match sub.and_then(Value::to_text) {
-            Some(f) => Value::text(time_text::format(&f.to_lossy(), time_text::wall_micros() / 1_000_000)),
+            Some(f) => Value::text(time_text::format(&f.to_lossy(), h.env().clock.micros() / 1_000_000)),
             None => Value::Null,
         },
         Pv::TimePart => match sub.and_then(Value::to_text) {
             Some(f) => {
-                time_text::part(&f.to_lossy(), time_text::wall_micros() / 1_000_000).map_or(Value::Null, Value::Int)
+                time_text::part(&f.to_lossy(), h.env().clock.micros() / 1_000_000).map_or(Value::Null, Value::Int)
             }
             None => Value::Null,
         },

@@ -3,6 +3,7 @@
 use crate::base::{Str, Time};
 use crate::ops;
 use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
 
 /// Plain data; travels to the owner of the transaction if the run is elsewhere.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,6 +45,17 @@ pub enum Request {
         dest: Str,
         /// Further header lines.
         headers: Option<Str>,
+    },
+    /// `force_tcp_alias`: requests to this port of the peer use the connection the message came over; `None` = the port
+    /// in its Via.
+    ConnAlias {
+        /// The port.
+        port: Option<u16>,
+    },
+    /// `tcp_close_conn`
+    ConnClose {
+        /// The peer's address.
+        peer: SocketAddr,
     },
     /// `t_cancel_branch`
     CancelBranch {

@@ -1,6 +1,31 @@
 //! Wall-clock time as scripts see it: `$Ts`, `$Tf`, `$time(fmt)`, `$ctime(part)`.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Where scripts read the time: the system's clock, or that of a simulation.
+#[derive(Clone, Debug, Default)]
+pub struct WallClock(Option<Rc<Cell<i64>>>);
+
+impl WallClock {
+    /// A clock that shows this time, in microseconds since 1970, until it is set; copies show the same.
+    pub fn simulated(micros: i64) -> WallClock {
+        WallClock(Some(Rc::new(Cell::new(micros))))
+    }
+
+    /// Microseconds since 1970.
+    pub fn micros(&self) -> i64 {
+        self.0.as_ref().map_or_else(wall_micros, |c| c.get())
+    }
+
+    /// Sets a simulated clock; the system's is left alone.
+    pub fn set(&self, micros: i64) {
+        if let Some(clock) = &self.0 {
+            clock.set(micros);
+        }
+    }
+}
 
 /// Microseconds since 1970. A read of the vDSO clock, no system call.
 pub fn wall_micros() -> i64 {

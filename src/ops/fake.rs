@@ -3,6 +3,7 @@
 //! are the driver's, as ever.
 
 use super::driver::OpKind;
+use super::request::SqlValue;
 use super::{CancelReason, Failure, OpId, Outcome, Phase, Request, Why};
 use crate::base::Time;
 use std::collections::VecDeque;
@@ -19,7 +20,8 @@ pub struct Asked {
     pub kind: OpKind,
     /// Whom it would ask: `host/database`, `host:port`, `sh`.
     pub backend: String,
-    /// What it asks: the query, `GET http://...`, the command.
+    /// What it asks: the query (behind it, in parentheses, the values for its placeholders), `GET http://...`, the
+    /// command.
     pub text: String,
     /// All of it.
     pub request: Request,
@@ -97,7 +99,23 @@ fn describe(request: &Request) -> (String, String) {
             let method = format!("{:?}", r.method).to_ascii_uppercase();
             (authority(&r.url), format!("{method} {}", r.url.to_lossy()))
         }
-        Request::Sql(r) => (authority(&r.url), r.query.to_lossy().into_owned()),
+        Request::Sql(r) => {
+            let mut text = r.query.to_lossy().into_owned();
+            if !r.params.is_empty() {
+                let values: Vec<String> = r.params.iter().map(shown).collect();
+                text.push_str(&format!(" ({})", values.join(", ")));
+            }
+            (authority(&r.url), text)
+        }
+    }
+}
+
+/// A value beside a query.
+fn shown(value: &SqlValue) -> String {
+    match value {
+        SqlValue::Null => "NULL".into(),
+        SqlValue::Int(n) | SqlValue::Time(n) => n.to_string(),
+        SqlValue::Text(t) => format!("\"{}\"", t.to_lossy()),
     }
 }
 

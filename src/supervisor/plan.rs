@@ -58,8 +58,6 @@ pub struct Plan {
     pub quit_grace: Duration,
     /// Whether processes that crash leave a core file; `None`: as the system has it.
     pub core_dumps: Option<bool>,
-    /// Files that each process may have open; `None`: as the system has it.
-    pub open_files: Option<u64>,
     /// The root directory from then on, when the sockets are open and before privileges are given up.
     pub chroot: Option<PathBuf>,
     /// How long a worker's loop may stand still before the worker is ended and replaced; `None`: for ever.
@@ -99,7 +97,6 @@ impl Plan {
             quit_grace: Duration::from_secs(2),
             hang_timeout: None,
             core_dumps: None,
-            open_files: None,
             chroot: None,
             control: None,
             log,

@@ -60,7 +60,7 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
         std::env::set_current_dir(dir).map_err(|e| format!("working directory {}: {e}", dir.display()))?;
     }
     let hash_key = random_key()?;
-    limit(plan.core_dumps, plan.open_files)?;
+    limit(plan.core_dumps)?;
     let workers = plan.workers.max(1);
     let opened = open_all(plan.listeners, workers, plan.sizes).map_err(|e| text(&e))?;
     let mut control = match &plan.control {
@@ -174,20 +174,14 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
     result
 }
 
-/// Sets what each process of the server may use.
-fn limit(core_dumps: Option<bool>, open_files: Option<u64>) -> Result<(), String> {
+/// Whether processes that crash leave a core file.
+fn limit(core_dumps: Option<bool>) -> Result<(), String> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let text = |what: &str, e: nix::Error| format!("{what}: {e}");
     if let Some(wanted) = core_dumps {
         let (_, most) = getrlimit(Resource::RLIMIT_CORE).map_err(|e| text("the limit of core files", e))?;
         let soft = if wanted { most } else { 0 };
         setrlimit(Resource::RLIMIT_CORE, soft, most).map_err(|e| text("the limit of core files", e))?;
-    }
-    if let Some(wanted) = open_files {
-        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|e| text("the limit of open files", e))?;
-        if let Err(e) = setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted.max(most)) {
-            return Err(format!("open_files_limit = {wanted}: {e} (without privileges at most {most})"));
-        }
     }
     Ok(())
 }

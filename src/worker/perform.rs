@@ -67,6 +67,8 @@ impl Worker {
                 }
             }
             Request::SendCopy { dest, headers } => Act::Forward(ForwardOrder::copy(dest, headers)),
+            Request::ConnAlias { port } => code(self.force_alias(run.host(), port)),
+            Request::ConnClose { peer } => code(self.close_conn(peer)),
             Request::CancelBranch { which } => self.cancel_branch(role, which),
             Request::Replicate { uri } => {
                 Act::Forward(ForwardOrder::routed(Some(uri), Str::from(run.host().current_ruri())))

@@ -5,7 +5,6 @@ use super::streams;
 use crate::base::Str;
 use crate::modules::emit;
 use crate::modules::host::SipHost;
-use crate::modules::time_text::wall_micros;
 use crate::net::bus::{ANY_INCARNATION, Bus, BusError, Envelope};
 use crate::script::vm::Run;
 use crate::sip::reply::{self, ReplySpec};
@@ -206,7 +205,7 @@ impl Worker {
         let mut host = SipHost::new(self.env().clone(), msg, origin.from, origin.listener);
         host.conn = origin.conn;
         host.message_id = self.messages;
-        host.received_at = wall_micros();
+        host.received_at = self.env().clock.micros();
         host
     }
 

@@ -35,6 +35,9 @@ pub use crate::net::udp::Sent;
 /// Turns at one point in time; more of them never come to an end.
 const MOST_TURNS: usize = 1_000_000;
 
+/// Midnight of the first of January 2026, UTC.
+const NEW_YEAR_2026: i64 = 1_767_225_600_000_000;
+
 /// How a simulation begins.
 #[derive(Clone, Debug)]
 pub struct SimOptions {
@@ -42,13 +45,15 @@ pub struct SimOptions {
     pub seed: u64,
     /// The monotonic clock at the beginning.
     pub start: Time,
+    /// The wall clock at the beginning, in microseconds since 1970.
+    pub wall: i64,
     /// What the name servers know.
     pub zone: Zone,
 }
 
 impl Default for SimOptions {
     fn default() -> Self {
-        SimOptions { seed: 1, start: Time::from_millis(1_000_000), zone: Zone::default() }
+        SimOptions { seed: 1, start: Time::from_millis(1_000_000), wall: NEW_YEAR_2026, zone: Zone::default() }
     }
 }
 
@@ -112,6 +117,8 @@ pub struct Sim {
     startup: Option<Result<(), String>>,
     answers: Vec<(u64, Result<String, CallError>)>,
     calls: u64,
+    /// When the wall clock was set, and to what.
+    wall: (Time, i64),
 }
 
 impl Sim {
@@ -164,6 +171,7 @@ impl Sim {
             startup: None,
             answers: Vec::new(),
             calls: 0,
+            wall: (now, options.wall),
         };
         sim.settle();
         Ok(sim)
@@ -259,11 +267,23 @@ impl Sim {
             let next = self.next_event().filter(|at| *at <= to);
             let at = next.unwrap_or(to).max(self.worker.now);
             self.worker.reactor.set_time(at);
+            self.show_time(at);
             if next.is_none() {
                 self.settle();
                 return;
             }
         }
+    }
+
+    /// Sets the wall clock, in microseconds since 1970.
+    pub fn set_wall(&mut self, micros: i64) {
+        self.wall = (self.worker.now, micros);
+        self.show_time(self.worker.now);
+    }
+
+    fn show_time(&self, now: Time) {
+        let passed = i64::try_from(now.since(self.wall.0).as_micros()).unwrap_or(i64::MAX);
+        self.worker.env().clock.set(self.wall.1.saturating_add(passed));
     }
 
     /// When something will happen by itself next (or the clock has to be looked at): never later than the

@@ -411,6 +411,21 @@ impl Worker {
         true
     }
 
+    /// `force_tcp_alias`
+    pub(super) fn force_alias(&mut self, host: &SipHost, port: Option<u16>) -> i32 {
+        let Some(id) = host.conn else { return -1 };
+        let port = port.or_else(|| host.msg.top_via().map(|v| v.port_or_default())).unwrap_or(0);
+        if port != 0 && self.order_conn(id, ConnOrder::Alias(port)) { 1 } else { -1 }
+    }
+
+    /// `tcp_close_conn`
+    pub(super) fn close_conn(&mut self, peer: SocketAddr) -> i32 {
+        match self.find_conn(Net::Tcp, peer, 0, false) {
+            Some((id, _)) if self.order_conn(id, ConnOrder::Close) => 1,
+            _ => -1,
+        }
+    }
+
     // ----- what ends
 
     /// Writes what this turn produced, and draws the consequences of what ended.

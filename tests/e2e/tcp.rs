@@ -503,3 +503,155 @@ fn flags_forbid_new_connections() {
     assert_eq!(answer.status(), 477, "{}", answer.raw);
     assert_eq!((uas.connections(), stat(&server, "net:tcp_connects")), (0, 0));
 }
+
+#[test]
+fn nothing_that_came_over_a_connection_is_lost_on_a_full_bus() {
+    let uas = Uas::start(|_| Vec::new());
+    let relay = "    send_reply(200, \"Taken\");\n    exit;";
+    let (server, port) = serve(|port| both(port, "bus_size=4096\n", relay, ""), &["-n", "3"]);
+    let client = TcpSip::new(port);
+    let pad = format!("X-Pad: {}", "p".repeat(700));
+    let all: Vec<_> = (0..2000).map(|_| client.request("MESSAGE", "sip:bob@example.test").header(&pad)).collect();
+    std::thread::scope(|scope| {
+        scope.spawn(|| all.iter().for_each(|r| client.send(r.text())));
+        let mut open: std::collections::HashSet<&str> = all.iter().map(|r| r.call_id.as_str()).collect();
+        while !open.is_empty() {
+            let answer = client.expect(SECOND * 30);
+            assert_eq!(answer.status(), 200);
+            assert!(open.remove(answer.call_id()), "twice: {}", answer.raw);
+        }
+    });
+    assert_eq!((stat(&server, "bus:full"), stat(&server, "bus:gone")), (0, 0));
+    drop(uas);
+    wait_quiet(&server, SECOND * 20);
+}
+
+/// Which worker has a connection, by the id that `tcp-list` shows.
+fn worker_of(server: &Reprise, client: &TcpSip) -> usize {
+    let list = connections(server);
+    let own = list.iter().find(|c| c["remote"] == client.local.to_string().as_str()).expect("listed");
+    own["id"].as_str().unwrap().split('.').next().unwrap().parse().unwrap()
+}
+
+/// Process ids of the workers by their number.
+fn pids(server: &Reprise) -> Vec<i32> {
+    let ps = server.ctl("ps", Value::Null);
+    let workers = ps.as_array().unwrap().iter().filter(|p| p["kind"] == "worker");
+    workers.map(|p| p["pid"].as_i64().unwrap() as i32).collect()
+}
+
+#[test]
+fn a_reply_reaches_its_connection_after_its_worker_died() {
+    let uas = Uas::start(|_| vec![Answer::new(200, "OK").after(SECOND * 2)]);
+    let (server, port) = serve(|port| both(port, "", &to("udp", uas.addr), ""), &["-n", "2"]);
+    let client = TcpSip::new(port);
+    let requests: Vec<_> = (0..12).map(|_| client.request("INVITE", "sip:bob@example.test")).collect();
+    for r in &requests {
+        client.send(r.text());
+    }
+    wait_for("requests", SECOND * 2, || uas.count("INVITE") == 12);
+    let keep = worker_of(&server, &client);
+    process::signal(pids(&server)[1 - keep], Signal::SIGKILL);
+    let mut open: std::collections::HashSet<&str> = requests.iter().map(|r| r.call_id.as_str()).collect();
+    while !open.is_empty() {
+        let answer = client.expect(SECOND * 10);
+        if answer.status() == 200 {
+            assert_eq!(answer.all("Via").len(), 1, "{}", answer.raw);
+            open.remove(answer.call_id());
+        }
+    }
+}
+
+#[test]
+fn connections_of_other_workers_do_not_notice_a_death_under_load() {
+    let (server, port) = serve(|port| both(port, "", "    exit;", ""), &["-n", "2"]);
+    let clients: Vec<TcpSip> = (0..16).map(|_| TcpSip::new(port)).collect();
+    for c in &clients {
+        assert_eq!(c.options().status(), 200);
+    }
+    let victim = worker_of(&server, &clients[0]);
+    let survivors: Vec<&TcpSip> = clients.iter().filter(|c| worker_of(&server, c) != victim).collect();
+    assert!(!survivors.is_empty());
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for c in &survivors {
+            // Requests whose owner dies under them are lost; the connection is not.
+            scope.spawn(|| {
+                let mut answered = 0;
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    c.send(c.request("OPTIONS", "sip:example.test").text());
+                    answered += u32::from(c.recv(SECOND / 5).is_some());
+                }
+                assert!(answered > 0);
+            });
+        }
+        std::thread::sleep(SECOND / 2);
+        process::signal(pids(&server)[victim], Signal::SIGKILL);
+        wait_for("replacement", SECOND * 10, || stat(&server, "core:process_restarts") == 1);
+        std::thread::sleep(SECOND / 2);
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    for c in &survivors {
+        while c.recv(SECOND / 5).is_some() {}
+        assert_eq!(c.options().status(), 200);
+    }
+}
+
+#[test]
+fn without_file_descriptors_a_worker_waits_and_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let wrapper = dir.path().join("few-files");
+    std::fs::write(&wrapper, format!("#!/bin/sh\nulimit -n 80\nexec {} \"$@\"\n", crate::support::reprise::BINARY))
+        .unwrap();
+    std::fs::set_permissions(&wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let port = crate::support::free_port();
+    let server = Reprise::launch(&wrapper, &both(port, "", "    exit;", ""), &["-n", "1"], &[]).expect("it starts");
+    server.wait_log("open files are allowed", SECOND);
+    let clients: Vec<TcpSip> = (0..120).map(|_| TcpSip::new(port)).collect();
+    server.wait_log("cannot accept connections: .*Too many open files", SECOND * 5);
+    let worker = server.worker_pids()[0];
+    let before = process::cpu_ns(worker);
+    std::thread::sleep(SECOND);
+    let used = process::cpu_ns(worker) - before;
+    assert!(used < 300_000_000, "it spins: {used} ns in a second");
+    assert_eq!(clients[0].options().status(), 200);
+    drop(clients);
+    wait_for("an answer", SECOND * 10, || {
+        let c = TcpSip::new(port);
+        c.send(c.request("OPTIONS", "sip:example.test").text());
+        c.recv(SECOND).is_some()
+    });
+}
+
+#[test]
+fn scripts_set_aliases_and_close_connections() {
+    let relay = r#"
+    if ($rU == "alias") {
+        if (force_tcp_alias(5998)) send_reply(200, "Aliased"); else send_reply(400, "No connection");
+        exit;
+    }
+    if ($rU == "close") {
+        send_reply(200, "Closing");
+        if (!tcp_close_conn("$si:$sp")) xlog("no such connection\n");
+        exit;
+    }
+    if ($rU == "mine") {
+        if (is_myself("tcp:127.0.0.1") && !is_myself("tls:127.0.0.1")) send_reply(200, "Mine"); else send_reply(404, "No");
+        exit;
+    }
+    $du = "sip:127.0.0.1:5998;transport=tcp";
+    route(out);"#;
+    let (_server, port) = serve(|port| both(port, "", relay, ""), &["-n", "3"]);
+    let udp = SipClient::new(port);
+    assert_eq!(udp.ask(&udp.request("MESSAGE", "sip:alias@example.test")).status(), 400);
+    let callee = TcpSip::new(port);
+    assert_eq!(callee.ask(&callee.request("MESSAGE", "sip:mine@example.test")).status(), 200);
+    assert_eq!(callee.ask(&callee.request("MESSAGE", "sip:alias@example.test")).status(), 200);
+    let request = udp.request("MESSAGE", "sip:bob@example.test");
+    udp.send_request(&request);
+    let seen = callee.expect(SECOND * 5);
+    callee.send(crate::support::sip::response(&seen, 200, "OK", "t", &[], ""));
+    assert_eq!(udp.expect_status(200, SECOND * 5).call_id(), request.call_id);
+    assert_eq!(callee.ask(&callee.request("MESSAGE", "sip:close@example.test")).status(), 200);
+    callee.wait_closed(SECOND * 5);
+}

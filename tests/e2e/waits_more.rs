@@ -573,6 +573,7 @@ fn many_waits_of_every_kind_leave_nothing_behind() {
     let (db, web) = (MariaDb::shared(), Nginx::shared());
     let script = format!(
         r#"
+        backend_max_failures = 0
         modparam("sqlops", "db_url", "{db}")
         route {{
             switch ($rU) {{

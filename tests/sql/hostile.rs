@@ -131,7 +131,7 @@ fn an_endless_answer_ends_at_the_limit() {
     let memory_before = memory();
     // Rows that never end, columns that never end, results that never end.
     let rows_of =
-        |from: u32| (0..60_000u32).flat_map(move |n| packet((from + n) as u8, b"\x05hello")).collect::<Vec<u8>>();
+        |from: u32| (0..80_000u32).flat_map(move |n| packet((from + n) as u8, b"\x05hello")).collect::<Vec<u8>>();
     let results = (0..5_000u32).flat_map(|n| packet((1 + n) as u8, &[0, 0, 0, 8, 0, 0, 0])).collect::<Vec<u8>>();
     for (at, flood) in [(12, rows_of(4)), (9, results)] {
         let mock = TcpMock::each(script(at, &move |_| vec![Step::Write(flood.clone()), Step::Hang]));

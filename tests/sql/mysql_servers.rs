@@ -89,6 +89,27 @@ fn the_first_server_gets_its_work_back() {
     }
 }
 
+#[test]
+fn a_first_server_that_swallows_packets_stalls_nobody() {
+    let _alone = alone();
+    let hole = BlackHole::tcp();
+    let url = format!("mysql://u:p@{}/d {}", hole.addr, MariaDb::shared().url());
+    let mut l = Loop::new();
+    let limits = Limits { connect_timeout: Duration::from_secs(1), hold: SHORT, ..Limits::default() };
+    with(&mut l, limits);
+    assert_eq!(l.one(&url, "SELECT 1"), INT(1));
+    // It is tried again and again, and each time in vain: but by a connection that nobody waits for.
+    let end = Instant::now() + Duration::from_secs(3);
+    let mut slowest = Duration::ZERO;
+    while Instant::now() < end {
+        let begin = Instant::now();
+        assert_eq!(l.one(&url, "SELECT 1"), INT(1));
+        slowest = slowest.max(begin.elapsed());
+        l.pass(Duration::from_millis(5));
+    }
+    assert!(slowest < Duration::from_millis(700), "{slowest:?}");
+}
+
 /// How many queries with this word run at the server.
 fn running(db: &MariaDb, word: &str) -> String {
     db.sql(&format!(

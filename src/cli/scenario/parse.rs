@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Words that begin a statement; no peer may be called so.
-const STATEMENTS: [&str; 17] = [
+const STATEMENTS: [&str; 18] = [
     "config",
     "listen",
     "peer",
@@ -23,6 +23,7 @@ const STATEMENTS: [&str; 17] = [
     "nobody",
     "log",
     "statistic",
+    "clock",
     "worker",
     "drain",
     "ignore",
@@ -93,6 +94,12 @@ impl Parser<'_> {
             "wait" => {
                 line.skip();
                 Action::Wait(time(&mut line)?)
+            }
+            "clock" => {
+                line.skip();
+                const WHAT: &str = "a date and a time of UTC such as 2026-12-24 18:00:00";
+                let text = format!("{} {}", line.word(WHAT)?, line.word(WHAT)?);
+                Action::Clock(utc(&text).ok_or_else(|| line.wrong_before(WHAT))?)
             }
             "always" => {
                 line.skip();
@@ -366,6 +373,25 @@ fn header_line(text: &str, number: usize) -> Parsed<HeaderLine> {
 fn time(line: &mut Line) -> Parsed<Duration> {
     let text = line.word("a time such as 32s, 500ms or 3min")?;
     duration(&text).ok_or_else(|| line.wrong_before("a time such as 32s, 500ms or 3min"))
+}
+
+/// `2026-12-24 18:00:00` as microseconds since 1970.
+fn utc(text: &str) -> Option<i64> {
+    let (date, time) = text.split_once(' ')?;
+    let numbers = |text: &str, by: char| text.split(by).map(|n| n.parse().ok()).collect::<Option<Vec<i64>>>();
+    let (date, time) = (numbers(date, '-')?, numbers(time, ':')?);
+    let (&[year, month, day], &[hour, minute, second]) = (&date[..], &time[..]) else { return None };
+    let possible = (1970..3000).contains(&year) && (1..13).contains(&month) && (1..32).contains(&day);
+    if !possible || !(0..24).contains(&hour) || !(0..60).contains(&minute) || !(0..60).contains(&second) {
+        return None;
+    }
+    // The day whose date this is, looked for around where it must be.
+    let about = (year - 1970) * 365 + (year - 1969) / 4 + (month - 1) * 30 + day;
+    let found = (about - 40..about + 10).find(|n| {
+        let civil = crate::modules::time_text::civil(n * 86_400);
+        (civil.year, i64::from(civil.month), i64::from(civil.day)) == (year, month, day)
+    })?;
+    Some((found * 86_400 + hour * 3600 + minute * 60 + second) * 1_000_000)
 }
 
 fn is_method(text: &str) -> bool {

@@ -158,6 +158,11 @@ impl<'a> Stage<'a> {
         self.ensure_started(line)?;
         match &step.action {
             Action::Wait(d) => self.advance(*d),
+            Action::Clock(micros) => {
+                if let Some(sim) = &mut self.sim {
+                    sim.set_wall(*micros);
+                }
+            }
             Action::Send { peer, method, uri, at, block } => {
                 self.send(line, *peer, method, uri.as_deref(), *at, block)?;
             }

@@ -59,6 +59,8 @@ pub enum Action {
     Dns(String, Dns),
     /// `wait TIME`
     Wait(Duration),
+    /// `clock DATE TIME`: microseconds since 1970
+    Clock(i64),
     /// `NAME sends METHOD ...`
     Send { peer: usize, method: String, uri: Option<String>, at: Option<SocketAddr>, block: Block },
     /// `NAME sends raw`

@@ -89,6 +89,8 @@ fn mistakes_are_shown_with_their_place() {
     refused("worker holds 1 thing", 1, 16, "expected `runs`, `transactions`");
     refused("dns a.example is 1.2.3.4", 1, 15, "expected `->` and addresses, SRV");
     refused("then alice sends INVITE", 1, 12, "expected `expects`, found \"sends\"");
+    refused("clock 2026-02-30 18:00:00", 1, 18, "expected a date and a time of UTC");
+    refused("clock 2026-02-28", 1, 17, "expected a date and a time of UTC");
     refused("wait 1s 2s", 1, 9, "expected the end of the line, found \"2s\"");
     let report = run_text("peer alice 192.0.2.1\n", "test.scn", None);
     assert!(report.text.contains("test.scn:1:1: the scenario has no configuration"), "{}", report.text);

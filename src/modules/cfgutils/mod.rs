@@ -3,7 +3,6 @@
 use super::host::SipHost;
 use super::pv_get::random;
 use super::request::{Outcome, Request};
-use super::time_text::wall_micros;
 use crate::base::Str;
 use crate::ops;
 use crate::script::ast::Dialect;
@@ -213,7 +212,7 @@ const GET_ACCURATE_TIME: FnSpec<SipHost> = FnSpec {
     returns: &[(1, "done")],
     example: "get_accurate_time($var(s), $var(us));",
     run: |call| {
-        let now = wall_micros();
+        let now = call.host.env().clock.micros();
         call.assign(0, Value::Int(now / 1_000_000));
         call.assign(1, Value::Int(now % 1_000_000));
         call.assign(2, Value::text(format!("{}.{:06}", now / 1_000_000, now % 1_000_000)));

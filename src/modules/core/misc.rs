@@ -1,7 +1,7 @@
 //! Core functions about sockets, Via and sending.
 
 use crate::base::Str;
-use crate::modules::host::{SipHost, split_host_port};
+use crate::modules::host::SipHost;
 use crate::modules::request::{Outcome, Request};
 use crate::script::registry::{Arg, Call, FnSpec, Kind, Param, RouteSet, Step};
 
@@ -21,18 +21,14 @@ pub const IS_MYSELF: FnSpec<SipHost> = FnSpec {
     variadic: false,
     routes: RouteSet::ALL,
     waits: false,
-    doc: "Whether host (and port) name this server: a listener, an advertised address or an alias.",
+    doc: "Whether host (and port) name this server: a listener, an advertised address or an alias. Also takes a URI, \
+          `host:port` and `proto:host:port` (then one of our sockets must have that protocol).",
     returns: &[(1, "they do"), (-1, "they do not")],
     example: r#"if (!is_myself("$rd")) route(relay);"#,
     run: |call| {
         let text = call.text(0).unwrap_or_default();
         let port = call.int(1).and_then(|p| u16::try_from(p).ok()).filter(|p| *p != 0);
-        let env = call.host.env();
-        if text.starts_with(b"sip:") || text.starts_with(b"sips:") {
-            return done(env.is_my_uri(&text));
-        }
-        let (host, own_port) = split_host_port(&text);
-        done(env.is_myself(host, port.or(own_port)))
+        done(call.host.env().names_us(&text, port))
     },
     finish: None,
 };
@@ -67,20 +63,63 @@ pub const SET_VIA_HANDLING: FnSpec<SipHost> = FnSpec {
     opensips: Some("set_via_handling"),
     kamailio: None,
     params: &[Param::req("flags", Kind::Str)],
-    doc: "force-rport, add-local-rport, reply-to-via, force-tcp-alias, comma-separated.",
+    doc: "force-rport, add-local-rport, reply-to-via, force-tcp-alias (as the function does), comma-separated.",
     returns: &[(1, "set"), (-1, "unknown flag")],
     example: r#"set_via_handling("force-rport");"#,
     run: |call| {
         let text = call.text(0).unwrap_or_default();
+        let mut alias = false;
         for word in text.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
             match word {
                 b"force-rport" => call.host.rport = true,
-                b"add-local-rport" | b"reply-to-via" | b"force-tcp-alias" | b"" => {}
+                b"force-tcp-alias" => alias = true,
+                b"add-local-rport" | b"reply-to-via" | b"" => {}
                 _ => return done(false),
             }
         }
+        // A datagram has no connection to speak of.
+        if alias && call.host.conn.is_some() {
+            return Step::Wait(Request::ConnAlias { port: None });
+        }
         done(true)
     },
+    finish: Some(code),
+    ..IS_MYSELF
+};
+
+/// `force_tcp_alias`
+pub const FORCE_TCP_ALIAS: FnSpec<SipHost> = FnSpec {
+    opensips: Some("force_tcp_alias"),
+    kamailio: Some("force_tcp_alias"),
+    params: &[Param::opt("port", Kind::Int)],
+    routes: RouteSet::letters("RO"),
+    doc: "Requests to this port of the peer, or to the one in its Via, use the connection the message came over (RFC 5923).",
+    returns: &[(1, "set"), (-1, "it did not come over a connection, or that has ended")],
+    example: "force_tcp_alias();",
+    run: |call| match call.int(0).map(u16::try_from) {
+        Some(Err(_)) => done(false),
+        port => Step::Wait(Request::ConnAlias { port: port.and_then(Result::ok).filter(|p| *p != 0) }),
+    },
+    finish: Some(code),
+    ..IS_MYSELF
+};
+
+/// `tcp_close_conn`
+pub const TCP_CLOSE_CONN: FnSpec<SipHost> = FnSpec {
+    opensips: Some("tcp_close_conn"),
+    kamailio: None,
+    params: &[Param::req("peer", Kind::Str)],
+    doc: "Closes the connection to this `ip:port`, whichever worker has it, when what was sent before is written.",
+    returns: &[(1, "it will be closed"), (-1, "there is none, or this is not an address with a port")],
+    example: r#"tcp_close_conn("$si:$sp");"#,
+    run: |call| {
+        let text = call.text(0).unwrap_or_default();
+        match std::str::from_utf8(&text).ok().and_then(|t| t.trim().parse().ok()) {
+            Some(peer) => Step::Wait(Request::ConnClose { peer }),
+            None => done(false),
+        }
+    },
+    finish: Some(code),
     ..IS_MYSELF
 };
 

@@ -61,6 +61,8 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         misc::FORCE_RPORT,
         misc::ADD_LOCAL_RPORT,
         misc::SET_VIA_HANDLING,
+        misc::FORCE_TCP_ALIAS,
+        misc::TCP_CLOSE_CONN,
         misc::FORCE_SEND_SOCKET,
         misc::SET_ADVERTISED_ADDRESS,
         misc::SET_ADVERTISED_PORT,

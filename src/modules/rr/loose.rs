@@ -106,10 +106,12 @@ fn follow(h: &mut SipHost) -> bool {
     let ruri_is_mine = Uri::parse(h.msg.request_uri()).is_ok_and(|u| u.user.is_none() && is_mine(&env, &u) && u.lr());
     if ruri_is_mine && in_dialog {
         let Some(last) = routes.pop() else { return false };
+        h.rr.own_params = Uri::parse(h.msg.request_uri()).ok().map(|u| Str::from(u.params.raw()));
         h.ruri = Some(Str::from(last.uri));
-        write_routes(h, &routes);
-        h.du = routes.first().map(|r| Str::from(r.uri.clone()));
-        return true;
+        if routes.is_empty() {
+            write_routes(h, &routes);
+            return true;
+        }
     }
     let mut consumed = 0;
     if routes[0].mine {

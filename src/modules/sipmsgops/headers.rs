@@ -155,7 +155,7 @@ pub const APPEND_TIME: FnSpec<SipHost> = FnSpec {
     doc: "Adds a Date header to the replies made here for this request.",
     example: "append_time();",
     run: |call| {
-        let now = time_text::wall_micros() / 1_000_000;
+        let now = call.host.env().clock.micros() / 1_000_000;
         let line = time_text::format("Date: %a, %d %b %Y %H:%M:%S GMT\r\n", now);
         call.host.reply_headers.extend_from_slice(line.as_bytes());
         Step::Done(1)

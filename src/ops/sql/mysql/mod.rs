@@ -48,6 +48,17 @@ struct Op {
     repeats: u32,
 }
 
+/// What a new connection is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Queries.
+    Pool,
+    /// To end what cancelled queries left running.
+    Side,
+    /// To see whether a server is back; then queries.
+    Probe,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Queue,
@@ -197,7 +208,7 @@ impl Mysql {
     fn end_leftovers(&mut self, index: usize, cx: &mut Cx<'_>) {
         let Some(pool) = self.pools.get_mut(index).filter(|p| p.side.is_none()) else { return };
         let Some(server) = pool.leftover_server(cx.now()) else { return };
-        self.open_with(index, VecDeque::from([server]), Use::Side, cx);
+        self.open_with(index, VecDeque::from([server]), Purpose::Side, cx);
     }
 
     /// The side connection can do something.
@@ -220,30 +231,30 @@ impl Mysql {
     fn open(&mut self, index: usize, cx: &mut Cx<'_>) {
         if let Some(pool) = self.pools.get(index) {
             let order = pool.order(cx.now());
-            self.open_with(index, order, Use::Opening, cx);
+            self.open_with(index, order, Purpose::Pool, cx);
         }
     }
 
     /// Starts a connection to the first of these servers.
-    fn open_with(&mut self, index: usize, servers: VecDeque<usize>, used_by: Use, cx: &mut Cx<'_>) {
+    fn open_with(&mut self, index: usize, servers: VecDeque<usize>, purpose: Purpose, cx: &mut Cx<'_>) {
         let now = cx.now();
         let Some(pool) = self.pools.get_mut(index) else { return };
         let prepared = pool.prepare_tls(&mut self.tls);
         let Some(mut conn) = pool.connection(index, servers, &self.limits, now) else { return };
-        let side = used_by == Use::Side;
+        let side = purpose == Purpose::Side;
         let limit = if side { pool::KILL_TIME } else { self.limits.connect_timeout };
         let (targets, name) = pool.targets(conn.server);
         conn.targets = targets;
-        conn.used_by = used_by;
+        conn.used_by = if side { Use::Side } else { Use::Opening };
         conn.deadline = now + limit;
         let deadline = conn.deadline;
         let key = self.conns.insert(conn);
-        if side {
-            pool.side = Some(key);
-        } else {
-            pool.live += 1;
-            pool.opening.push(key);
+        match purpose {
+            Purpose::Side => pool.side = Some(key),
+            Purpose::Pool => pool.opening.push(key),
+            Purpose::Probe => pool.probe = Some(key),
         }
+        pool.live += usize::from(!side);
         if let Err(text) = prepared {
             return self.lost(key, Failure::new(Why::BadRequest, Phase::Tls, text), cx);
         }
@@ -400,10 +411,16 @@ impl Mysql {
                 pool.opened(key, server);
             }
             pool.idle.push(key);
-            if pool.opening.is_empty() && pool.has_better(server, now) {
-                // A server that comes before this one may be back: a connection finds out.
+            let better = pool.better(server, now);
+            if pool.superseded(server) {
                 self.retire(key, cx);
-                self.open(index, cx);
+            } else if pool.probe.is_none() && !better.is_empty() {
+                // A server that comes before this one may be back: a connection finds out, while the
+                // others go on.
+                if pool.live >= self.limits.max_connections {
+                    self.retire(key, cx);
+                }
+                self.open_with(index, better, Purpose::Probe, cx);
             }
         }
         self.serve(index, cx);
@@ -427,6 +444,7 @@ impl Mysql {
             if conn.used_by == Use::Closing {
                 pool.closing = pool.closing.saturating_sub(1);
             }
+            pool.probe = pool.probe.filter(|k| *k != key);
             pool.opening.retain(|k| *k != key);
             pool.idle.retain(|k| *k != key);
         }
@@ -435,9 +453,15 @@ impl Mysql {
 
     /// A connection has failed: what it served fails with it, or is repeated if that is safe.
     fn lost(&mut self, key: Key, failure: Failure, cx: &mut Cx<'_>) {
+        let probe = self.conns.get(key).and_then(|c| self.pools.get(c.pool)).is_some_and(|p| p.probe == Some(key));
         let Some(conn) = self.remove(key, cx) else { return };
         let index = conn.pool;
         match conn.used_by {
+            Use::Opening if probe => {
+                if let Some(pool) = self.pools.get_mut(index) {
+                    pool.hold(conn.server, cx.now(), &self.limits);
+                }
+            }
             Use::Opening => {
                 if let Some(pool) = self.pools.get_mut(index) {
                     let url = pool.url(conn.server).map(ToString::to_string).unwrap_or_default();
@@ -446,7 +470,7 @@ impl Mysql {
                     if conn.servers.is_empty() {
                         pool.attempt_failed(failure, cx.now(), &self.limits);
                     } else {
-                        self.open_with(index, conn.servers, Use::Opening, cx);
+                        self.open_with(index, conn.servers, Purpose::Pool, cx);
                         return self.serve(index, cx);
                     }
                 }

@@ -63,6 +63,10 @@ pub(super) struct Pool {
     pub pause: Backoff,
     /// The connection over which leftovers are ended.
     pub side: Option<Key>,
+    /// A connection that finds out whether a server that comes before the present one is back.
+    pub probe: Option<Key>,
+    /// The server that the last login was at.
+    current: usize,
     leftovers: VecDeque<Leftover>,
     last: Option<Failure>,
 }
@@ -82,6 +86,8 @@ impl Pool {
             queue: VecDeque::new(),
             pause: Backoff::new(seed),
             side: None,
+            probe: None,
+            current: 0,
             leftovers: VecDeque::new(),
             last: None,
         }
@@ -105,9 +111,15 @@ impl Pool {
         fit.chain(all().filter(|(_, s)| s.held_until > now).map(|(i, _)| i)).collect()
     }
 
-    /// Whether one that comes before this server is worth a try.
-    pub fn has_better(&self, server: usize, now: Time) -> bool {
-        self.servers.iter().take(server).any(|s| s.held_until <= now)
+    /// Those that come before this server and are worth a try.
+    pub fn better(&self, server: usize, now: Time) -> VecDeque<usize> {
+        let better = self.servers.iter().enumerate().take(server);
+        better.filter(|(_, s)| s.held_until <= now).map(|(i, _)| i).collect()
+    }
+
+    /// Whether a server that comes before this one has taken the work back.
+    pub fn superseded(&self, server: usize) -> bool {
+        self.current < server
     }
 
     /// A server could not be reached: for a while it comes after the others. The time is said once.
@@ -187,6 +199,10 @@ impl Pool {
     /// A connection has logged in: its server is well.
     pub fn opened(&mut self, key: Key, server: usize) {
         self.opening.retain(|k| *k != key);
+        if self.probe == Some(key) {
+            self.probe = None;
+        }
+        self.current = server;
         self.pause.reset();
         self.last = None;
         if let Some(s) = self.servers.get_mut(server) {

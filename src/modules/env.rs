@@ -8,6 +8,7 @@ use crate::ops::driver::OpKind;
 use crate::ops::sql;
 use crate::script::value::Value;
 use crate::sip::Transport;
+use crate::sip::bytes::push_ip;
 use crate::sip::uri::Uri;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -36,6 +37,19 @@ impl Listen {
         match &self.advertised {
             Some((host, _)) => host.to_lossy().into_owned(),
             None => bracketed(self.addr.ip()),
+        }
+    }
+
+    /// Appends the host part for Via and Record-Route.
+    pub fn push_via_host(&self, out: &mut Vec<u8>) {
+        match (&self.advertised, self.addr.ip()) {
+            (Some((host, _)), _) => out.extend_from_slice(host),
+            (None, ip @ IpAddr::V4(_)) => push_ip(out, ip),
+            (None, ip) => {
+                out.push(b'[');
+                push_ip(out, ip);
+                out.push(b']');
+            }
         }
     }
 
@@ -427,7 +441,7 @@ impl Env {
     /// Whether `host[:port]` names us: a listener, an advertised address or an alias. Without a
     /// port any of our ports will do.
     pub fn is_myself(&self, host: &[u8], port: Option<u16>) -> bool {
-        let host = String::from_utf8_lossy(host).to_ascii_lowercase();
+        let host = std::str::from_utf8(host).unwrap_or_default();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let ip: Option<IpAddr> = bare.parse().ok();
         let port_fits = |p: u16| port.is_none_or(|wanted| wanted == p);
@@ -438,7 +452,7 @@ impl Env {
             };
             let advertised = l.advertised.as_ref().is_some_and(|(h, _)| h.eq_ignore_ascii_case(bare.as_bytes()));
             (same_host && port_fits(l.addr.port())) || (advertised && port_fits(l.via_port()))
-        }) || self.aliases.iter().any(|a| a.host == bare && a.port.is_none_or(port_fits))
+        }) || self.aliases.iter().any(|a| a.host.eq_ignore_ascii_case(bare) && a.port.is_none_or(port_fits))
     }
 
     /// Whether a text names us: a URI, or `[proto:]host[:port]`; with a protocol, one of our sockets

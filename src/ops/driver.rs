@@ -201,6 +201,11 @@ impl Driver {
         &mut self.http
     }
 
+    /// The sleepers, to ask who was woken.
+    pub fn sleep(&mut self) -> &mut Sleep {
+        &mut self.sleep
+    }
+
     /// From now on, names are looked up as this says.
     pub fn configure_resolver(&mut self, config: ResolverConfig) {
         self.resolver.configure(config);

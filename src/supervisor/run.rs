@@ -16,6 +16,7 @@ use crate::net::bus::{BusConfig, BusHub};
 use crate::net::listen::open_all;
 use crate::net::logpipe::ALERT;
 use crate::net::reactor::clock;
+use crate::net::steer;
 use crate::net::sys::realtime;
 use crate::store::{CounterTable, InWork};
 use crate::worker::seat::{Seat, SeatKind};
@@ -101,9 +102,15 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
             seat.helper_listener = Some(helper.listener);
             places.push(seat);
         }
+        let hash_key = random_key()?;
         let mut listeners = Vec::new();
         for (listener, fds) in opened {
             log::info!("listening on {listener}");
+            if !listener.transport.is_stream()
+                && let Err(e) = steer::attach(&fds, hash_key[0] as u32)
+            {
+                log::info!("{listener}: the kernel does not choose the worker ({e}), the bus does");
+            }
             listeners.push(listener);
             for (seat, fd) in places.iter_mut().zip(fds) {
                 seat.sockets.push(fd);

@@ -6,6 +6,7 @@ use crate::modules::env::Listen;
 use crate::modules::host::{SipHost, Target};
 use crate::modules::rr::record_route_lines;
 use crate::net::resolver::locate::Destination;
+use crate::sip::bytes::push_number;
 use crate::sip::header::HeaderId;
 use crate::sip::{Message, Transport};
 use std::net::SocketAddr;
@@ -95,10 +96,10 @@ fn via_value(host: &SipHost, sent: &Listen, branch: &[u8]) -> Vec<u8> {
     via.push(b' ');
     match &host.advertised.0 {
         Some(name) => via.extend_from_slice(name),
-        None => via.extend_from_slice(sent.via_host().as_bytes()),
+        None => sent.push_via_host(&mut via),
     }
     via.push(b':');
-    via.extend_from_slice(host.advertised.1.unwrap_or_else(|| sent.via_port()).to_string().as_bytes());
+    push_number(&mut via, u64::from(host.advertised.1.unwrap_or_else(|| sent.via_port())));
     via.extend_from_slice(b";branch=");
     via.extend_from_slice(branch);
     via

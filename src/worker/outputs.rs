@@ -99,11 +99,10 @@ impl Worker {
                 Output::Ended { user, .. } => drop(user),
             }
         }
-        self.arm_transactions();
     }
 
-    /// Arms the reactor for the transactions' next timer.
-    fn arm_transactions(&mut self) {
+    /// Arms the reactor for the transactions' next timer. Once per turn.
+    pub(super) fn arm_transactions(&mut self) {
         let next = self.tm.next_timer();
         if self.tm_timer.map(|(at, _)| at) == next {
             return;

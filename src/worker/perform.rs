@@ -320,10 +320,8 @@ impl Worker {
     /// Sends a reply through a transaction.
     pub(super) fn reply_through(&mut self, host: &SipHost, tx: TxKey, reply: &ReplyRequest) -> bool {
         let path = ReplyPath { rport: host.rport, ..self.reply_path(&host.msg, origin_of(host), host.rport) };
-        let mut out = Vec::with_capacity(512);
-        self.write_reply(&host.msg, Some(host), &path, reply, &mut out);
-        let Ok(message) = crate::sip::Message::parse(Str::from(out)) else { return false };
-        let sent = self.tm.reply(self.now, tx, (&message).into()).is_ok();
+        let Some(own) = self.own_reply(&host.msg, Some(host), &path, reply) else { return false };
+        let sent = self.tm.reply(self.now, tx, own.outgoing()).is_ok();
         self.flush_transactions();
         sent
     }

@@ -1,5 +1,6 @@
 //! Writing replies that are made here.
 
+use super::receive::LocalTag;
 use super::state::{ReplyPath, Worker};
 use crate::base::Str;
 use crate::modules::host::SipHost;
@@ -9,6 +10,20 @@ use crate::sip::edits::Edits;
 use crate::sip::header::HeaderId;
 use crate::sip::reply::{self, ReplySpec};
 use crate::transaction::{BranchNo, Decision, Outgoing, TxKey};
+
+/// A reply made here.
+pub(super) struct OwnReply {
+    status: u16,
+    bytes: Str,
+    to_tag: LocalTag,
+}
+
+impl OwnReply {
+    /// As the transactions take it.
+    pub(super) fn outgoing(&self) -> Outgoing<'_> {
+        Outgoing { status: self.status, bytes: self.bytes.clone(), to_tag: &self.to_tag }
+    }
+}
 
 impl Worker {
     /// Appends a reply to `request` (RFC 3261 8.2.6).
@@ -22,15 +37,13 @@ impl Worker {
     ) {
         let tag = self.local_tag(request);
         let env = self.env();
-        let mut extra = host.map_or(Vec::new(), |h| h.reply_headers.to_vec());
-        if env.settings.sip_warning {
-            extra.extend_from_slice(&self.warning(request, path));
-        }
+        let own = host.map_or(&b""[..], |h| &h.reply_headers);
+        let warned = env.settings.sip_warning.then(|| [own, &self.warning(request, path)].concat());
         let spec = ReplySpec {
             status: wanted.code,
             reason: &wanted.reason,
             to_tag: Some(&tag),
-            extra: &extra,
+            extra: warned.as_deref().unwrap_or(own),
             server: env.settings.server_header.as_deref(),
             content_type: b"",
             body: wanted.body.as_deref().unwrap_or_default(),
@@ -55,8 +68,31 @@ impl Worker {
         text.into_bytes()
     }
 
-    /// A reply to the request of a transaction, as the transaction needs it.
-    pub(super) fn transaction_reply(&self, tx: TxKey, status: u16) -> Option<Message> {
+    /// A reply to `request` as its transaction needs it; `None` if what the script added makes it
+    /// no message.
+    pub(super) fn own_reply(
+        &self,
+        request: &Message,
+        host: Option<&SipHost>,
+        path: &ReplyPath,
+        wanted: &ReplyRequest,
+    ) -> Option<OwnReply> {
+        let mut out = Vec::with_capacity(512);
+        self.write_reply(request, host, path, wanted, &mut out);
+        let bytes = Str::from(out);
+        if host.is_some_and(|h| !h.reply_headers.is_empty()) {
+            Message::parse(bytes.clone()).ok()?;
+        }
+        let to_tag = match request.to_tag() {
+            Some(tag) => LocalTag::from_slice(tag),
+            None if wanted.code > 100 => self.local_tag(request),
+            None => LocalTag::new(),
+        };
+        Some(OwnReply { status: wanted.code, bytes, to_tag })
+    }
+
+    /// A reply to the request of a transaction.
+    fn transaction_reply(&self, tx: TxKey, status: u16) -> Option<OwnReply> {
         let request = self.tm.request(tx)?.clone();
         let path = *self.tm.path(tx)?;
         let host = self.tm.user(tx).and_then(|d| d.host.as_deref());
@@ -64,16 +100,13 @@ impl Worker {
             100 => "Giving it a try",
             _ => reply::default_reason(status),
         };
-        let mut out = Vec::with_capacity(512);
-        let wanted = ReplyRequest { code: status, reason: Str::from(reason), body: None };
-        self.write_reply(&request, host, &path, &wanted, &mut out);
-        Message::parse(Str::from(out)).ok()
+        self.own_reply(&request, host, &path, &ReplyRequest { code: status, reason: Str::from(reason), body: None })
     }
 
     /// Answers a transaction with a status of our own.
     pub(super) fn answer_transaction(&mut self, tx: TxKey, status: u16) {
         if let Some(reply) = self.transaction_reply(tx, status) {
-            let _ = self.tm.reply(self.now, tx, (&reply).into());
+            let _ = self.tm.reply(self.now, tx, reply.outgoing());
         }
     }
 
@@ -95,7 +128,7 @@ impl Worker {
             }
             None => {
                 if let Some(reply) = self.transaction_reply(tx, status) {
-                    let _ = self.tm.relay_final(self.now, tx, decision.branch, (&reply).into());
+                    let _ = self.tm.relay_final(self.now, tx, decision.branch, reply.outgoing());
                 }
             }
         }

@@ -249,6 +249,8 @@ impl Worker {
         self.flush_transactions();
         self.look_at_drain();
         self.flush();
+        self.arm_transactions();
+        self.count_lateness();
         Ok(busy)
     }
 
@@ -346,6 +348,18 @@ impl Worker {
             }
         }
         self.reactor.io(self.now).again(Source::Udp, key);
+    }
+
+    /// How late the sleepers of this turn went on, counted until what they sent has left.
+    fn count_lateness(&mut self) {
+        let mut woken = self.driver.sleep().take_woken().peekable();
+        if woken.peek().is_none() {
+            return;
+        }
+        let now = self.reactor.clock();
+        for due in woken {
+            self.counters.inc(crate::store::Counter::late(now.since(due)));
+        }
     }
 
     /// What this turn produced leaves.

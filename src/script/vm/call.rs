@@ -14,7 +14,8 @@ use super::{Launched, Run, State, Suspended};
 use smallvec::SmallVec;
 use std::rc::Rc;
 
-type Args = SmallVec<[Arg; 6]>;
+/// Few inline ones: they are moved about, and most calls have no more.
+type Args = SmallVec<[Arg; 2]>;
 
 /// What a function is called for.
 enum Entry<H: Host> {
@@ -249,6 +250,9 @@ impl<H: Host> Exec<'_, H> {
     fn args(&mut self, number: u32) -> Result<Args, String> {
         let p = self.p;
         let Some(site) = p.sites.get(number as usize) else { return Ok(Args::new()) };
+        if site.args.is_empty() {
+            return Ok(Args::new());
+        }
         let operands = site.args.iter().filter(|a| matches!(a, ArgPlan::Operand)).count();
         let mut operands = self.pop_many(operands).into_iter();
         let mut out = Args::new();

@@ -175,8 +175,10 @@ fn descriptions_are_complete() {
 fn names_are_unique_within_a_module() {
     for module in functions::modules() {
         let mut seen = BTreeSet::new();
-        for f in module.functions {
-            assert!(seen.insert(functions::name(f)), "{}: {} twice", module.name, functions::name(f));
+        let names =
+            module.functions.iter().flat_map(|f| [(Dialect::OpenSips, f.opensips), (Dialect::Kamailio, f.kamailio)]);
+        for (dialect, name) in names.filter_map(|(d, n)| Some((format!("{d:?}"), n?))) {
+            assert!(seen.insert((dialect, name)), "{}: {name} twice", module.name);
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::net::logpipe::{self, LogSettings, Syslog};
 use crate::net::resolver::ResolverOptions;
 use crate::script::ast::{Config, GlobalValue, Item, SocketSpec};
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
+use crate::script::pattern::compile_regex;
 use crate::script::program::ModParam;
 use crate::script::source::Span;
 use crate::script::value::Value;
@@ -338,6 +339,32 @@ fn module_settings(out: &mut ServerConfig, params: &[ModParam], diags: &mut Diag
             ("tm", "auto_100trying") => s.auto_100 = yes,
             ("tm", "onreply_avp_mode") => s.onreply_avps = yes,
             ("tm", "disable_6xx_block") => out.tm.disable_6xx_block = yes,
+            ("tm", "aggregate_challenges") => out.tm.aggregate_challenges = yes,
+            ("tm", "ruri_matching") => out.tm.ruri_matching = yes,
+            ("tm", "via1_matching") => out.tm.via1_matching = yes,
+            ("tm", "minor_branch_flag") => s.minor_branch_flag = text.filter(|t| !t.is_empty()),
+            ("tm", "local_request_route") => s.local_request_route = text.filter(|t| !t.is_empty()),
+            ("tm", "local_reply_route") => s.local_reply_route = text.filter(|t| !t.is_empty()),
+            ("uac_redirect", "accept_filter" | "deny_filter") => {
+                let filter = text.filter(|t| !t.is_empty());
+                if let Some(Err(why)) = filter.as_ref().map(|f| compile_regex(&f.to_lossy())) {
+                    diags.push(Diagnostic::error("E0505", p.span, format!("this is no regular expression: {why}")));
+                }
+                match p.param.as_str() {
+                    "accept_filter" => s.redirect.accept = filter,
+                    _ => s.redirect.deny = filter,
+                }
+            }
+            ("uac_redirect", "default_filter") => match text.as_deref() {
+                Some(b"accept") => s.redirect.deny_others = false,
+                Some(b"deny") => s.redirect.deny_others = true,
+                _ => diags.push(Diagnostic::error("E0505", p.span, "default_filter is \"accept\" or \"deny\"")),
+            },
+            ("uac_redirect", "bflags") => {
+                let words = text.unwrap_or_default();
+                let words = words.split(|b| matches!(b, b' ' | b',' | b';')).filter(|w| !w.is_empty());
+                s.redirect.flags = words.map(Str::from).collect();
+            }
             ("proto_tcp", name) => super::streams::module_setting(out_streams, name, int),
             ("rr", "append_fromtag") => s.rr_append_fromtag = yes,
             ("rr", "enable_double_rr") => s.rr_double = yes,
@@ -377,6 +404,10 @@ fn module_settings(out: &mut ServerConfig, params: &[ModParam], diags: &mut Diag
             _ => {}
         }
     }
+    // What `$T_fr_timeout` and `$T_fr_inv_timeout` show; zero stands for the RFC's own value.
+    let or = |d: Duration, rfc: Duration| if d.is_zero() { rfc } else { d }.as_secs();
+    s.fr_timeout = or(out.tm.fr_timeout, out.tm.t1_64());
+    s.fr_inv_timeout = or(out.tm.fr_inv_timeout, out.tm.timer_c);
 }
 
 /// `name=s:text`, `name=i:5`

@@ -3,7 +3,7 @@
 use super::host::SipHost;
 use super::{
     avpops, cfgutils, core, db_mysql, exec, maxfwd, rest_client, rr, sanity, signaling, sipmsgops, sl, sqlops, textops,
-    tm,
+    tm, tmx, uac_redirect,
 };
 use super::{proto_tcp, tolerated};
 use crate::script::ast::Dialect;
@@ -44,6 +44,8 @@ static OPENSIPS: Catalog<SipHost> = Catalog {
         &core::MODULE,
         &sl::MODULE,
         &tm::MODULE,
+        &tmx::MODULE,
+        &uac_redirect::MODULE,
         &rr::MODULE,
         &maxfwd::MODULE,
         &signaling::MODULE,

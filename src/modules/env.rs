@@ -127,6 +127,18 @@ pub struct Settings {
     pub script_io_block: bool,
     /// tm: `auto_100trying`
     pub auto_100: bool,
+    /// tm: `fr_timeout`, in seconds
+    pub fr_timeout: u64,
+    /// tm: `fr_inv_timeout`, in seconds
+    pub fr_inv_timeout: u64,
+    /// tm: `minor_branch_flag`
+    pub minor_branch_flag: Option<Str>,
+    /// tm: `local_request_route`
+    pub local_request_route: Option<Str>,
+    /// tm: `local_reply_route`
+    pub local_reply_route: Option<Str>,
+    /// uac_redirect: its parameters
+    pub redirect: super::uac_redirect::Parameters,
     /// tm: `onreply_avp_mode`
     pub onreply_avps: bool,
     /// core: `disable_503_translation`
@@ -398,6 +410,12 @@ impl Default for Settings {
             resume_on_cancel: true,
             script_io_block: false,
             auto_100: true,
+            fr_timeout: 30,
+            fr_inv_timeout: 120,
+            minor_branch_flag: None,
+            local_request_route: None,
+            local_reply_route: None,
+            redirect: super::uac_redirect::Parameters::default(),
             onreply_avps: false,
             keep_503: false,
             no_new_conn_bflag: None,

@@ -12,6 +12,7 @@ pub mod pv;
 pub mod request;
 pub mod time_text;
 pub mod tolerated;
+pub mod uac_redirect;
 
 pub mod avpops;
 pub mod cfgutils;
@@ -28,6 +29,7 @@ pub mod sl;
 pub mod sqlops;
 pub mod textops;
 pub mod tm;
+pub mod tmx;
 
 pub mod catalog;
 pub mod pv_get;

@@ -57,6 +57,9 @@ impl Worker {
         let sent = env.listeners.get(usize::from(listener))?;
         let received = env.listeners.get(usize::from(host.listener)).unwrap_or(sent);
         let mut edits = host.edits.clone();
+        if !host.tm.headers.is_empty() {
+            edits.append_header(&host.msg, host.tm.headers.clone());
+        }
         if target.uri != *host.msg.request_uri() {
             edits.set_request_uri(&host.msg, target.uri.clone());
         }

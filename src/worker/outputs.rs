@@ -88,13 +88,16 @@ impl Worker {
                 Output::FinalChosen { tx, branch, status, timeout } => {
                     self.all_failed(tx, Chosen { branch, status, timeout });
                 }
-                Output::FinalSent { status, .. } => self.counters.inc(match status / 100 {
-                    2 => Counter::Tm2xx,
-                    3 => Counter::Tm3xx,
-                    4 => Counter::Tm4xx,
-                    5 => Counter::Tm5xx,
-                    _ => Counter::Tm6xx,
-                }),
+                Output::FinalSent { status, .. } => {
+                    self.counters.inc(match status / 100 {
+                        2 => Counter::Tm2xx,
+                        3 => Counter::Tm3xx,
+                        4 => Counter::Tm4xx,
+                        5 => Counter::Tm5xx,
+                        _ => Counter::Tm6xx,
+                    });
+                    self.control_final(&output);
+                }
                 Output::Unacknowledged { .. } => {}
                 Output::Ended { user, .. } => drop(user),
             }

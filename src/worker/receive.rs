@@ -3,7 +3,6 @@
 use super::state::{Origin, ReplyPath, Role, RoleKind, Worker};
 use super::streams;
 use crate::base::Str;
-use crate::modules::emit;
 use crate::modules::host::SipHost;
 use crate::net::bus::{ANY_INCARNATION, Bus, BusError, Envelope};
 use crate::script::vm::Run;
@@ -263,7 +262,7 @@ impl Worker {
         let data = self.tm.user(tx);
         let route = data.and_then(|d| {
             let own = d.branches.get(usize::from(branch)).and_then(|b| b.reply_route);
-            own.or_else(|| d.host.as_ref().and_then(|h| h.armed.reply))
+            own.unwrap_or_else(|| d.host.as_ref().and_then(|h| h.armed.reply))
         });
         match route {
             Some(route) => self.run_reply_route(tx, branch, route, msg, origin),
@@ -271,9 +270,7 @@ impl Worker {
                 let bytes = self.without_our_via(&msg);
                 let status = msg.status();
                 let disposition = Disposition::Forward { reply: msg, bytes, status };
-                if self.tm.reply_processed(self.now, tx, branch, disposition).is_err() {
-                    emit(4, "tm", "a reply came for a branch that is gone");
-                }
+                self.reply_processed(tx, branch, disposition);
             }
         }
     }
@@ -287,16 +284,22 @@ impl Worker {
         origin: Origin,
     ) {
         let mut host = self.host(msg, origin);
-        let with_avps = self.env().settings.onreply_avps;
+        let own = self.tm.view(tx).is_some_and(|v| v.server.is_none());
+        let with_avps = self.env().settings.onreply_avps || own;
         let mut avps = None;
         if let Some(data) = self.tm.user_mut(tx) {
             if let Some(base) = &data.host {
                 host.flags.clone_from(&base.flags);
                 host.armed = base.armed;
+                host.tm.clone_from(&base.tm);
             }
             if let Some(b) = data.branches.get(usize::from(branch)) {
                 host.other.clone_from(&b.sent);
-                host.bflags.clone_from(&b.flags);
+                host.bflags.clone_from(&b.target.flags);
+                host.bavps.clone_from(&b.bavps);
+                if let Some(route) = b.reply_route {
+                    host.armed.reply = route;
+                }
             }
             if with_avps {
                 // A copy: another branch's reply may come while this one waits.
@@ -304,13 +307,13 @@ impl Worker {
             }
         }
         host.tm.branch = Some(branch);
-        host.tm.key = Some(tx);
         host.tm.reply_code = host.msg.status();
+        let mut role = Role::within(RoleKind::Reply(branch), tx);
+        self.refresh(&mut host, &role);
         let mut run = Run::new(self.program(), route, host);
         if let Some(avps) = avps {
             run.set_avps(avps);
         }
-        let mut role = Role::within(RoleKind::Reply(branch), tx);
         self.tm.keep(tx);
         role.kept = true;
         self.drive(run, role);

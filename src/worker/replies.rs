@@ -103,6 +103,40 @@ impl Worker {
         self.own_reply(&request, host, &path, &ReplyRequest { code: status, reason: Str::from(reason), body: None })
     }
 
+    /// Answers a transaction that is not the one of the run in work: `extra` are further header
+    /// lines, `to_tag` replaces the tag of replies made here.
+    pub(super) fn answer_with(
+        &mut self,
+        tx: TxKey,
+        wanted: &ReplyRequest,
+        extra: &[u8],
+        to_tag: Option<&[u8]>,
+    ) -> bool {
+        let (Some(request), Some(path)) = (self.tm.request(tx).cloned(), self.tm.path(tx).copied()) else {
+            return false;
+        };
+        let own = self.local_tag(&request);
+        let env = self.env().clone();
+        let mut lines =
+            self.tm.user(tx).and_then(|d| d.host.as_ref()).map_or_else(Vec::new, |h| h.reply_headers.clone());
+        lines.extend_from_slice(extra);
+        let spec = ReplySpec {
+            status: wanted.code,
+            reason: &wanted.reason,
+            to_tag: Some(to_tag.unwrap_or(&own)),
+            extra: &lines,
+            server: env.settings.server_header.as_deref(),
+            content_type: b"",
+            body: wanted.body.as_deref().unwrap_or_default(),
+            received: Some(path.source),
+            force_rport: path.rport,
+        };
+        let mut out = Vec::with_capacity(512);
+        reply::build(&request, &spec, &mut out);
+        let Ok(reply) = Message::parse(Str::from(out)) else { return false };
+        self.tm.reply(self.now, tx, (&reply).into()).is_ok()
+    }
+
     /// Answers a transaction with a status of our own.
     pub(super) fn answer_transaction(&mut self, tx: TxKey, status: u16) {
         if let Some(reply) = self.transaction_reply(tx, status) {

@@ -171,6 +171,7 @@ impl Worker {
             faults: super::faults::Faults::find(),
             quit: false,
             messages: 0,
+            made: 0,
             age: Age::new(blueprint.env.settings.overload_age),
             told: Default::default(),
             scratch: Vec::new(),

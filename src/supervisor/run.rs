@@ -102,7 +102,6 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
             seat.helper_listener = Some(helper.listener);
             places.push(seat);
         }
-        let hash_key = random_key()?;
         let mut listeners = Vec::new();
         for (listener, fds) in opened {
             log::info!("listening on {listener}");

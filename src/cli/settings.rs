@@ -2,6 +2,7 @@
 
 use super::databases;
 use super::dns;
+use super::radius;
 use crate::base::Str;
 use crate::modules::env::{Alias, Settings};
 use crate::modules::host::split_host_port;
@@ -241,6 +242,7 @@ pub fn read_settings(config: &Config, modparams: &[ModParam], diags: &mut Diagno
     }
     module_settings(&mut out, modparams, diags);
     databases::read(&mut out.settings, modparams, default_db, diags);
+    radius::read(&mut out.settings, modparams, diags);
     out
 }
 

@@ -11,6 +11,7 @@ use crate::sip::Transport;
 use crate::sip::bytes::push_ip;
 use crate::sip::uri::Uri;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// One of our listening sockets, as scripts and headers see it.
@@ -181,6 +182,10 @@ pub struct Settings {
     pub exec_limit: Duration,
     /// exec: `setvars`
     pub exec_setvars: bool,
+    /// aaa_radius: `radius_config`, read.
+    pub radius: Option<Rc<crate::ops::radius::config::Config>>,
+    /// aaa_radius: `fetch_all_values`
+    pub radius_fetch_all: bool,
     /// cfgutils: `initial_probability`, percent.
     pub rand_probability: u8,
     /// sanity
@@ -437,6 +442,8 @@ impl Default for Settings {
             usr: UsrTable::default(),
             exec_limit: Duration::ZERO,
             exec_setvars: false,
+            radius: None,
+            radius_fetch_all: false,
             rand_probability: 10,
             sanity: super::sanity::Settings::default(),
         }

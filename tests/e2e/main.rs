@@ -24,6 +24,7 @@ mod main_job;
 mod malformed;
 mod parts;
 mod processes;
+mod radius;
 mod recovery;
 mod seeds;
 mod stall;

@@ -57,6 +57,8 @@ impl Policy {
         match kind {
             OpKind::Mysql => Policy { in_flight: 10, in_flight_total: usize::MAX, ..Policy::default() },
             OpKind::Sqlite => Policy { in_flight: 250, in_flight_total: usize::MAX, ..Policy::default() },
+            // An identifier is all that a question costs.
+            OpKind::Radius => Policy { in_flight: 4000, in_flight_total: usize::MAX, ..Policy::default() },
             // The number of children is limited by the engine, whatever they run.
             OpKind::Exec | OpKind::Sleep => unlimited,
             _ => Policy::default(),

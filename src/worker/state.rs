@@ -296,6 +296,8 @@ pub struct Worker {
     /// Connections of this worker.
     pub(super) streams: Connections,
     pub(super) backlog: super::streams::Backlog,
+    /// Connections that requests were sent on and that have ended in this turn, and whether in an orderly way.
+    pub(super) lost_conns: HashMap<ConnId, bool>,
     pub(super) bus: BusEnd,
     pub(super) main: MainChannel,
     pub(super) counters: Counters,

@@ -112,6 +112,14 @@ pub struct Settings {
     pub xlog_print_level: i32,
     /// `async_timeout`: how long a wait without a limit of its own may last.
     pub async_timeout: Duration,
+    /// `check_via`: replies whose top Via is not ours are dropped before any route runs.
+    pub check_via: bool,
+    /// `sip_warning`: replies made here say where their request came from.
+    pub sip_warning: bool,
+    /// `mhomed`: the socket a request leaves from is the one whose address the system would use.
+    pub mhomed: bool,
+    /// `xlog_buf_size`: longest line of `xlog`, bytes.
+    pub xlog_size: usize,
     /// `overload_age`: how old requests may be when they are read before new ones are refused; zero = any.
     pub overload_age: Duration,
     /// `async_resume_on_cancel`: a run that waits is resumed although its INVITE was cancelled.
@@ -399,6 +407,10 @@ impl Default for Settings {
             xlog_level: 2,
             xlog_print_level: 2,
             async_timeout: Duration::from_secs(30),
+            check_via: false,
+            sip_warning: false,
+            mhomed: false,
+            xlog_size: 4096,
             overload_age: Duration::from_millis(250),
             resume_on_cancel: true,
             script_io_block: false,

@@ -419,7 +419,11 @@ impl Driver {
         let Some(op) = self.ops.get_mut(id) else { return };
         if op.waiting.take().is_some() {
             let why = if reason == CancelReason::Deadline { Why::Timeout } else { Why::Cancelled };
-            let name = op.gate.map(|g| self.backends.name(g).to_string()).unwrap_or_default();
+            let gate = op.gate;
+            let name = gate.map(|g| self.backends.name(g).to_string()).unwrap_or_default();
+            if let Some(gate) = gate {
+                self.backends.withdraw(id, gate);
+            }
             self.finished.push_back((id, Outcome::Failed(Failure::new(why, phase, name))));
             return;
         }

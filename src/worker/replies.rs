@@ -35,11 +35,13 @@ impl Worker {
     ) {
         let tag = self.local_tag(request);
         let env = self.env();
+        let own = host.map_or(&b""[..], |h| &h.reply_headers);
+        let warned = env.settings.sip_warning.then(|| [own, &self.warning(request, path)].concat());
         let spec = ReplySpec {
             status: wanted.code,
             reason: &wanted.reason,
             to_tag: Some(&tag),
-            extra: host.map_or(&b""[..], |h| &h.reply_headers),
+            extra: warned.as_deref().unwrap_or(own),
             server: env.settings.server_header.as_deref(),
             content_type: b"",
             body: wanted.body.as_deref().unwrap_or_default(),
@@ -47,6 +49,21 @@ impl Worker {
             force_rport: path.rport,
         };
         reply::build(request, &spec, out);
+    }
+
+    /// `sip_warning`: a Warning header (RFC 3261 20.43) that says what this server saw of the request.
+    fn warning(&self, request: &Message, path: &ReplyPath) -> Vec<u8> {
+        let own = self.env().listeners.get(usize::from(path.listener));
+        let (host, port) = own.map_or((String::from("localhost"), 5060), |l| (l.via_host(), l.via_port()));
+        let uri = request.request_uri().escape_ascii().to_string().replace(['"', '\\'], "_");
+        let text = format!(
+            "Warning: 392 {host}:{port} \"pid={} req_src_ip={} req_src_port={} in_uri={uri} via_cnt={}\"\r\n",
+            std::process::id(),
+            path.source.ip(),
+            path.source.port(),
+            request.headers_of(HeaderId::Via).count(),
+        );
+        text.into_bytes()
     }
 
     /// A reply to `request` as its transaction needs it; `None` if what the script added makes it

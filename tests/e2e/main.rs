@@ -12,6 +12,7 @@ mod support;
 mod backends;
 mod calls;
 mod common;
+mod core_params;
 #[path = "../torture/corpus.rs"]
 mod corpus;
 mod demo;

@@ -35,6 +35,11 @@ fn config(module: &str, example: &str, routes: RouteSet) -> String {
     for m in &modules {
         text.push_str(&format!("loadmodule \"{m}.so\"\n"));
     }
+    if module == "aaa_radius" {
+        for set in ["login = (User-Name=$au)", "rights = (Reply-Message=$avp(text))", "ticket = (User-Name=$fU)"] {
+            text.push_str(&format!("modparam(\"aaa_radius\", \"sets\", \"{set}\")\n"));
+        }
+    }
     let head = [
         (RouteKind::Request, "route"),
         (RouteKind::OnReply, "onreply_route"),

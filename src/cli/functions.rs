@@ -189,6 +189,7 @@ fn kind_text(kind: Kind) -> String {
         Kind::Route(kind) => return format!("name of a {kind}"),
         Kind::Flag => "name of a flag",
         Kind::Subst => "`/regular expression/replacement/flags`",
+        Kind::Map(..) => "name of a list that a module parameter defines",
     }
     .to_string()
 }

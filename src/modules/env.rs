@@ -11,6 +11,7 @@ use crate::sip::Transport;
 use crate::sip::bytes::push_ip;
 use crate::sip::uri::Uri;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// One of our listening sockets, as scripts and headers see it.
@@ -111,6 +112,14 @@ pub struct Settings {
     pub xlog_print_level: i32,
     /// `async_timeout`: how long a wait without a limit of its own may last.
     pub async_timeout: Duration,
+    /// `check_via`: replies whose top Via is not ours are dropped before any route runs.
+    pub check_via: bool,
+    /// `sip_warning`: replies made here say where their request came from.
+    pub sip_warning: bool,
+    /// `mhomed`: the socket a request leaves from is the one whose address the system would use.
+    pub mhomed: bool,
+    /// `xlog_buf_size`: longest line of `xlog`, bytes.
+    pub xlog_size: usize,
     /// `overload_age`: how old requests may be when they are read before new ones are refused; zero = any.
     pub overload_age: Duration,
     /// `async_resume_on_cancel`: a run that waits is resumed although its INVITE was cancelled.
@@ -173,6 +182,10 @@ pub struct Settings {
     pub exec_limit: Duration,
     /// exec: `setvars`
     pub exec_setvars: bool,
+    /// aaa_radius: `radius_config`, read.
+    pub radius: Option<Rc<crate::ops::radius::config::Config>>,
+    /// aaa_radius: `fetch_all_values`
+    pub radius_fetch_all: bool,
     /// cfgutils: `initial_probability`, percent.
     pub rand_probability: u8,
     /// sanity
@@ -394,6 +407,10 @@ impl Default for Settings {
             xlog_level: 2,
             xlog_print_level: 2,
             async_timeout: Duration::from_secs(30),
+            check_via: false,
+            sip_warning: false,
+            mhomed: false,
+            xlog_size: 4096,
             overload_age: Duration::from_millis(250),
             resume_on_cancel: true,
             script_io_block: false,
@@ -425,6 +442,8 @@ impl Default for Settings {
             usr: UsrTable::default(),
             exec_limit: Duration::ZERO,
             exec_setvars: false,
+            radius: None,
+            radius_fetch_all: false,
             rand_probability: 10,
             sanity: super::sanity::Settings::default(),
         }

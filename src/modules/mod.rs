@@ -14,6 +14,7 @@ pub mod time_text;
 pub mod tolerated;
 pub mod uac_redirect;
 
+pub mod aaa_radius;
 pub mod avpops;
 pub mod cfgutils;
 pub mod core;

@@ -60,6 +60,8 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
     if let Some(dir) = &plan.workdir {
         std::env::set_current_dir(dir).map_err(|e| format!("working directory {}: {e}", dir.display()))?;
     }
+    let hash_key = random_key()?;
+    limit(plan.core_dumps)?;
     let workers = plan.workers.max(1);
     let opened = open_all(plan.listeners, workers, plan.sizes).map_err(|e| text(&e))?;
     let mut control = match &plan.control {
@@ -81,6 +83,10 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
         None => None,
     };
     let prepare = || -> Result<Supervisor<'_>, String> {
+        if let Some(dir) = &plan.chroot {
+            let done = nix::unistd::chroot(dir).and_then(|()| nix::unistd::chdir("/"));
+            done.map_err(|e| format!("chroot to {}: {e}", dir.display()))?;
+        }
         identity.assume()?;
         let seats = workers + plan.helpers.len();
         let peers = seats + plan.spare_peers;
@@ -96,7 +102,6 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
             seat.helper_listener = Some(helper.listener);
             places.push(seat);
         }
-        let hash_key = random_key()?;
         let mut listeners = Vec::new();
         for (listener, fds) in opened {
             log::info!("listening on {listener}");
@@ -173,6 +178,18 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
         file.remove();
     }
     result
+}
+
+/// Whether processes that crash leave a core file.
+fn limit(core_dumps: Option<bool>) -> Result<(), String> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let text = |what: &str, e: nix::Error| format!("{what}: {e}");
+    if let Some(wanted) = core_dumps {
+        let (_, most) = getrlimit(Resource::RLIMIT_CORE).map_err(|e| text("the limit of core files", e))?;
+        let soft = if wanted { most } else { 0 };
+        setrlimit(Resource::RLIMIT_CORE, soft, most).map_err(|e| text("the limit of core files", e))?;
+    }
+    Ok(())
 }
 
 fn random_key() -> Result<[u64; 2], String> {

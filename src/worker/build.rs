@@ -23,8 +23,19 @@ impl Worker {
         forced
             .or(host.socket_out)
             .filter(|i| fits(*i))
+            .or_else(|| self.by_routing(to).filter(|i| fits(*i)))
             .or_else(|| Some(host.listener).filter(|i| fits(*i)))
             .or_else(|| (0..self.env().listeners.len() as u16).find(|i| fits(*i)))
+    }
+
+    /// `mhomed`: the listener with the address that the system's routing would use to get there.
+    fn by_routing(&self, to: &Destination) -> Option<u16> {
+        if !self.env().settings.mhomed {
+            return None;
+        }
+        let source = crate::net::listen::source_for(to.addr)?;
+        let fits = |l: &Listen| l.transport == to.transport && l.addr.ip() == source;
+        self.env().listeners.iter().position(fits).and_then(|i| u16::try_from(i).ok())
     }
 
     /// Whether a message cannot leave from this listener in one datagram.

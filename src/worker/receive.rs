@@ -217,6 +217,11 @@ impl Worker {
             self.counters.inc(Counter::ErrReplies);
             return;
         }
+        let ours = |v: &crate::sip::via::Via<'_>| self.env().is_myself(v.host, Some(v.port_or_default()));
+        if self.env().settings.check_via && !msg.top_via().is_some_and(|v| ours(&v)) {
+            self.counters.inc(Counter::DropReplies);
+            return;
+        }
         if let Some(route) = self.routes.reply {
             let host = self.host(msg, origin);
             let run = Run::new(self.program(), route, host);

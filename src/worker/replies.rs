@@ -6,10 +6,8 @@ use crate::base::Str;
 use crate::modules::host::SipHost;
 use crate::modules::request::ReplyRequest;
 use crate::sip::Message;
-use crate::sip::edits::Edits;
-use crate::sip::header::HeaderId;
 use crate::sip::reply::{self, ReplySpec};
-use crate::transaction::{BranchNo, Decision, Outgoing, TxKey};
+use crate::transaction::{Decision, Outgoing, TxKey};
 
 /// A reply made here.
 pub(super) struct OwnReply {
@@ -37,11 +35,13 @@ impl Worker {
     ) {
         let tag = self.local_tag(request);
         let env = self.env();
+        let own = host.map_or(&b""[..], |h| &h.reply_headers);
+        let warned = env.settings.sip_warning.then(|| [own, &self.warning(request, path)].concat());
         let spec = ReplySpec {
             status: wanted.code,
             reason: &wanted.reason,
             to_tag: Some(&tag),
-            extra: host.map_or(&b""[..], |h| &h.reply_headers),
+            extra: warned.as_deref().unwrap_or(own),
             server: env.settings.server_header.as_deref(),
             content_type: b"",
             body: wanted.body.as_deref().unwrap_or_default(),
@@ -49,6 +49,21 @@ impl Worker {
             force_rport: path.rport,
         };
         reply::build(request, &spec, out);
+    }
+
+    /// `sip_warning`: a Warning header (RFC 3261 20.43) that says what this server saw of the request.
+    fn warning(&self, request: &Message, path: &ReplyPath) -> Vec<u8> {
+        let own = self.env().listeners.get(usize::from(path.listener));
+        let (host, port) = own.map_or((String::from("localhost"), 5060), |l| (l.via_host(), l.via_port()));
+        let uri = request.request_uri().escape_ascii().to_string().replace(['"', '\\'], "_");
+        let text = format!(
+            "Warning: 392 {host}:{port} \"pid={} req_src_ip={} req_src_port={} in_uri={uri} via_cnt={}\"\r\n",
+            std::process::id(),
+            path.source.ip(),
+            path.source.port(),
+            request.headers_of(HeaderId::Via).count(),
+        );
+        text.into_bytes()
     }
 
     /// A reply to `request` as its transaction needs it; `None` if what the script added makes it
@@ -133,14 +148,10 @@ impl Worker {
             self.tm.discard(self.now, tx);
             return;
         };
-        let bytes = match status {
-            401 | 407 => decision.bytes.as_ref().map(|b| self.with_challenges(tx, decision.branch, b)),
-            _ => decision.bytes.clone(),
-        };
-        match bytes {
+        match &decision.bytes {
             Some(bytes) => {
                 let to_tag = decision.reply.as_ref().and_then(|r| r.to_tag()).unwrap_or_default();
-                let reply = Outgoing { status, bytes, to_tag };
+                let reply = Outgoing { status, bytes: bytes.clone(), to_tag };
                 let _ = self.tm.relay_final(self.now, tx, decision.branch, reply);
             }
             None => {
@@ -149,31 +160,5 @@ impl Worker {
                 }
             }
         }
-    }
-
-    /// RFC 3261 16.7 item 7: a 401 or 407 that goes upstream carries the challenges of all branches that
-    /// answered so.
-    fn with_challenges(&self, tx: TxKey, chosen: BranchNo, bytes: &Str) -> Str {
-        let mut lines = Vec::new();
-        let others = self.tm.branches(tx).enumerate().filter(|(no, _)| *no != usize::from(chosen));
-        for reply in others.filter_map(|(_, b)| b.reply).filter(|r| matches!(r.status(), 401 | 407)) {
-            for (id, name) in [
-                (HeaderId::WwwAuthenticate, &b"WWW-Authenticate: "[..]),
-                (HeaderId::ProxyAuthenticate, b"Proxy-Authenticate: "),
-            ] {
-                for header in reply.headers_of(id) {
-                    lines.extend_from_slice(name);
-                    lines.extend_from_slice(header.value);
-                    lines.extend_from_slice(b"\r\n");
-                }
-            }
-        }
-        if lines.is_empty() {
-            return bytes.clone();
-        }
-        let Ok(reply) = Message::parse(bytes.clone()) else { return bytes.clone() };
-        let mut edits = Edits::new();
-        edits.append_header(&reply, Str::from(lines));
-        Str::from(edits.apply(&reply))
     }
 }

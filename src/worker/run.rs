@@ -95,6 +95,9 @@ impl Worker {
         if let Some(path) = &blueprint.sqlite {
             *driver.sqlite() = Sqlite::new(Some(SqliteEndpoint { path: path.clone() }), Limits::default());
         }
+        if let Some(config) = &blueprint.env.settings.radius {
+            driver.radius().configure(config.clone());
+        }
         for (_, url) in &blueprint.env.settings.db_urls {
             if !url.starts_with(b"sqlite")
                 && let Err(why) = driver.mysql().prepare(url)

@@ -90,14 +90,18 @@ pub fn table(name: &str, waits: &Waits, settings: &Settings) -> String {
             runs.iter().find_map(|r| r.inside.clone()).unwrap_or_else(|| ("-".to_owned(), "-".to_owned()));
         let _ = writeln!(
             table,
-            "| {} | {cpu:.1} | {} | {} | {} | {:.0} | {:.1} | {:.2} | {:.2} | {:.2} | {:.2} | {inside_p50} | {inside_p99} | {} | {:.2} |",
+            "| {} | {cpu:.1} | {} | {} | {} | {:.0} | {:.1} | {} | {:.2} | {:.2} | {:.2} | {inside_p50} | {inside_p99} | {} | {:.2} |",
             kind.name(),
             range(runs, |r| r.cpu_us),
             ratio(cpu, base),
             runs.iter().map(|r| r.answers.lost + r.answers.refused).sum::<usize>(),
             median(runs, |r| r.in_flight),
             median(runs, |r| r.pss_mib),
-            median(runs, |r| r.kib),
+            if waits.wait > Duration::ZERO || matches!(waits.backend, Backend::Ringing) {
+                format!("{:.2}", median(runs, |r| r.kib))
+            } else {
+                "-".to_owned()
+            },
             median(runs, |r| r.late[0]),
             median(runs, |r| r.late[1]),
             median(runs, |r| r.late[2]),
@@ -127,7 +131,11 @@ fn run(waits: &Waits, kind: Kind, workers: u32) -> Result<Run, String> {
         let warm_up = usize::try_from(waits.rate).unwrap_or(1);
         let seen = flood(warm_up, waits.rate).start().wait();
         if seen.answered != warm_up {
-            return Err(format!("warm-up: {} of {warm_up} answered\n{}", seen.answered, server.log()));
+            let Answers { answered, refused, lost, .. } = seen;
+            return Err(format!(
+                "warm-up: {answered} of {warm_up} answered, {refused} refused, {lost} lost\n{}",
+                server.log()
+            ));
         }
     }
     let idle_mib = server.pss_mib();

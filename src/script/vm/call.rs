@@ -7,10 +7,11 @@ use super::exec::{Exec, Flow};
 use super::host::Host;
 use super::ir::ArgPlan;
 use super::machine::{Machine, Mode, Pending};
-use super::registry::{Arg, Call, FnState, Step};
+use super::registry::{Arg, Call, FnState, MapEntry, Step};
 use super::scope::{Child, Scope};
 use super::value::Value;
 use super::{Launched, Run, State, Suspended};
+use crate::base::Str;
 use smallvec::SmallVec;
 use std::rc::Rc;
 
@@ -303,6 +304,16 @@ impl<H: Host> Exec<'_, H> {
                 ArgPlan::Regex(n) => Arg::Regex(*n),
                 ArgPlan::Subst(n) => Arg::Subst(*n),
                 ArgPlan::Route(n) => Arg::Route(*n),
+                ArgPlan::Map(items) => {
+                    let mut entries = Vec::with_capacity(items.len());
+                    for (name, var) in items {
+                        let writable = p.vars.get(*var as usize).is_some_and(|v| v.writable);
+                        let place = if writable { self.reader().place(*var) } else { None };
+                        let value = self.load(*var).unwrap_or_default();
+                        entries.push(MapEntry { name: Str::from(&**name), value, place });
+                    }
+                    Arg::Map(entries)
+                }
                 ArgPlan::Operand => match operands.next() {
                     Some(Operand::Value(v)) => Arg::Value(v),
                     _ => return fail("cannot be evaluated"),

@@ -6,6 +6,7 @@ use crate::base::Str;
 use crate::modules::host::SipHost;
 use crate::modules::request::ReplyRequest;
 use crate::sip::Message;
+use crate::sip::header::HeaderId;
 use crate::sip::reply::{self, ReplySpec};
 use crate::transaction::{Decision, Outgoing, TxKey};
 

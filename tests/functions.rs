@@ -35,6 +35,11 @@ fn config(module: &str, example: &str, routes: RouteSet) -> String {
     for m in &modules {
         text.push_str(&format!("loadmodule \"{m}.so\"\n"));
     }
+    if module == "aaa_radius" {
+        for set in ["login = (User-Name=$au)", "rights = (Reply-Message=$avp(text))", "ticket = (User-Name=$fU)"] {
+            text.push_str(&format!("modparam(\"aaa_radius\", \"sets\", \"{set}\")\n"));
+        }
+    }
     let head = [
         (RouteKind::Request, "route"),
         (RouteKind::OnReply, "onreply_route"),
@@ -175,8 +180,10 @@ fn descriptions_are_complete() {
 fn names_are_unique_within_a_module() {
     for module in functions::modules() {
         let mut seen = BTreeSet::new();
-        for f in module.functions {
-            assert!(seen.insert(functions::name(f)), "{}: {} twice", module.name, functions::name(f));
+        let names =
+            module.functions.iter().flat_map(|f| [(Dialect::OpenSips, f.opensips), (Dialect::Kamailio, f.kamailio)]);
+        for (dialect, name) in names.filter_map(|(d, n)| Some((format!("{d:?}"), n?))) {
+            assert!(seen.insert((dialect, name)), "{}: {name} twice", module.name);
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use super::slab::{Key, Slab};
 use super::time::Time;
+use std::cell::Cell;
 
 /// Names one armed timer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -28,6 +29,8 @@ pub struct Wheel<T> {
     heads: Vec<Option<Key>>,
     occupied: [[u64; SLOTS / 64]; LEVELS],
     now: u64,
+    /// The next tick at which something fires or cascades, once it was asked for.
+    next: Cell<Option<u64>>,
 }
 
 impl<T> Wheel<T> {
@@ -38,6 +41,7 @@ impl<T> Wheel<T> {
             heads: vec![None; LEVELS * SLOTS],
             occupied: [[0; SLOTS / 64]; LEVELS],
             now: now.as_millis(),
+            next: Cell::new(None),
         }
     }
 
@@ -74,11 +78,14 @@ impl<T> Wheel<T> {
                 self.now = target;
                 return;
             }
-            let next = self.next_event_tick().min(target);
-            if next > self.now + 1 {
-                self.now = next - 1;
+            let next = self.next_event_tick();
+            if next > target {
+                // Nothing happens on the way.
+                self.now = target;
+                return;
             }
-            self.now += 1;
+            self.now = next;
+            self.next.set(None);
             for level in 1..LEVELS {
                 let shift = 8 * level as u32;
                 if self.now & ((1u64 << shift) - 1) != 0 {
@@ -103,6 +110,15 @@ impl<T> Wheel<T> {
 
     /// The next tick at which a slot fires or cascades.
     fn next_event_tick(&self) -> u64 {
+        if let Some(next) = self.next.get() {
+            return next;
+        }
+        let next = self.find_event_tick();
+        self.next.set(Some(next));
+        next
+    }
+
+    fn find_event_tick(&self) -> u64 {
         let mut best = u64::MAX;
         for level in 0..LEVELS {
             let shift = 8 * level as u32;
@@ -169,10 +185,17 @@ impl<T> Wheel<T> {
         }
         self.heads[at] = Some(key);
         self.occupied[level][slot as usize / 64] |= 1 << (slot % 64);
+        if let Some(next) = self.next.get()
+            && event_tick(level, tick) < next
+        {
+            // Far away: its slot is not that of its tick.
+            self.next.set((level < LEVELS - 1).then(|| event_tick(level, tick).max(self.now + 1)));
+        }
     }
 
     fn unlink(&mut self, key: Key) {
         let Some(e) = self.entries.get_mut(key) else { return };
+        let tick = e.tick;
         let (at, prev, next) = (e.slot as usize, e.prev.take(), e.next.take());
         match prev.and_then(|p| self.entries.get_mut(p)) {
             Some(p) => p.next = next,
@@ -184,8 +207,17 @@ impl<T> Wheel<T> {
         if self.heads[at].is_none() {
             let (level, slot) = (at / SLOTS, at % SLOTS);
             self.occupied[level][slot / 64] &= !(1 << (slot % 64));
+            if self.next.get().is_some_and(|next| level == LEVELS - 1 || event_tick(level, tick) <= next) {
+                self.next.set(None);
+            }
         }
     }
+}
+
+/// When the slot of `level` in which a timer of `tick` lies fires or cascades.
+fn event_tick(level: usize, tick: u64) -> u64 {
+    let shift = 8 * level as u32;
+    tick >> shift << shift
 }
 
 #[cfg(test)]

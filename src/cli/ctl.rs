@@ -18,7 +18,7 @@ pub struct CtlArgs {
     /// Print the answer as one line of JSON.
     #[arg(long)]
     pub json: bool,
-    /// What to ask: ps, uptime, stats, waits, kill-wait, version, log_level, which (lists all).
+    /// What to ask: ps, uptime, stats, waits, kill-wait, t_hash, version, log_level, which (lists all).
     #[arg(value_name = "METHOD")]
     pub method: String,
     /// Parameters. `name=value` for all of them makes named parameters.
@@ -48,7 +48,9 @@ pub fn ask(args: &CtlArgs) -> Result<Value, String> {
     let mut stream =
         UnixStream::connect(&args.socket).map_err(|e| format!("cannot reach the server at {path}: {e}"))?;
     let failed = |e: std::io::Error| format!("{path}: {e}");
-    stream.set_read_timeout(Some(Duration::from_secs(30))).map_err(failed)?;
+    // A SIP request of the server's own may ring for long.
+    let patience = if args.method.ends_with("uac_dlg") { 600 } else { 30 };
+    stream.set_read_timeout(Some(Duration::from_secs(patience))).map_err(failed)?;
     let request = json!({ "jsonrpc": "2.0", "id": 1, "method": args.method, "params": params(&args.args) });
     stream.write_all(format!("{request}\n").as_bytes()).map_err(failed)?;
     let mut line = String::new();

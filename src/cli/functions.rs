@@ -189,6 +189,7 @@ fn kind_text(kind: Kind) -> String {
         Kind::Route(kind) => return format!("name of a {kind}"),
         Kind::Flag => "name of a flag",
         Kind::Subst => "`/regular expression/replacement/flags`",
+        Kind::Map(..) => "name of a list that a module parameter defines",
     }
     .to_string()
 }
@@ -253,8 +254,9 @@ pub fn markdown() -> Vec<(String, String)> {
     for module in &with {
         for f in module.functions {
             let name = name(f);
-            let row =
-                format!("| [`{name}`]({m}.md#{name}) | {m} | {} |\n", cell(first_sentence(f.doc)), m = module.name);
+            let (also, anchor) = if is_second(module, f) { (" (Kamailio)", "-kamailio") } else { ("", "") };
+            let doc = cell(first_sentence(f.doc));
+            let row = format!("| [`{name}`]({m}.md#{name}{anchor}){also} | {m} | {doc} |\n", m = module.name);
             rows.push((name, row));
         }
     }
@@ -274,6 +276,11 @@ pub fn markdown() -> Vec<(String, String)> {
     files
 }
 
+/// Whether a function is the form of another one that only Kamailio's language has.
+fn is_second(module: &Module, f: &Function) -> bool {
+    f.opensips.is_none() && module.functions.iter().any(|g| g.opensips.is_some() && g.opensips == f.kamailio)
+}
+
 fn module_page(module: &Module) -> String {
     let mut out = format!("# {}\n", module.name);
     if !module.needs.is_empty() {
@@ -291,7 +298,8 @@ fn module_page(module: &Module) -> String {
     }
     for f in module.functions {
         let name = name(f);
-        let _ = writeln!(out, "\n### {name}\n\n`{}`\n", signature(name, f));
+        let also = if is_second(module, f) { " (Kamailio)" } else { "" };
+        let _ = writeln!(out, "\n### {name}{also}\n\n`{}`\n", signature(name, f));
         for line in wrapped(f.doc, 100) {
             let _ = writeln!(out, "{line}");
         }

@@ -12,6 +12,7 @@ pub mod helper;
 pub mod load;
 mod names;
 pub mod paths;
+mod radius;
 pub mod scenario;
 pub mod server;
 pub mod settings;

@@ -148,6 +148,8 @@ fn plan(args: &StartArgs, config: &ServerConfig, log: logpipe::LogHandle) -> Res
     plan.workdir = args.workdir.clone().or_else(|| config.workdir.clone());
     plan.drain_timeout = config.drain_timeout;
     plan.hang_timeout = config.hang_timeout;
+    plan.core_dumps = config.core_dumps;
+    plan.chroot.clone_from(&config.chroot);
     if let Some(n) = config.max_receive {
         plan.sizes.max_receive = n;
     }

@@ -2,6 +2,7 @@
 
 use super::databases;
 use super::dns;
+use super::radius;
 use crate::base::Str;
 use crate::modules::env::{Alias, Settings};
 use crate::modules::host::split_host_port;
@@ -11,6 +12,7 @@ use crate::net::logpipe::{self, LogSettings, Syslog};
 use crate::net::resolver::ResolverOptions;
 use crate::script::ast::{Config, GlobalValue, Item, SocketSpec};
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
+use crate::script::pattern::compile_regex;
 use crate::script::program::ModParam;
 use crate::script::source::Span;
 use crate::script::value::Value;
@@ -55,6 +57,10 @@ pub struct ServerConfig {
     pub bus_size: Option<usize>,
     /// `max_suspended`, per worker
     pub max_suspended: usize,
+    /// `disable_core_dump`, turned around
+    pub core_dumps: Option<bool>,
+    /// `chroot`
+    pub chroot: Option<PathBuf>,
     /// `wdir`
     pub workdir: Option<PathBuf>,
     /// `max_while_loops`
@@ -83,6 +89,8 @@ impl Default for ServerConfig {
             backlog: None,
             bus_size: None,
             max_suspended: 200_000,
+            core_dumps: None,
+            chroot: None,
             workdir: None,
             max_while_loops: None,
             varset: Vec::new(),
@@ -96,6 +104,7 @@ pub fn read_settings(config: &Config, modparams: &[ModParam], diags: &mut Diagno
     let mut advertised: (Option<String>, Option<u16>) = (None, None);
     let mut default_db: Option<(Str, Span)> = None;
     let mut xlog_level = None;
+    let mut tos = None;
     let (mut syslog, mut facility, mut ident) = (false, "LOG_DAEMON".to_string(), "reprise".to_string());
     for item in &config.items {
         let Item::Global(g) = item else { continue };
@@ -132,6 +141,24 @@ pub fn read_settings(config: &Config, modparams: &[ModParam], diags: &mut Diagno
             }
             "xlog_level" => xlog_level = int,
             "xlog_print_level" => out.settings.xlog_print_level = int.unwrap_or(2).clamp(-3, 4) as i32,
+            "log_prefix" => out.log.prefix = text.unwrap_or_default(),
+            "log_format" => {
+                let format = log_format(text.as_deref());
+                (out.log.stderr_lines.format, out.log.syslog_lines.format) = (format, format);
+            }
+            "stderror_log_format" => out.log.stderr_lines.format = log_format(text.as_deref()),
+            "syslog_log_format" => out.log.syslog_lines.format = log_format(text.as_deref()),
+            "stderror_level_filter" => out.log.stderr_lines.level = level_filter(int),
+            "syslog_level_filter" => out.log.syslog_lines.level = level_filter(int),
+            "disable_core_dump" => out.core_dumps = Some(!yes),
+            "chroot" => out.chroot = text.map(PathBuf::from),
+            "tos" => tos = int.or_else(|| text.as_deref().and_then(tos_value)).and_then(|n| u8::try_from(n).ok()),
+            "check_via" => out.settings.check_via = yes,
+            "sip_warning" => out.settings.sip_warning = yes,
+            "mhomed" => out.settings.mhomed = yes,
+            "xlog_buf_size" => {
+                out.settings.xlog_size = int.and_then(|n| usize::try_from(n).ok()).unwrap_or(out.settings.xlog_size);
+            }
             "stderror_enabled" => out.log.stderr = yes,
             "syslog_enabled" => syslog = yes,
             "syslog_facility" => facility = text.unwrap_or(facility),
@@ -206,6 +233,7 @@ pub fn read_settings(config: &Config, modparams: &[ModParam], diags: &mut Diagno
         out.log.syslog = logpipe::facility(&facility).map(|facility| Syslog { facility, ident });
     }
     for socket in &mut out.sockets {
+        socket.tos = socket.tos.or(tos);
         if socket.advertised.is_none()
             && let Some(host) = &advertised.0
         {
@@ -214,7 +242,35 @@ pub fn read_settings(config: &Config, modparams: &[ModParam], diags: &mut Diagno
     }
     module_settings(&mut out, modparams, diags);
     databases::read(&mut out.settings, modparams, default_db, diags);
+    radius::read(&mut out.settings, modparams, diags);
     out
+}
+
+fn log_format(word: Option<&str>) -> logpipe::Format {
+    match word {
+        Some("json") => logpipe::Format::Json,
+        Some("json_cee") => logpipe::Format::JsonCee,
+        _ => logpipe::Format::Plain,
+    }
+}
+
+/// 0 means no filter.
+fn level_filter(level: Option<i64>) -> i8 {
+    match level {
+        None | Some(0) => i8::MAX,
+        Some(n) => n.clamp(-3, 4) as i8,
+    }
+}
+
+/// The names of RFC 1349.
+fn tos_value(word: &str) -> Option<i64> {
+    Some(match word {
+        "IPTOS_LOWDELAY" => 0x10,
+        "IPTOS_THROUGHPUT" => 0x08,
+        "IPTOS_RELIABILITY" => 0x04,
+        "IPTOS_MINCOST" | "IPTOS_LOWCOST" => 0x02,
+        _ => return None,
+    })
 }
 
 /// The value of a header given as a whole line (`Server: name`).
@@ -285,6 +341,32 @@ fn module_settings(out: &mut ServerConfig, params: &[ModParam], diags: &mut Diag
             ("tm", "auto_100trying") => s.auto_100 = yes,
             ("tm", "onreply_avp_mode") => s.onreply_avps = yes,
             ("tm", "disable_6xx_block") => out.tm.disable_6xx_block = yes,
+            ("tm", "aggregate_challenges") => out.tm.aggregate_challenges = yes,
+            ("tm", "ruri_matching") => out.tm.ruri_matching = yes,
+            ("tm", "via1_matching") => out.tm.via1_matching = yes,
+            ("tm", "minor_branch_flag") => s.minor_branch_flag = text.filter(|t| !t.is_empty()),
+            ("tm", "local_request_route") => s.local_request_route = text.filter(|t| !t.is_empty()),
+            ("tm", "local_reply_route") => s.local_reply_route = text.filter(|t| !t.is_empty()),
+            ("uac_redirect", "accept_filter" | "deny_filter") => {
+                let filter = text.filter(|t| !t.is_empty());
+                if let Some(Err(why)) = filter.as_ref().map(|f| compile_regex(&f.to_lossy())) {
+                    diags.push(Diagnostic::error("E0505", p.span, format!("this is no regular expression: {why}")));
+                }
+                match p.param.as_str() {
+                    "accept_filter" => s.redirect.accept = filter,
+                    _ => s.redirect.deny = filter,
+                }
+            }
+            ("uac_redirect", "default_filter") => match text.as_deref() {
+                Some(b"accept") => s.redirect.deny_others = false,
+                Some(b"deny") => s.redirect.deny_others = true,
+                _ => diags.push(Diagnostic::error("E0505", p.span, "default_filter is \"accept\" or \"deny\"")),
+            },
+            ("uac_redirect", "bflags") => {
+                let words = text.unwrap_or_default();
+                let words = words.split(|b| matches!(b, b' ' | b',' | b';')).filter(|w| !w.is_empty());
+                s.redirect.flags = words.map(Str::from).collect();
+            }
             ("proto_tcp", name) => super::streams::module_setting(out_streams, name, int),
             ("rr", "append_fromtag") => s.rr_append_fromtag = yes,
             ("rr", "enable_double_rr") => s.rr_double = yes,
@@ -324,6 +406,10 @@ fn module_settings(out: &mut ServerConfig, params: &[ModParam], diags: &mut Diag
             _ => {}
         }
     }
+    // What `$T_fr_timeout` and `$T_fr_inv_timeout` show; zero stands for the RFC's own value.
+    let or = |d: Duration, rfc: Duration| if d.is_zero() { rfc } else { d }.as_secs();
+    s.fr_timeout = or(out.tm.fr_timeout, out.tm.t1_64());
+    s.fr_inv_timeout = or(out.tm.fr_inv_timeout, out.tm.timer_c);
 }
 
 /// `name=s:text`, `name=i:5`

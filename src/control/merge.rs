@@ -13,6 +13,8 @@ pub enum Merge {
     First,
     /// An object with one entry per worker.
     PerWorker,
+    /// Only one worker is asked, any; it may take long.
+    One,
 }
 
 /// A method that the workers answer.
@@ -58,7 +60,7 @@ pub fn merge(how: Merge, answers: Vec<Answer>) -> Result<Value, RpcError> {
             }
             Ok(Value::Array(all))
         }
-        Merge::First => {
+        Merge::First | Merge::One => {
             let found = answers.iter().position(|(_, a)| a.is_ok());
             let best = found.or_else(|| answers.iter().position(|(_, a)| matches!(a, Err(e) if e.code != -32001)));
             let (_, answer) = if answers.is_empty() {

@@ -2,8 +2,8 @@
 
 use super::host::SipHost;
 use super::{
-    avpops, cfgutils, core, db_mysql, exec, maxfwd, rest_client, rr, sanity, signaling, sipmsgops, sl, sqlops, textops,
-    tm,
+    aaa_radius, avpops, cfgutils, core, db_mysql, exec, maxfwd, rest_client, rr, sanity, signaling, sipmsgops, sl,
+    sqlops, textops, tm, tmx, uac_redirect,
 };
 use super::{proto_tcp, tolerated};
 use crate::script::ast::Dialect;
@@ -44,6 +44,8 @@ static OPENSIPS: Catalog<SipHost> = Catalog {
         &core::MODULE,
         &sl::MODULE,
         &tm::MODULE,
+        &tmx::MODULE,
+        &uac_redirect::MODULE,
         &rr::MODULE,
         &maxfwd::MODULE,
         &signaling::MODULE,
@@ -54,6 +56,7 @@ static OPENSIPS: Catalog<SipHost> = Catalog {
         &sqlops::MODULE,
         &exec::MODULE,
         &rest_client::MODULE,
+        &aaa_radius::MODULE,
         &tolerated::PROTO_UDP,
         &proto_tcp::MODULE,
         &db_mysql::DB_MYSQL,

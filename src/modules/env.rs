@@ -8,8 +8,10 @@ use crate::ops::driver::OpKind;
 use crate::ops::sql;
 use crate::script::value::Value;
 use crate::sip::Transport;
+use crate::sip::bytes::push_ip;
 use crate::sip::uri::Uri;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// One of our listening sockets, as scripts and headers see it.
@@ -36,6 +38,19 @@ impl Listen {
         match &self.advertised {
             Some((host, _)) => host.to_lossy().into_owned(),
             None => bracketed(self.addr.ip()),
+        }
+    }
+
+    /// Appends the host part for Via and Record-Route.
+    pub fn push_via_host(&self, out: &mut Vec<u8>) {
+        match (&self.advertised, self.addr.ip()) {
+            (Some((host, _)), _) => out.extend_from_slice(host),
+            (None, ip @ IpAddr::V4(_)) => push_ip(out, ip),
+            (None, ip) => {
+                out.push(b'[');
+                push_ip(out, ip);
+                out.push(b']');
+            }
         }
     }
 
@@ -97,6 +112,14 @@ pub struct Settings {
     pub xlog_print_level: i32,
     /// `async_timeout`: how long a wait without a limit of its own may last.
     pub async_timeout: Duration,
+    /// `check_via`: replies whose top Via is not ours are dropped before any route runs.
+    pub check_via: bool,
+    /// `sip_warning`: replies made here say where their request came from.
+    pub sip_warning: bool,
+    /// `mhomed`: the socket a request leaves from is the one whose address the system would use.
+    pub mhomed: bool,
+    /// `xlog_buf_size`: longest line of `xlog`, bytes.
+    pub xlog_size: usize,
     /// `overload_age`: how old requests may be when they are read before new ones are refused; zero = any.
     pub overload_age: Duration,
     /// `async_resume_on_cancel`: a run that waits is resumed although its INVITE was cancelled.
@@ -105,6 +128,18 @@ pub struct Settings {
     pub script_io_block: bool,
     /// tm: `auto_100trying`
     pub auto_100: bool,
+    /// tm: `fr_timeout`, in seconds
+    pub fr_timeout: u64,
+    /// tm: `fr_inv_timeout`, in seconds
+    pub fr_inv_timeout: u64,
+    /// tm: `minor_branch_flag`
+    pub minor_branch_flag: Option<Str>,
+    /// tm: `local_request_route`
+    pub local_request_route: Option<Str>,
+    /// tm: `local_reply_route`
+    pub local_reply_route: Option<Str>,
+    /// uac_redirect: its parameters
+    pub redirect: super::uac_redirect::Parameters,
     /// tm: `onreply_avp_mode`
     pub onreply_avps: bool,
     /// core: `disable_503_translation`
@@ -147,6 +182,10 @@ pub struct Settings {
     pub exec_limit: Duration,
     /// exec: `setvars`
     pub exec_setvars: bool,
+    /// aaa_radius: `radius_config`, read.
+    pub radius: Option<Rc<crate::ops::radius::config::Config>>,
+    /// aaa_radius: `fetch_all_values`
+    pub radius_fetch_all: bool,
     /// cfgutils: `initial_probability`, percent.
     pub rand_probability: u8,
     /// sanity
@@ -368,10 +407,20 @@ impl Default for Settings {
             xlog_level: 2,
             xlog_print_level: 2,
             async_timeout: Duration::from_secs(30),
+            check_via: false,
+            sip_warning: false,
+            mhomed: false,
+            xlog_size: 4096,
             overload_age: Duration::from_millis(250),
             resume_on_cancel: true,
             script_io_block: false,
             auto_100: true,
+            fr_timeout: 30,
+            fr_inv_timeout: 120,
+            minor_branch_flag: None,
+            local_request_route: None,
+            local_reply_route: None,
+            redirect: super::uac_redirect::Parameters::default(),
             onreply_avps: false,
             keep_503: false,
             no_new_conn_bflag: None,
@@ -393,6 +442,8 @@ impl Default for Settings {
             usr: UsrTable::default(),
             exec_limit: Duration::ZERO,
             exec_setvars: false,
+            radius: None,
+            radius_fetch_all: false,
             rand_probability: 10,
             sanity: super::sanity::Settings::default(),
         }
@@ -415,7 +466,7 @@ impl Env {
     /// Whether `host[:port]` names us: a listener, an advertised address or an alias. Without a
     /// port any of our ports will do.
     pub fn is_myself(&self, host: &[u8], port: Option<u16>) -> bool {
-        let host = String::from_utf8_lossy(host).to_ascii_lowercase();
+        let host = std::str::from_utf8(host).unwrap_or_default();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let ip: Option<IpAddr> = bare.parse().ok();
         let port_fits = |p: u16| port.is_none_or(|wanted| wanted == p);
@@ -426,7 +477,7 @@ impl Env {
             };
             let advertised = l.advertised.as_ref().is_some_and(|(h, _)| h.eq_ignore_ascii_case(bare.as_bytes()));
             (same_host && port_fits(l.addr.port())) || (advertised && port_fits(l.via_port()))
-        }) || self.aliases.iter().any(|a| a.host == bare && a.port.is_none_or(port_fits))
+        }) || self.aliases.iter().any(|a| a.host.eq_ignore_ascii_case(bare) && a.port.is_none_or(port_fits))
     }
 
     /// Whether a text names us: a URI, or `[proto:]host[:port]`; with a protocol, one of our sockets

@@ -8,6 +8,7 @@ use super::request::{Outcome, Request};
 use crate::base::{Key, Str, Time};
 use crate::ops;
 use crate::script::ast::Dialect;
+use crate::script::avp::Avps;
 use crate::script::host::{Host, Index, PvSpec, SetError};
 use crate::script::registry::Catalog;
 use crate::script::value::Value;
@@ -33,6 +34,27 @@ pub struct Target {
     pub flags: Vec<Str>,
     /// Number of the outgoing listener, if forced.
     pub socket: Option<u16>,
+    /// Attributes by name (`$msg.branch.attr(name)`).
+    pub attrs: Vec<(Str, Str)>,
+}
+
+/// A branch that was opened, as scripts see it (`$tm.branch`).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BranchInfo {
+    /// Where it goes.
+    pub target: Target,
+    /// Status of its last reply, or of its failure; 0: none yet.
+    pub last: u16,
+    /// Whether it still has no final reply.
+    pub pending: bool,
+    /// Whether it has had a reply.
+    pub replied: bool,
+    /// Whether a timer ended it.
+    pub timeout: bool,
+    /// Whether it ended without any reply that counts: its status was made here.
+    pub local: bool,
+    /// Its 3xx.
+    pub redirect: Option<Message>,
 }
 
 /// Routes armed by `t_on_*`, as numbers in the program.
@@ -47,10 +69,16 @@ pub struct Armed {
 }
 
 /// What a run may know of its transaction; the worker keeps it fresh at every start and resume.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TmView {
     /// The transaction, at its owner.
     pub key: Option<Key>,
+    /// Number of that owner.
+    pub worker: u16,
+    /// The branches opened so far.
+    pub branches: Vec<BranchInfo>,
+    /// The first of those that the last `t_relay` opened.
+    pub first_branch: u16,
     /// Made for a wait only; invisible to scripts until promoted.
     pub embryonic: bool,
     /// A CANCEL came, or the caller is gone.
@@ -63,12 +91,37 @@ pub struct TmView {
     pub last_local: bool,
     /// Whether all replies were.
     pub all_local: bool,
-    /// `$T_fr_timeout` of this transaction, seconds.
+    /// `fr_timeout` of this transaction, milliseconds.
     pub fr_timeout: Option<u32>,
-    /// `$T_fr_inv_timeout`, seconds.
+    /// `fr_inv_timeout`, milliseconds.
     pub fr_inv_timeout: Option<u32>,
     /// A final reply went upstream already.
     pub replied: bool,
+    /// Header lines for everything that is sent in the transaction (`t_add_hdrs`).
+    pub headers: Str,
+    /// Header line for CANCELs (`t_add_cancel_reason`).
+    pub cancel_reason: Option<Str>,
+    /// Milliseconds of T1 and T2 (`t_set_retr`).
+    pub retransmission: (Option<u32>, Option<u32>),
+    /// Milliseconds a branch may live (`t_set_max_lifetime`).
+    pub lifetime: Option<u32>,
+    /// Answers of the server's own that were switched on or off for this transaction.
+    pub switches: Switches,
+}
+
+/// What `t_set_*` switches for one transaction; `None`: as configured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Switches {
+    /// Send 100 when the transaction of an INVITE is made.
+    pub auto_100: Option<bool>,
+    /// A 6xx stops forking.
+    pub block_6xx: Option<bool>,
+    /// Try further addresses of a next hop that does not answer.
+    pub failover: Option<bool>,
+    /// Answer with an error when nothing could be sent.
+    pub internal_reply: Option<bool>,
+    /// Pass the Reason header of a CANCEL on.
+    pub cancel_reason: Option<bool>,
 }
 
 /// Which own Route header was removed by `loose_route`, and what followed from it.
@@ -102,6 +155,10 @@ pub struct SipHost {
     pub du: Option<Str>,
     /// Path to add as Route.
     pub path: Option<Str>,
+    /// Which contacts `get_redirects` takes.
+    pub redirect: super::uac_redirect::Filters,
+    /// AVPs of the branch in work (`$bavp`).
+    pub bavps: Avps,
     /// Preference of the R-URI branch.
     pub q: Option<u16>,
     /// Message flags by name.
@@ -165,6 +222,8 @@ impl SipHost {
             ruri: None,
             du: None,
             path: None,
+            redirect: Default::default(),
+            bavps: Avps::default(),
             q: None,
             flags: Vec::new(),
             bflags: Vec::new(),
@@ -215,6 +274,40 @@ impl SipHost {
         }
     }
 
+    /// A copy for the routes that will run in the transaction later: nothing in it is about the
+    /// run it is taken from only.
+    pub fn base(&self) -> SipHost {
+        let mut base = self.clone();
+        base.branches.clear();
+        base.other = None;
+        base.bavps = Avps::default();
+        base.tm.branches.clear();
+        base
+    }
+
+    /// The R-URI with all that belongs to it, as a branch.
+    pub fn main_target(&self) -> Target {
+        Target {
+            uri: Str::from(self.current_ruri()),
+            du: self.du.clone(),
+            path: self.path.clone(),
+            q: self.q,
+            flags: self.bflags.clone(),
+            socket: self.socket_out,
+            attrs: Vec::new(),
+        }
+    }
+
+    /// Makes a branch the R-URI with all that belongs to it.
+    pub fn set_main_target(&mut self, target: &Target) {
+        self.ruri = Some(target.uri.clone());
+        self.du.clone_from(&target.du);
+        self.path.clone_from(&target.path);
+        self.q = target.q;
+        self.bflags.clone_from(&target.flags);
+        self.socket_out = target.socket;
+    }
+
     /// Whether a flag is set.
     pub fn has_flag(&self, name: &[u8]) -> bool {
         self.flags.iter().any(|f| f == name)
@@ -254,6 +347,14 @@ impl Host for SipHost {
 
     fn find_pv(dialect: Dialect, name: &str, sub: Option<&str>) -> Option<PvSpec<ScopedPv>> {
         pv::find(dialect, name, sub)
+    }
+
+    fn wrapper(_dialect: Dialect, name: &str) -> Option<&'static str> {
+        match name {
+            "T_req" | "T_inv" => Some("request"),
+            "T_rpl" => Some("reply"),
+            _ => None,
+        }
     }
 
     fn pv_names(dialect: Dialect) -> &'static [&'static str] {

@@ -12,7 +12,9 @@ pub mod pv;
 pub mod request;
 pub mod time_text;
 pub mod tolerated;
+pub mod uac_redirect;
 
+pub mod aaa_radius;
 pub mod avpops;
 pub mod cfgutils;
 pub mod core;
@@ -28,6 +30,7 @@ pub mod sl;
 pub mod sqlops;
 pub mod textops;
 pub mod tm;
+pub mod tmx;
 
 pub mod catalog;
 pub mod pv_get;

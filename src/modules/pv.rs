@@ -65,10 +65,15 @@ pvs! {
     BranchFlag Required rw "a flag of branch 0, 0 or 1" ["branch.flag"]
     MsgIsRequest Never ro "1 for a request" ["msg.is_request"]
     MsgType Never ro "request or reply" ["msg.type"]
-    Branch Never rw "append a branch" ["msg.branch", "branch"]
+    Branch Optional rw "append a branch; 2.2: with uri, duri, path, q, flags or socket a part of one" ["msg.branch", "branch"]
     BranchUri Never rw "R-URI of a branch" ["msg.branch.uri"]
     BranchDuri Never rw "next hop of a branch" ["msg.branch.duri"]
-    BranchQ Never ro "q of a branch" ["msg.branch.q"]
+    BranchPath Never rw "path of a branch" ["msg.branch.path"]
+    BranchQ Never rw "q of a branch" ["msg.branch.q"]
+    BranchFlagList Never rw "flags of a branch" ["msg.branch.flags"]
+    BranchSocket Never rw "socket a branch leaves from" ["msg.branch.socket"]
+    BranchFlagOf Required rw "a flag of a branch, 0 or 1" ["msg.branch.flag"]
+    BranchAttr Required rw "an attribute of a branch" ["msg.branch.attr"]
     BranchLast Never ro "number of the last branch" ["msg.branch.last_idx"]
     Hdr Required ro "header by name" ["hdr"]
     HdrCount Required ro "number of headers of a name" ["hdrcnt", "hdrc"]
@@ -127,6 +132,22 @@ pvs! {
     RrParams Never ro "parameters of the own Route" ["rr_params"]
     TBranchIdx Never ro "number of the branch in work" ["T_branch_idx"]
     TReplyCode Never ro "last or winning reply code" ["T_reply_code"]
+    TBranchLastReply Never ro "last reply code of the branch in work" ["T_branch_last_reply_code"]
+    TReplyReason Never ro "reason of the winning reply" ["T_reply_reason"]
+    TReplyLast Never ro "code of the last reply" ["T_reply_last"]
+    TField Required ro "a field of the transaction" ["T"]
+    TBranchField Required ro "flags, uri of the branch in work" ["T_branch"]
+    TmBranchUri Never ro "R-URI of a branch of the transaction" ["tm.branch.uri"]
+    TmBranchDuri Never ro "next hop of a branch of the transaction" ["tm.branch.duri"]
+    TmBranchPath Never ro "path of a branch of the transaction" ["tm.branch.path"]
+    TmBranchQ Never ro "q of a branch of the transaction" ["tm.branch.q"]
+    TmBranchFlags Never ro "flags of a branch of the transaction" ["tm.branch.flags"]
+    TmBranchSocket Never ro "socket of a branch of the transaction" ["tm.branch.socket"]
+    TmBranchFlag Required ro "a flag of a branch of the transaction, 0 or 1" ["tm.branch.flag"]
+    TmBranchAttr Required ro "an attribute of a branch of the transaction" ["tm.branch.attr"]
+    TmBranchLast Never ro "last reply code of a branch of the transaction" ["tm.branch.last_received"]
+    TmBranchType Never ro "kind of a branch of the transaction" ["tm.branch.type"]
+    Bavp Required rw "AVP of the branch in work" ["bavp"]
     TRuri Never ro "R-URI of the transaction" ["T_ruri"]
     TId Never ro "id of the transaction" ["T_id"]
     TFrTimeout Never rw "fr_timeout of this transaction, seconds" ["T_fr_timeout"]
@@ -158,7 +179,7 @@ pub struct ScopedPv {
 
 /// Finds a variable by its name, with a context such as `<reply>` in front if one was written;
 /// `sub` is the text in parentheses if it is literal.
-pub fn find(_dialect: Dialect, name: &str, _sub: Option<&str>) -> Option<PvSpec<ScopedPv>> {
+pub fn find(_dialect: Dialect, name: &str, sub: Option<&str>) -> Option<PvSpec<ScopedPv>> {
     let (context, bare) = match name.strip_prefix('<').and_then(|rest| rest.split_once('>')) {
         Some(("request", rest)) => (Context::Request, rest),
         Some(("reply", rest)) => (Context::Reply, rest),
@@ -166,6 +187,16 @@ pub fn find(_dialect: Dialect, name: &str, _sub: Option<&str>) -> Option<PvSpec<
         None => (Context::Own, name),
     };
     let spec = TABLE.iter().find(|(n, _)| *n == bare).map(|(_, s)| *s)?;
+    // What these take is known; anything else is an error at load time.
+    let known: &[&str] = match spec.pv {
+        Pv::TField => super::tm::vars::FIELDS,
+        Pv::TBranchField => super::tm::vars::BRANCH_FIELDS,
+        Pv::Branch => &["uri", "duri", "path", "q", "flags", "socket"],
+        _ => &[],
+    };
+    if !known.is_empty() && sub.is_some_and(|s| !known.contains(&s)) {
+        return None;
+    }
     Some(PvSpec {
         pv: ScopedPv { pv: spec.pv, context },
         sub: spec.sub,

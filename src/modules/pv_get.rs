@@ -63,7 +63,8 @@ pub fn get(h: &mut SipHost, pv: Pv, sub: Option<&Value>, index: Index, now: Time
         Pv::BranchFlag => flag(&h.bflags, sub),
         Pv::MsgIsRequest => Value::Int(i64::from(h.msg.is_request())),
         Pv::MsgType => Value::from(if h.msg.is_request() { "request" } else { "reply" }),
-        Pv::Branch | Pv::BranchUri => branch(h, index).map_or(Value::Null, |b| Value::Str(b.uri.clone())),
+        Pv::Branch => branch(h, index).map_or(Value::Null, |b| super::tm::vars::part_of_target(h, b, sub)),
+        Pv::BranchUri => branch(h, index).map_or(Value::Null, |b| Value::Str(b.uri.clone())),
         Pv::BranchDuri => branch(h, index).map_or(Value::Null, |b| Value::opt(b.du.clone())),
         Pv::BranchQ => branch(h, index).and_then(|b| b.q).map_or(Value::Null, |q| Value::Int(i64::from(q))),
         Pv::BranchLast => match h.branches.len() {
@@ -145,20 +146,30 @@ pub fn get(h: &mut SipHost, pv: Pv, sub: Option<&Value>, index: Index, now: Time
         Pv::LogLevel => Value::Int(i64::from(h.levels.0.unwrap_or(h.env().settings.log_level))),
         Pv::XlogLevel => Value::Int(i64::from(h.levels.1.unwrap_or(h.env().settings.xlog_level))),
         Pv::RrParams => Value::opt(h.rr.own_params.clone()),
-        Pv::TBranchIdx => h.tm.branch.map_or(Value::Null, |b| Value::Int(i64::from(b))),
-        Pv::TReplyCode => Value::Int(i64::from(h.tm.reply_code)),
-        Pv::TRuri => match h.tm.key {
-            Some(_) => ruri(h).map_or(Value::Null, Value::text),
-            None => Value::Null,
-        },
-        Pv::TId => match h.tm.key {
-            Some(k) if !h.tm.embryonic => Value::text(format!("{}:{}", k.index, k.generation)),
-            _ => Value::Null,
-        },
-        Pv::TFrTimeout => h.tm.fr_timeout.map_or(Value::Int(30), |t| Value::Int(i64::from(t))),
-        Pv::TFrInvTimeout => h.tm.fr_inv_timeout.map_or(Value::Int(120), |t| Value::Int(i64::from(t))),
+        Pv::Bavp => {
+            let name = sub.and_then(Value::to_text).unwrap_or_default();
+            match index {
+                Index::All => match h.bavps.values(&name).filter_map(Value::to_text).collect::<Vec<_>>() {
+                    list if list.is_empty() => Value::Null,
+                    list => joined(&list, b", "),
+                },
+                Index::At(i) => h.bavps.get(&name, i),
+                Index::None | Index::Append => h.bavps.get(&name, 0),
+            }
+        }
+        Pv::BranchPath | Pv::BranchFlagList | Pv::BranchSocket | Pv::BranchFlagOf | Pv::BranchAttr => {
+            branch(h, index).map_or(Value::Null, |b| super::tm::vars::of_target(h, b, pv, sub))
+        }
+        pv => super::tm::vars::get(h, pv, sub, index),
+    }
+}
+
+/// Variables that are neither the message's nor the transaction's.
+pub(super) fn get_other(h: &SipHost, pv: Pv, sub: Option<&Value>, index: Index) -> Value {
+    match pv {
         Pv::ExecStatus => h.exec_status.map_or(Value::Null, |s| Value::Int(i64::from(s))),
         Pv::SdpLine => sdp_line(h, sub, index),
+        _ => Value::Null,
     }
 }
 
@@ -178,7 +189,7 @@ fn request(h: &SipHost) -> Option<&Message> {
     if h.msg.is_request() { Some(&h.msg) } else { h.other.as_ref().filter(|m| m.is_request()) }
 }
 
-fn ruri(h: &SipHost) -> Option<&[u8]> {
+pub(super) fn ruri(h: &SipHost) -> Option<&[u8]> {
     match &h.ruri {
         Some(u) => Some(u),
         None => request(h).map(Message::request_uri),
@@ -256,7 +267,7 @@ fn named_param(h: &SipHost, name: &[u8], param: &[u8]) -> Value {
     }
 }
 
-fn joined(list: &[Str], sep: &[u8]) -> Value {
+pub(super) fn joined(list: &[Str], sep: &[u8]) -> Value {
     Value::text(list.iter().map(Str::as_bytes).collect::<Vec<_>>().join(sep))
 }
 
@@ -275,7 +286,7 @@ fn pick(list: &[&[u8]], index: Index) -> Option<Str> {
     }
 }
 
-fn at<T>(list: &[T], i: i64) -> Option<&T> {
+pub(super) fn at<T>(list: &[T], i: i64) -> Option<&T> {
     let n = list.len() as i64;
     let i = if i < 0 { n.checked_add(i)? } else { i };
     usize::try_from(i).ok().and_then(|i| list.get(i))
@@ -368,7 +379,7 @@ fn auth(h: &SipHost, pv: Pv) -> Value {
     }
 }
 
-fn socket(h: &SipHost, listener: Option<u16>, pv: Pv, sub: Option<&Value>) -> Value {
+pub(super) fn socket(h: &SipHost, listener: Option<u16>, pv: Pv, sub: Option<&Value>) -> Value {
     let Some(l) = listener.and_then(|i| h.env().listeners.get(usize::from(i))) else { return Value::Null };
     let field = sub.and_then(Value::to_text);
     let field: &[u8] = match (pv, &field) {

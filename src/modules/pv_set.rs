@@ -7,13 +7,14 @@ use crate::script::host::{Index, SetError};
 use crate::script::value::Value;
 use crate::sip::uri::Uri;
 
-/// Assigns `pv`. `_replace` is `:=`, which means the same as `=` for all of these.
+/// Assigns `pv`. `replace` is `:=`, which means the same as `=`
+/// for all but `$bavp`.
 pub fn set(
     h: &mut SipHost,
     pv: Pv,
     sub: Option<&Value>,
     index: Index,
-    _replace: bool,
+    replace: bool,
     value: Value,
 ) -> Result<(), SetError> {
     match pv {
@@ -48,8 +49,72 @@ pub fn set(
         Pv::DPort => edit_du(h, UriPart::Port, &value),
         Pv::MsgFlag => set_flag(&mut h.flags, sub, &value),
         Pv::BranchFlag => set_flag(&mut h.bflags, sub, &value),
-        Pv::Branch => set_branch(h, index, value),
-        Pv::BranchUri => branch(h, index)?.map_or(Ok(()), |b| text(&value).map(|t| b.uri = t)),
+        Pv::Branch => match sub.and_then(Value::to_text).as_deref() {
+            None | Some(b"") => set_branch(h, index, value),
+            Some(part) => {
+                let pv = match part {
+                    b"uri" => Pv::BranchUri,
+                    b"duri" => Pv::BranchDuri,
+                    b"path" => Pv::BranchPath,
+                    b"q" => Pv::BranchQ,
+                    b"flags" => Pv::BranchFlagList,
+                    b"socket" => Pv::BranchSocket,
+                    _ => return Err(SetError::BadValue("a branch has uri, duri, path, q, flags and socket")),
+                };
+                set(h, pv, None, index, replace, value)
+            }
+        },
+        Pv::BranchPath => optional(&value).and_then(|v| branch_part(h, index, |b| b.path = v)),
+        Pv::BranchQ => {
+            let q = match &value {
+                Value::Null => None,
+                v => match v.to_text().and_then(|t| super::core::branches::q_of(&t)) {
+                    None => return Err(SetError::BadValue("q is a number from 0 to 1, or from 0 to 1000")),
+                    q => q,
+                },
+            };
+            branch_part(h, index, |b| b.q = q)
+        }
+        Pv::BranchFlagList => {
+            let text = value.to_text().unwrap_or_default();
+            let words = text.split(|b| matches!(b, b' ' | b',')).filter(|w| !w.is_empty());
+            let flags: Vec<Str> = words.take(64).map(Str::from).collect();
+            branch_part(h, index, |b| b.flags = flags)
+        }
+        Pv::BranchSocket => {
+            let socket = listener(h, &value)?;
+            branch_part(h, index, |b| b.socket = socket)
+        }
+        Pv::BranchFlagOf => match branch(h, index)? {
+            Some(b) => set_flag(&mut b.flags, sub, &value),
+            None => Ok(()),
+        },
+        Pv::BranchAttr => {
+            let name = sub.and_then(Value::to_text).ok_or(SetError::BadValue("an attribute needs a name"))?;
+            let value = optional(&value)?;
+            let Some(b) = branch(h, index)? else { return Ok(()) };
+            b.attrs.retain(|(n, _)| *n != name);
+            match value {
+                Some(_) if b.attrs.len() >= 64 => Err(SetError::BadValue("too many attributes")),
+                Some(v) => {
+                    b.attrs.push((name, v));
+                    Ok(())
+                }
+                None => Ok(()),
+            }
+        }
+        Pv::Bavp => {
+            let name = sub.and_then(Value::to_text).ok_or(SetError::BadValue("an AVP needs a name"))?;
+            let limits = crate::script::program::Limits::default();
+            h.bavps
+                .assign(&name, index, replace, value, &limits)
+                .map_err(|_| SetError::BadValue("too many AVPs, or one is too long"))
+        }
+        Pv::BranchUri => {
+            let uri = text(&value)?;
+            valid_uri(&uri)?;
+            branch_part(h, index, |b| b.uri = uri)
+        }
         Pv::BranchDuri => match branch(h, index)? {
             Some(b) if value.is_null() => {
                 b.du = None;
@@ -59,20 +124,13 @@ pub fn set(
             None => Ok(()),
         },
         Pv::SocketOut => {
-            h.socket_out = match value {
-                Value::Null => None,
-                v => {
-                    let name = text(&v)?;
-                    let found = h.env().find_listener(&name);
-                    Some(found.ok_or(SetError::BadValue("no such listening socket"))? as u16)
-                }
-            };
+            h.socket_out = listener(h, &value)?;
             Ok(())
         }
         Pv::LogLevel => level(&value).map(|l| h.levels.0 = l),
         Pv::XlogLevel => level(&value).map(|l| h.levels.1 = l),
-        Pv::TFrTimeout => seconds(&value).map(|s| h.tm.fr_timeout = Some(s)),
-        Pv::TFrInvTimeout => seconds(&value).map(|s| h.tm.fr_inv_timeout = Some(s)),
+        Pv::TFrTimeout => seconds(&value).map(|s| h.tm.fr_timeout = Some(s * 1000)),
+        Pv::TFrInvTimeout => seconds(&value).map(|s| h.tm.fr_inv_timeout = Some(s * 1000)),
         _ => Err(SetError::ReadOnly),
     }
 }
@@ -156,6 +214,28 @@ fn set_flag(list: &mut Vec<Str>, sub: Option<&Value>, value: &Value) -> Result<(
             return Err(SetError::BadValue("too many flags"));
         }
         list.push(name);
+    }
+    Ok(())
+}
+
+/// A text, or `None` for NULL.
+fn optional(value: &Value) -> Result<Option<Str>, SetError> {
+    match value {
+        Value::Null => Ok(None),
+        v => text(v).map(Some),
+    }
+}
+
+/// The listener that a value names; NULL: none.
+fn listener(h: &SipHost, value: &Value) -> Result<Option<u16>, SetError> {
+    let Some(name) = optional(value)? else { return Ok(None) };
+    let found = h.env().find_listener(&name).and_then(|i| u16::try_from(i).ok());
+    found.map(Some).ok_or(SetError::BadValue("no such listening socket"))
+}
+
+fn branch_part(h: &mut SipHost, index: Index, change: impl FnOnce(&mut Target)) -> Result<(), SetError> {
+    if let Some(b) = branch(h, index)? {
+        change(b);
     }
     Ok(())
 }

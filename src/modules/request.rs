@@ -1,5 +1,6 @@
 //! What a script function asks the worker to do, and what came of it.
 
+use super::host::Target;
 use crate::base::{Str, Time};
 use crate::ops;
 use serde::{Deserialize, Serialize};
@@ -27,10 +28,8 @@ pub enum Request {
     CheckTransaction,
     /// `t_relay`
     Relay {
-        /// Do not answer 477 ourselves when every branch fails at once.
-        no_auto_477: bool,
-        /// Try one destination per branch only, whatever DNS names besides.
-        no_dns_failover: bool,
+        /// How.
+        flags: RelayFlags,
         /// Destination instead of the R-URI: `[proto:]host[:port]`.
         proxy: Option<Str>,
     },
@@ -66,7 +65,54 @@ pub enum Request {
     Replicate {
         /// Destination URI.
         uri: Str,
+        /// How.
+        flags: RelayFlags,
     },
+    /// `t_inject_branches`: further branches for a transaction that is under way.
+    Inject {
+        /// The branches.
+        targets: Vec<Target>,
+        /// Cancel those that are out.
+        cancel: bool,
+        /// No others will come.
+        last: bool,
+    },
+    /// `t_wait_for_new_branches`: that many (`None`: any number) are expected.
+    AwaitBranches {
+        /// How many.
+        count: Option<u16>,
+    },
+    /// `t_wait_no_more_branches`
+    NoMoreBranches,
+    /// `t_reply_by_callid`: to a request that is not the one in work.
+    ReplyByCallId {
+        /// The reply.
+        reply: ReplyRequest,
+        /// Its Call-ID.
+        call_id: Str,
+        /// Its CSeq number; `None`: any.
+        cseq: Option<u32>,
+    },
+    /// `t_cancel_callid`: cancels a request that is not the one in work.
+    CancelByCallId {
+        /// Its Call-ID.
+        call_id: Str,
+        /// Its CSeq number; `None`: any.
+        cseq: Option<u32>,
+    },
+    /// `t_drop_replies`: replies that do not count any more.
+    DropReplies {
+        /// Only the last one.
+        last: bool,
+    },
+    /// `t_retransmit_reply`: sends the last reply again.
+    RepeatReply,
+    /// `t_release`: the script ends without an answer, and that is meant.
+    Release,
+    /// `t_drop`: the transaction ends without any answer.
+    Drop,
+    /// What the host's [`TmView`](super::host::TmView) says was changed.
+    Settings,
     /// `t_new_request`
     NewRequest {
         /// Method.
@@ -79,6 +125,14 @@ pub enum Request {
         to: Str,
         /// `content/type body`
         body: Option<Str>,
+        /// `$avp(uac_ctx)` of local_route and of its replies' route.
+        context: Option<Str>,
+        /// Further header lines, each with its line end.
+        headers: Str,
+        /// Next hop instead of the R-URI.
+        next_hop: Option<Str>,
+        /// Name of the listening socket it leaves from.
+        socket: Option<Str>,
     },
     /// `get_static_lock`, `get_dynamic_lock`: waits while another run holds it.
     Lock {
@@ -108,6 +162,21 @@ pub struct ReplyRequest {
     pub reason: Str,
     /// Body and its `Content-Type`, if any.
     pub body: Option<Str>,
+}
+
+/// How `t_relay` works.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayFlags {
+    /// Do not answer 477 ourselves when every branch fails at once.
+    pub no_auto_477: bool,
+    /// Do not try further addresses of a next hop that does not answer.
+    pub no_dns_failover: bool,
+    /// The Reason of the caller's CANCEL goes into those to the branches.
+    pub pass_reason: bool,
+    /// The caller may ask for losing branches not to be cancelled (RFC 3841).
+    pub allow_no_cancel: bool,
+    /// No 100 for this INVITE.
+    pub no_100: bool,
 }
 
 /// Which branches `t_cancel_branch` means.

@@ -12,7 +12,7 @@ use crate::script::host::{Host, Index};
 use crate::script::pattern::{compile_regex, compile_subst};
 use crate::script::program::Limits;
 use crate::script::pv::{self, IndexText, Piece, PvText};
-use crate::script::registry::{Arg, Call, FnSpec, FnState, Kind, OutVar, PlainScope, ScopeWith, Step, Subst};
+use crate::script::registry::{Arg, Call, FnSpec, FnState, Kind, MapEntry, OutVar, PlainScope, ScopeWith, Step, Subst};
 use crate::script::value::Value;
 use crate::sip::message::Message;
 use regex::bytes::Regex;
@@ -241,6 +241,15 @@ impl Bench {
             }
             Kind::Subst if text.starts_with("$var") => {
                 Arg::Value(Value::Str(fake.expand(&mut self.host, text.as_bytes())))
+            }
+            Kind::Map(..) => {
+                let list = format::named_list(text.as_bytes()).unwrap();
+                let entry = |(name, var): (String, PvText)| MapEntry {
+                    name: Str::from(name),
+                    value: fake.value(&mut self.host, &var),
+                    place: Some(fake.place(var)),
+                };
+                Arg::Map(list.items.into_iter().map(entry).collect())
             }
             Kind::Subst => {
                 fake.substs.push(compile_subst(text.as_bytes()).unwrap());

@@ -8,7 +8,7 @@
 pub mod conn;
 
 use crate::base::{Key, Slab, Str, Time};
-use crate::net::listen::Transport;
+use crate::net::listen::{Listener, Transport};
 use crate::net::pipe::{Accepted, Acceptor, Keepalive, Pipe};
 use crate::net::reactor::{Interest, Io, Readiness, Source};
 use crate::sip::framer::{Frame, FrameError, FrameLimits, Framer};
@@ -191,6 +191,8 @@ struct Listening {
     acceptor: Acceptor,
     transport: Transport,
     number: u16,
+    /// Type of service; what is accepted inherits it.
+    tos: Option<u8>,
     /// The empty seat it belongs to; `None` for our own.
     seat: Option<usize>,
     /// No file descriptors: it is looked at again by a timer.
@@ -245,10 +247,11 @@ impl Connections {
         }
     }
 
-    /// Takes a listening socket; `number` is the listener's.
-    pub fn listen(&mut self, transport: Transport, number: u16, fd: OwnedFd) {
+    /// Takes a listener's socket.
+    pub fn listen(&mut self, listener: &Listener, fd: OwnedFd) {
+        let (transport, number, tos) = (listener.transport, listener.index as u16, listener.tos);
         let acceptor = Acceptor::from_fd(fd);
-        self.listening.push(Some(Listening { acceptor, transport, number, seat: None, paused: false }));
+        self.listening.push(Some(Listening { acceptor, transport, number, tos, seat: None, paused: false }));
     }
 
     /// Accepts on the listening socket of an empty seat as well.
@@ -268,7 +271,7 @@ impl Connections {
         let key = Key { index: LISTENERS + index as u32, generation: 0 };
         io.register(&acceptor, Source::Tcp, key, Interest::READABLE)?;
         io.again(Source::Tcp, key);
-        let listening = Some(Listening { acceptor, transport, number, seat: Some(seat), paused: false });
+        let listening = Some(Listening { acceptor, transport, number, tos: None, seat: Some(seat), paused: false });
         match self.listening.get_mut(index) {
             Some(slot) => *slot = listening,
             None => self.listening.push(listening),
@@ -372,7 +375,9 @@ impl Connections {
             self.counters.inc(Counter::TcpRejected);
             return Err(ErrorKind::QuotaExceeded.into());
         }
-        let pipe = Pipe::connect(to, from)?;
+        let tos =
+            self.listening.iter().flatten().find(|l| l.number == listener && l.seat.is_none()).and_then(|l| l.tos);
+        let pipe = Pipe::connect(to, from, tos)?;
         self.counters.inc(Counter::TcpConnects);
         self.adopt(pipe, transport, listener, to, false, &mut io)
     }
@@ -684,11 +689,6 @@ impl Connections {
     /// What has ended since this was last called.
     pub fn take_closed(&mut self) -> Vec<Closed> {
         std::mem::take(&mut self.closed)
-    }
-
-    /// Whether something has ended.
-    pub fn has_closed(&self) -> bool {
-        !self.closed.is_empty()
     }
 
     /// Writes what waits, as far as the system takes it. Once per turn.

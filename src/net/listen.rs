@@ -400,6 +400,15 @@ fn prepare(listener: &Listener, fd: &OwnedFd, sizes: SocketSizes) -> io::Result<
     Ok(())
 }
 
+/// The address that what goes to `to` comes from, by the system's routing; nothing is sent and nothing waits
+/// (connect(2) of a datagram socket is a look at the routing table).
+pub fn source_for(to: SocketAddr) -> Option<IpAddr> {
+    let any: SocketAddr = if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
+    let probe = std::net::UdpSocket::bind(any).ok()?;
+    probe.connect(to).ok()?;
+    probe.local_addr().ok().map(|a| a.ip())
+}
+
 /// The address a socket is bound to.
 pub fn local_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     let name: SockaddrStorage = getsockname(fd.as_raw_fd())?;

@@ -44,11 +44,51 @@ pub struct LogSettings {
     pub stderr: bool,
     /// Write to the system's syslog.
     pub syslog: Option<Syslog>,
+    /// Put in front of each line's text (`log_prefix`).
+    pub prefix: String,
+    /// How lines look on stderr, and up to which level they are written there.
+    pub stderr_lines: Lines,
+    /// The same for syslog.
+    pub syslog_lines: Lines,
+}
+
+/// What an output makes of its lines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lines {
+    /// How they look.
+    pub format: Format,
+    /// Lines up to this level are written (OpenSIPS scale), besides what the log's own level says.
+    pub level: i8,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Lines { format: Format::Plain, level: i8::MAX }
+    }
+}
+
+/// How a line looks.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Format {
+    /// Time, level, process, text.
+    #[default]
+    Plain,
+    /// An object with `time`, `pid`, `level` and `message`, in one line.
+    Json,
+    /// The same behind `@cee: `, as log collectors expect it.
+    JsonCee,
 }
 
 impl Default for LogSettings {
     fn default() -> Self {
-        LogSettings { level: 2, stderr: true, syslog: None }
+        LogSettings {
+            level: 2,
+            stderr: true,
+            syslog: None,
+            prefix: String::new(),
+            stderr_lines: Lines::default(),
+            syslog_lines: Lines::default(),
+        }
     }
 }
 
@@ -86,7 +126,7 @@ pub(crate) fn level_of(meta: &Metadata<'_>) -> i8 {
 }
 
 /// The syslog severity (RFC 5424 section 6.2.1) of a level.
-fn severity(level: i8) -> u8 {
+pub(crate) fn severity(level: i8) -> u8 {
     match level {
         ..=-3 => 1,
         -2 => 2,
@@ -159,7 +199,7 @@ pub fn install(settings: &LogSettings) -> LogHandle {
 pub fn nowhere() -> LogHandle {
     static NOWHERE: OnceLock<LogHandle> = OnceLock::new();
     *NOWHERE.get_or_init(|| {
-        let settings = LogSettings { level: 2, stderr: false, syslog: None };
+        let settings = LogSettings { stderr: false, ..LogSettings::default() };
         LogHandle(Box::leak(Box::new(Logger {
             level: AtomicI8::new(2),
             lost: AtomicU64::new(0),

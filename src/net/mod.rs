@@ -10,6 +10,7 @@ pub mod logpipe;
 pub mod pipe;
 pub mod reactor;
 pub mod resolver;
+pub mod steer;
 pub mod stream;
 pub mod sys;
 pub mod tls;

@@ -38,14 +38,22 @@ pub enum Pipe {
 
 impl Pipe {
     /// Begins to connect to `to`; [`Pipe::connected`] tells when that is over. `from`: the local address to
-    /// use, if that matters.
-    pub fn connect(to: SocketAddr, from: Option<IpAddr>) -> io::Result<Pipe> {
+    /// use, if that matters; `tos`: type of service.
+    pub fn connect(to: SocketAddr, from: Option<IpAddr>, tos: Option<u8>) -> io::Result<Pipe> {
         let family = if to.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
         let fd = socket(family, SockType::Stream, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?;
         if let Some(ip) = from.filter(|ip| !ip.is_unspecified() && ip.is_ipv4() == to.is_ipv4()) {
             // The port is chosen when the peer is known: as many connections as there are peers.
             let _ = setsockopt(&fd, sockopt::IpBindAddressNoPort, &true);
             bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(ip, 0)))?;
+        }
+        if let Some(tos) = tos {
+            let value = i32::from(tos);
+            if to.is_ipv6() {
+                setsockopt(&fd, sockopt::Ipv6TClass, &value)?;
+            } else {
+                setsockopt(&fd, sockopt::Ipv4Tos, &value)?;
+            }
         }
         match connect(fd.as_raw_fd(), &SockaddrStorage::from(to)) {
             Ok(()) | Err(Errno::EINPROGRESS | Errno::EINTR) => {}

@@ -170,6 +170,11 @@ impl Reactor {
         self.wheel.len()
     }
 
+    /// The time now, within a turn: for measurements only.
+    pub fn clock(&self) -> Time {
+        self.virtual_now.unwrap_or_else(clock)
+    }
+
     /// Sleeps until something happens (at most `cap`, and until the next timer), then appends what
     /// happened to `out`: ready fds first, then those who asked to be called again, then due timers.
     /// Returns the time after the sleep: the only clock read of the turn.

@@ -57,6 +57,8 @@ impl Policy {
         match kind {
             OpKind::Mysql => Policy { in_flight: 10, in_flight_total: usize::MAX, ..Policy::default() },
             OpKind::Sqlite => Policy { in_flight: 250, in_flight_total: usize::MAX, ..Policy::default() },
+            // An identifier is all that a question costs.
+            OpKind::Radius => Policy { in_flight: 4000, in_flight_total: usize::MAX, ..Policy::default() },
             // The number of children is limited by the engine, whatever they run.
             OpKind::Exec | OpKind::Sleep => unlimited,
             _ => Policy::default(),
@@ -312,7 +314,10 @@ impl Backends {
         let Some(g) = self.gates.get_mut(gate.0) else { return };
         let policy = self.policies.get(&g.kind).copied().unwrap_or_else(|| Policy::of(g.kind));
         let kind = g.kind;
-        match g.running.iter().position(|r| *r == id) {
+        let place = g.running.iter().position(|r| *r == id);
+        // One that never had its turn has seen nothing of the backend.
+        let ran = place.is_some();
+        match place {
             Some(at) => {
                 g.running.swap_remove(at);
                 let total = self.totals.entry(kind).or_default();
@@ -333,7 +338,8 @@ impl Backends {
         }
         let Some(g) = self.gates.get_mut(gate.0) else { return };
         // Many that share one gate say nothing about each other.
-        let verdict = if g.key.is_some() && policy.failures > 0 { verdict(outcome) } else { Verdict::Nothing };
+        let counts = ran && g.key.is_some() && policy.failures > 0;
+        let verdict = if counts { verdict(outcome) } else { Verdict::Nothing };
         match (g.circuit, verdict) {
             (Circuit::Closed, Verdict::Well) => g.failures = 0,
             (Circuit::Open | Circuit::Probing(_), Verdict::Well) => {
@@ -374,6 +380,14 @@ impl Backends {
             _ => {}
         }
         Self::show(g, self.latencies.as_ref());
+    }
+
+    /// An operation that waits is given up: its turn will not come. [`Backends::ended`] is still owed.
+    pub fn withdraw(&mut self, id: OpId, gate: GateId) {
+        if let Some(g) = self.gates.get_mut(gate.0) {
+            g.waiting.retain(|w| *w != id);
+            Self::show(g, self.latencies.as_ref());
+        }
     }
 
     /// Counts how long an operation took, with its time in the queue.

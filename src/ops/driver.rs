@@ -4,6 +4,7 @@ use super::backend::{Admission, Backends, GateId};
 use super::exec::Exec;
 use super::fake::Fake;
 use super::http::Http;
+use super::radius::{self, Radius};
 use super::sleep::Sleep;
 use super::sql::mysql::Mysql;
 use super::sql::sqlite::Sqlite;
@@ -33,11 +34,14 @@ pub enum OpKind {
     Mysql,
     /// SQL over SQLite
     Sqlite,
+    /// `radius_*`
+    Radius,
 }
 
 impl OpKind {
     /// Every kind.
-    pub const ALL: [OpKind; 5] = [OpKind::Sleep, OpKind::Exec, OpKind::Http, OpKind::Mysql, OpKind::Sqlite];
+    pub const ALL: [OpKind; 6] =
+        [OpKind::Sleep, OpKind::Exec, OpKind::Http, OpKind::Mysql, OpKind::Sqlite, OpKind::Radius];
 
     /// The word shown to operators.
     pub fn as_str(self) -> &'static str {
@@ -47,6 +51,7 @@ impl OpKind {
             OpKind::Http => "http",
             OpKind::Mysql => "mysql",
             OpKind::Sqlite => "sqlite",
+            OpKind::Radius => "radius",
         }
     }
 }
@@ -112,6 +117,7 @@ pub struct Driver {
     exec: Exec,
     http: Http,
     sqlite: Sqlite,
+    radius: Radius,
     /// In a simulation: takes every operation but sleeps.
     fake: Option<Box<Fake>>,
 }
@@ -143,6 +149,7 @@ impl Driver {
             http: Http::new(),
             mysql: Mysql::default(),
             sqlite: Sqlite::default(),
+            radius: Radius::default(),
             fake: None,
         }
     }
@@ -196,9 +203,19 @@ impl Driver {
         &mut self.exec
     }
 
+    /// The RADIUS client, to tell it its servers.
+    pub fn radius(&mut self) -> &mut Radius {
+        &mut self.radius
+    }
+
     /// The HTTP client, to set its limits.
     pub fn http(&mut self) -> &mut Http {
         &mut self.http
+    }
+
+    /// The sleepers, to ask who was woken.
+    pub fn sleep(&mut self) -> &mut Sleep {
+        &mut self.sleep
     }
 
     /// From now on, names are looked up as this says.
@@ -234,6 +251,7 @@ impl Driver {
             match source {
                 Source::Http => self.http.resolved(key, addresses(answer), &mut cx),
                 Source::Mysql => self.mysql.resolved(key, addresses(answer), &mut cx),
+                Source::Radius => self.radius.resolved(key, addresses(answer), &mut cx),
                 _ => self.resolved.push_back(((source, key), answer)),
             }
         }
@@ -310,6 +328,13 @@ impl Driver {
                 let name = || DbUrl::parse(&q.url).map_or_else(|_| "(no database URL)".to_string(), |u| u.to_string());
                 Some(self.backends.gate(kind, &q.url, name))
             }
+            Request::Radius(r) => {
+                let name = match r.kind {
+                    radius::Kind::Auth => "authentication",
+                    radius::Kind::Acct => "accounting",
+                };
+                Some(self.backends.gate(kind, name.as_bytes(), || name.to_string()))
+            }
         }
     }
 
@@ -331,6 +356,7 @@ impl Driver {
             Request::Http(r) => self.http.start(id, r, deadline, &mut cx),
             Request::Sql(q) if kind == OpKind::Sqlite => self.sqlite.start(id, q, deadline, &mut cx),
             Request::Sql(q) => self.mysql.start(id, q, deadline, &mut cx),
+            Request::Radius(r) => self.radius.start(id, r, deadline, &mut cx),
         }
         self.settle(io);
     }
@@ -379,6 +405,8 @@ impl Driver {
             Source::Resolver => self.resolver.ready(key, &mut cx.io),
             Source::Sqlite if due => self.sqlite.timer(key, &mut cx),
             Source::Sqlite => self.sqlite.ready(key, readiness, &mut cx),
+            Source::Radius if due => self.radius.timer(key, &mut cx),
+            Source::Radius => self.radius.ready(key, readiness, &mut cx),
             _ => return false,
         }
         self.settle(&mut io);
@@ -391,7 +419,11 @@ impl Driver {
         let Some(op) = self.ops.get_mut(id) else { return };
         if op.waiting.take().is_some() {
             let why = if reason == CancelReason::Deadline { Why::Timeout } else { Why::Cancelled };
-            let name = op.gate.map(|g| self.backends.name(g).to_string()).unwrap_or_default();
+            let gate = op.gate;
+            let name = gate.map(|g| self.backends.name(g).to_string()).unwrap_or_default();
+            if let Some(gate) = gate {
+                self.backends.withdraw(id, gate);
+            }
             self.finished.push_back((id, Outcome::Failed(Failure::new(why, phase, name))));
             return;
         }
@@ -408,6 +440,7 @@ impl Driver {
             OpKind::Http => self.http.cancel(id, reason, &mut cx),
             OpKind::Mysql => self.mysql.cancel(id, reason, &mut cx),
             OpKind::Sqlite => self.sqlite.cancel(id, reason, &mut cx),
+            OpKind::Radius => self.radius.cancel(id, reason, &mut cx),
         }
         self.settle(&mut io);
     }
@@ -465,6 +498,7 @@ impl Driver {
             OpKind::Exec => self.exec.describe(id),
             OpKind::Http => self.http.describe(id),
             OpKind::Sqlite => self.sqlite.describe(id),
+            OpKind::Radius => self.radius.describe(id),
         }
     }
 
@@ -492,5 +526,6 @@ fn kind_of(request: &Request) -> OpKind {
         Request::Http(_) => OpKind::Http,
         Request::Sql(q) if q.url.starts_with(b"sqlite") => OpKind::Sqlite,
         Request::Sql(_) => OpKind::Mysql,
+        Request::Radius(_) => OpKind::Radius,
     }
 }

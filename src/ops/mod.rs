@@ -12,6 +12,7 @@ pub mod driver;
 pub mod exec;
 pub mod fake;
 pub mod http;
+pub mod radius;
 pub mod request;
 pub mod sleep;
 pub mod sql;

@@ -1,5 +1,6 @@
 //! Requests and outcomes of operations: plain data.
 
+use super::radius::{self, RadiusRequest};
 use crate::base::Str;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -16,6 +17,8 @@ pub enum Request {
     Http(HttpRequest),
     /// A query.
     Sql(SqlRequest),
+    /// A question to a RADIUS server.
+    Radius(RadiusRequest),
 }
 
 impl Request {
@@ -24,6 +27,7 @@ impl Request {
         match self {
             Request::Sleep(_) => true,
             Request::Exec(_) => false,
+            Request::Radius(r) => r.kind == radius::Kind::Auth,
             Request::Http(r) => matches!(r.method, HttpMethod::Get | HttpMethod::Head | HttpMethod::Options),
             Request::Sql(q) => {
                 let word = q.query.trim_ascii_start().split(|b| !b.is_ascii_alphabetic()).next().unwrap_or_default();
@@ -164,6 +168,8 @@ pub enum Outcome {
     Http(HttpResponse),
     /// The database answered.
     Sql(SqlResult),
+    /// The RADIUS server answered.
+    Radius(radius::Answer),
     /// It did not work.
     Failed(Failure),
 }

@@ -10,7 +10,16 @@ use std::time::Duration;
 /// Sleeping operations of one process.
 #[derive(Default)]
 pub struct Sleep {
-    timers: HashMap<OpId, TimerKey>,
+    timers: HashMap<OpId, (TimerKey, Time)>,
+    /// Deadlines of the sleepers that were woken and not yet asked about.
+    woken: Vec<Time>,
+}
+
+impl Sleep {
+    /// The deadlines of those woken since the last call, for the statistics of how late they went on.
+    pub fn take_woken(&mut self) -> std::vec::Drain<'_, Time> {
+        self.woken.drain(..)
+    }
 }
 
 impl Engine for Sleep {
@@ -21,14 +30,16 @@ impl Engine for Sleep {
             cx.done(id, Outcome::Slept);
             return;
         }
-        let timer = cx.arm(cx.now() + length, Source::Sleep, id);
-        self.timers.insert(id, timer);
+        let due = cx.now() + length;
+        let timer = cx.arm(due, Source::Sleep, id);
+        self.timers.insert(id, (timer, due));
     }
 
     fn ready(&mut self, _key: Key, _readiness: Readiness, _cx: &mut Cx<'_>) {}
 
     fn timer(&mut self, key: Key, cx: &mut Cx<'_>) {
-        if self.timers.remove(&key).is_some() {
+        if let Some((_, due)) = self.timers.remove(&key) {
+            self.woken.push(due);
             cx.done(key, Outcome::Slept);
         }
     }
@@ -36,7 +47,7 @@ impl Engine for Sleep {
     fn resolved(&mut self, _key: Key, _result: Result<Vec<IpAddr>, String>, _cx: &mut Cx<'_>) {}
 
     fn cancel(&mut self, id: OpId, reason: CancelReason, cx: &mut Cx<'_>) {
-        if let Some(timer) = self.timers.remove(&id) {
+        if let Some((timer, _)) = self.timers.remove(&id) {
             cx.io.disarm(timer);
             let why = if reason == CancelReason::Deadline { Why::Timeout } else { Why::Cancelled };
             cx.done(id, Outcome::Failed(Failure::new(why, Phase::Wait, "")));

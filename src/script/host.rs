@@ -69,6 +69,12 @@ pub trait Host: Sized + Serialize + DeserializeOwned + 'static {
     /// Resolves `$name` / `$name(sub)`; `sub` is the literal text in parentheses, if it is literal.
     fn find_pv(dialect: Dialect, name: &str, sub: Option<&str>) -> Option<PvSpec<Self::Pv>>;
 
+    /// The context that `$name($inner)` reads its inner variable in, if `name` is a variable that
+    /// does so.
+    fn wrapper(_dialect: Dialect, _name: &str) -> Option<&'static str> {
+        None
+    }
+
     /// Names for "did you mean".
     fn pv_names(dialect: Dialect) -> &'static [&'static str];
 

@@ -311,6 +311,8 @@ pub enum ArgPlan {
     Subst(u32),
     /// A route block.
     Route(u32),
+    /// A list with names: each with its variable.
+    Map(Vec<(Box<str>, u32)>),
     /// An expression, evaluated onto the operand stack before the call.
     Operand,
 }

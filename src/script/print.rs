@@ -131,6 +131,7 @@ fn site<H: Host>(p: &Program<H>, n: u32) -> String {
                 format!("out {}", all.join(";"))
             }
             ArgPlan::Regex(n) => format!("/{}/", p.regex(*n).as_str()),
+            ArgPlan::Map(items) => format!("list of {}", items.len()),
             ArgPlan::Subst(n) => format!("subst {n}"),
             ArgPlan::Route(n) => label(p, *n),
             ArgPlan::Operand => "operand".into(),

@@ -93,6 +93,9 @@ pub enum Kind {
     Flag,
     /// `/regex/replacement/flags`: compiled at load time when literal: arrives as `Arg::Subst`.
     Subst,
+    /// Name of a list that this parameter of this module defines, `NAME = (ATTRIBUTE=$variable, ...)`.
+    /// Arrives as `Arg::Map`.
+    Map(&'static str, &'static str),
 }
 
 /// One parameter.
@@ -173,6 +176,19 @@ pub enum Arg {
     Subst(u32),
     /// A route block known at load time: its number in the program.
     Route(u32),
+    /// A list of a module parameter.
+    Map(Vec<MapEntry>),
+}
+
+/// One line of a list such as `(User-Name=$var(u), ...)`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MapEntry {
+    /// What stands before the `=`.
+    pub name: Str,
+    /// Value of the variable when the function was called.
+    pub value: Value,
+    /// The variable, if it can be assigned to.
+    pub place: Option<OutVar>,
 }
 
 /// A writable variable with its name and index evaluated: where an output goes.

@@ -103,6 +103,11 @@ impl Resolver<'_> {
 
     /// A variable that was taken apart.
     pub fn var<H: Host>(&mut self, v: &PvText) -> Result<VarRef<H::Pv>, Problem> {
+        if v.context.is_none()
+            && let Some(context) = H::wrapper(self.dialect, &v.name)
+        {
+            return self.wrapped::<H>(v, context);
+        }
         let (base, sub, writable) = self.base::<H>(v)?;
         let index = match &v.index {
             IndexText::None => IndexRef::None,
@@ -114,6 +119,25 @@ impl Resolver<'_> {
         let transforms = v.transforms.iter().map(|t| self.transform::<H>(t, &v.text)).collect::<Result<Vec<_>, _>>()?;
         let writable = writable && transforms.is_empty();
         Ok(VarRef { base, sub, index, transforms, text: v.text.as_str().into(), writable })
+    }
+
+    /// `$name($inner)`: the inner variable, read of another message.
+    fn wrapped<H: Host>(&mut self, v: &PvText, context: &str) -> Result<VarRef<H::Pv>, Problem> {
+        let inner = match v.sub.as_deref() {
+            Some([Piece::Var(inner)]) if inner.context.is_none() && v.index == IndexText::None => inner,
+            _ => {
+                let text = format!("`${}` takes one variable in parentheses", v.name);
+                let help =
+                    Some(format!("write for instance `${}($fU)` or `$({}($hdr(Subject)){{s.len}})`", v.name, v.name));
+                return Err(Problem { help, ..Problem::new("E0305", text) });
+            }
+        };
+        let inner = PvText { context: Some(context.to_owned()), ..(**inner).clone() };
+        let mut found = self.var::<H>(&inner)?;
+        for t in &v.transforms {
+            found.transforms.push(self.transform::<H>(t, &v.text)?);
+        }
+        Ok(VarRef { text: v.text.as_str().into(), writable: false, ..found })
     }
 
     #[allow(clippy::type_complexity)]

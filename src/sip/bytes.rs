@@ -5,6 +5,7 @@ use std::io::Write;
 const TOKEN: u8 = 1;
 const HOST: u8 = 2;
 const URI: u8 = 4;
+const MARK: u8 = 8;
 
 const CLASSES: [u8; 256] = classes();
 
@@ -26,6 +27,9 @@ const fn classes() -> [u8; 256] {
         if b > b' ' && b != 0x7f && !matches!(b, b'<' | b'>' | b'"') {
             t[i] |= URI;
         }
+        if matches!(b, b';' | b'=' | b'"' | b' ' | b'\t' | b'\r' | b'\n' | b'(') {
+            t[i] |= MARK;
+        }
         i += 1;
     }
     t
@@ -44,6 +48,11 @@ pub fn is_host_byte(b: u8) -> bool {
 /// What may stand somewhere in a URI: no space, control character, quote or angle bracket.
 pub fn is_uri_byte(b: u8) -> bool {
     CLASSES[b as usize] & URI != 0
+}
+
+/// What means something among parameters: separators, quotes, white space, the start of a comment.
+pub(super) fn is_mark(b: u8) -> bool {
+    CLASSES[b as usize] & MARK != 0
 }
 
 /// Whether `b` is a non-empty `token`.

@@ -5,7 +5,7 @@ use super::nameaddr::NameAddr;
 use super::params::Params;
 use super::range::Range;
 use super::transport::Transport;
-use super::via::Via;
+use super::via::{Picked, Via};
 use std::cell::OnceCell;
 
 /// What has been parsed of one message so far.
@@ -32,6 +32,10 @@ pub(super) struct ViaAt {
     comment: Option<Range>,
     transport: Transport,
     port: Option<u16>,
+    branch: Option<Range>,
+    received: Option<Range>,
+    maddr: Option<Range>,
+    rport: Option<Range>,
 }
 
 /// A parsed From or To value as positions.
@@ -52,6 +56,7 @@ fn at(bytes: &[u8], part: &[u8]) -> Range {
 
 impl ViaAt {
     pub(super) fn of(bytes: &[u8], via: &Via<'_>) -> ViaAt {
+        let picked = |value: Option<&[u8]>| value.map(|v| at(bytes, v));
         ViaAt {
             raw: at(bytes, via.raw),
             head: at(bytes, via.head),
@@ -63,6 +68,10 @@ impl ViaAt {
             comment: via.comment.map(|c| at(bytes, c)),
             transport: via.transport,
             port: via.port,
+            branch: picked(via.picked.branch),
+            received: picked(via.picked.received),
+            maddr: picked(via.picked.maddr),
+            rport: picked(via.picked.rport),
         }
     }
 
@@ -78,6 +87,12 @@ impl ViaAt {
             port: self.port,
             params: Params::new(self.params.of(bytes)),
             comment: self.comment.map(|c| c.of(bytes)),
+            picked: Picked {
+                branch: self.branch.map(|b| b.of(bytes)),
+                received: self.received.map(|r| r.of(bytes)),
+                maddr: self.maddr.map(|m| m.of(bytes)),
+                rport: self.rport.map(|r| r.of(bytes)),
+            },
         }
     }
 }

@@ -80,6 +80,12 @@ impl Message {
         range.of(self.bytes())
     }
 
+    /// Whether a header that may stand once only stands more than once (From, To, Call-ID, CSeq,
+    /// Max-Forwards, Content-Length).
+    pub fn repeats_single(&self) -> bool {
+        self.index().repeats
+    }
+
     /// Where a slice that a getter returned lies in the message.
     pub fn range_of(&self, part: &[u8]) -> Option<Range> {
         Range::locate(self.bytes(), part)

@@ -55,8 +55,8 @@ impl<'a> NameAddr<'a> {
         let params = Params::new(tail);
         let ok = !uri.is_empty()
             && uri.iter().all(|&b| is_uri_byte(b))
-            && (tail.is_empty() || tail.first() == Some(&b';'))
-            && params.is_well_formed();
+            && (tail.is_empty()
+                || (tail.first() == Some(&b';') && (params.plain(|_, _| ()) || params.is_well_formed())));
         ok.then_some(NameAddr { raw, display, uri, bracketed: open.is_some(), params })
     }
 
@@ -82,6 +82,15 @@ impl<'a> NameAddr<'a> {
 
     /// The `tag` parameter; empty ones do not count.
     pub fn tag(&self) -> Option<&'a [u8]> {
+        let mut tag = None;
+        let plain = self.params.plain(|name, value| {
+            if tag.is_none() && name.eq_ignore_ascii_case(b"tag") {
+                tag = value.filter(|v| !v.is_empty());
+            }
+        });
+        if plain {
+            return tag;
+        }
         let mut tags = self.params.iter().filter(|p| p.name.eq_ignore_ascii_case(b"tag"));
         tags.find_map(|p| Some(p.text()).filter(|t| !t.is_empty()))
     }

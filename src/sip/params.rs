@@ -1,6 +1,6 @@
 //! `;name=value` parameters of header values and URIs.
 
-use super::bytes::{quoted_len, trim, unescape_quoted, unquote};
+use super::bytes::{is_mark, quoted_len, trim, unescape_quoted, unquote};
 use std::borrow::Cow;
 
 /// One parameter.
@@ -73,6 +73,42 @@ impl<'a> Params<'a> {
     /// Whether one with this name is there.
     pub fn has(&self, name: &[u8]) -> bool {
         self.get(name).is_some()
+    }
+
+    /// Hands out name and value of each parameter if they are as nearly all are: a semicolon in front,
+    /// no quote, no white space, no comment, none without a name. False where something else was met;
+    /// then nothing that was handed out counts.
+    pub(super) fn plain(&self, mut each: impl FnMut(&'a [u8], Option<&'a [u8]>)) -> bool {
+        let raw = self.raw;
+        match raw.first() {
+            None => return true,
+            Some(b';') => {}
+            Some(_) => return false,
+        }
+        let mut start = 1;
+        let mut equals = None;
+        let mut at = 1;
+        loop {
+            let byte = raw.get(at).copied();
+            match byte {
+                Some(b) if !is_mark(b) => {}
+                Some(b'=') => equals = equals.or(Some(at)),
+                Some(b';') | None => {
+                    let name = raw.get(start..equals.unwrap_or(at)).unwrap_or_default();
+                    if name.is_empty() {
+                        return false;
+                    }
+                    each(name, equals.map(|e| raw.get(e + 1..at).unwrap_or_default()));
+                    if byte.is_none() {
+                        return true;
+                    }
+                    start = at + 1;
+                    equals = None;
+                }
+                Some(_) => return false,
+            }
+            at += 1;
+        }
     }
 
     /// Whether they are well-formed: balanced quotes, no nameless parameter but for a lone
@@ -185,6 +221,14 @@ mod tests {
 
     #[test]
     fn nameless_ones_and_open_quotes_are_malformed() {
+        for odd in [&b";;"[..], b";a;", b"a=1", b";a= 1", b";a=\"b\"", b";=1", b";a=1;", b";a(b"] {
+            assert!(!Params::new(odd).plain(|_, _| ()), "{:?}", odd.escape_ascii().to_string());
+        }
+        for plain in [&b""[..], b";a", b";a=1;b;c==d=", b";lr;transport=tcp;x="] {
+            let mut seen = Vec::new();
+            assert!(Params::new(plain).plain(|name, value| seen.push((name, value))));
+            assert_eq!(seen, Params::new(plain).iter().map(|p| (p.name, p.value)).collect::<Vec<_>>());
+        }
         for bad in [&b";;"[..], b";a;;b", b";=1", b";a=\"x", b";;,;,,"] {
             assert!(!Params::new(bad).is_well_formed(), "{:?}", bad.escape_ascii().to_string());
         }

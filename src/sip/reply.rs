@@ -2,11 +2,9 @@
 
 use super::bytes::push_number;
 use super::header::{Header, HeaderId};
-use super::list::split_list;
 use super::message::Message;
 use super::method::Method;
 use super::range::Range;
-use super::via::Via;
 use std::net::SocketAddr;
 
 /// What a reply shall say beyond what it copies from the request.
@@ -48,7 +46,10 @@ pub fn build(request: &Message, spec: &ReplySpec<'_>, out: &mut Vec<u8>) {
     push_number(out, u64::from(spec.status));
     out.push(b' ');
     let reason = if spec.reason.is_empty() { default_reason(spec.status).as_bytes() } else { spec.reason };
-    out.extend(reason.iter().filter(|b| !matches!(b, b'\r' | b'\n')));
+    match memchr::memchr2(b'\r', b'\n', reason) {
+        None => out.extend_from_slice(reason),
+        Some(_) => out.extend(reason.iter().filter(|b| !matches!(b, b'\r' | b'\n'))),
+    }
     out.extend_from_slice(b"\r\n");
     // §8.2.6.2: the same Via values in the same order.
     for (i, h) in request.headers_of(HeaderId::Via).enumerate() {
@@ -128,9 +129,7 @@ pub(super) fn copy_line(message: &Message, h: &Header<'_>, out: &mut Vec<u8>) {
 
 /// Copies the first Via line with its first value marked.
 fn marked_via(message: &Message, h: &Header<'_>, source: SocketAddr, force_rport: bool, out: &mut Vec<u8>) {
-    let mut values = split_list(h.value);
-    let top = values.next().unwrap_or_default();
-    let (Ok(via), Some(at)) = (Via::parse(top), message.range_of(top)) else {
+    let Some((via, at)) = message.top_via().and_then(|via| Some((via, message.range_of(via.raw)?))) else {
         copy_line(message, h, out);
         return;
     };

@@ -65,6 +65,8 @@ pub struct Index {
     pub cseq_number: u32,
     pub cseq_method: Range,
     pub cseq_id: Method,
+    /// A header that may stand only once stands more than once.
+    pub repeats: bool,
 }
 
 /// Scans `b`. `None`: this is not SIP. Otherwise the index, and the first thing that is wrong.
@@ -186,6 +188,7 @@ impl Index {
             cseq_number: 0,
             cseq_method: Range::default(),
             cseq_id: Method::Other,
+            repeats: false,
         }
     }
 
@@ -216,10 +219,12 @@ impl Index {
             HeaderId::ContentLength => Some(&mut self.content_length),
             _ => None,
         };
-        if let Some(slot) = slot
-            && *slot == NONE
-        {
-            *slot = at;
+        if let Some(slot) = slot {
+            if *slot == NONE {
+                *slot = at;
+            } else if id != HeaderId::Via {
+                self.repeats = true;
+            }
         }
         self.headers.push(Entry {
             start: start as u32,

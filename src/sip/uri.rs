@@ -55,10 +55,14 @@ impl<'a> Uri<'a> {
     }
 
     fn try_parse(raw: &'a [u8]) -> Option<Uri<'a>> {
-        let colon = memchr::memchr(b':', raw)?;
-        let scheme_bytes = raw.get(..colon)?;
-        let rest = raw.get(colon + 1..)?;
-        let scheme = scheme_of(scheme_bytes)?;
+        let (scheme, scheme_bytes, rest) = match raw.strip_prefix(b"sip:") {
+            Some(rest) => (Scheme::Sip, raw.get(..3)?, rest),
+            None => {
+                let colon = memchr::memchr(b':', raw)?;
+                let scheme_bytes = raw.get(..colon)?;
+                (scheme_of(scheme_bytes)?, scheme_bytes, raw.get(colon + 1..)?)
+            }
+        };
         if rest.is_empty() || !rest.iter().all(|&b| is_uri_byte(b)) {
             return None;
         }
@@ -92,10 +96,11 @@ impl<'a> Uri<'a> {
 
     fn parse_sip(&mut self, rest: &'a [u8]) -> Option<()> {
         // The user part may hold `;`, `?` and `/`, but an `@` must be escaped everywhere (§25.1).
-        let host_part = match memchr::memchr(b'@', rest) {
+        // Users are short: no use in calling for a search.
+        let host_part = match rest.iter().position(|b| *b == b'@') {
             Some(at) => {
                 let info = rest.get(..at)?;
-                let (user, password) = match memchr::memchr(b':', info) {
+                let (user, password) = match info.iter().position(|b| *b == b':') {
                     Some(c) => (info.get(..c)?, Some(info.get(c + 1..)?)),
                     None => (info, None),
                 };

@@ -1,6 +1,8 @@
 //! One Via value (RFC 3261 §20.42, rport: RFC 3581).
 
-use super::bytes::{is_lws, is_token, is_token_byte, parse_u32, push_ip, push_number, trim, trim_end, trim_start};
+use super::bytes::{
+    is_lws, is_token, is_token_byte, parse_u32, push_ip, push_number, trim, trim_end, trim_start, unquote,
+};
 use super::error::ParseError;
 use super::params::Params;
 use super::transport::Transport;
@@ -30,6 +32,43 @@ pub struct Via<'a> {
     pub params: Params<'a>,
     /// A comment in parentheses behind the parameters (RFC 2543), without the parentheses.
     pub comment: Option<&'a [u8]>,
+    /// The parameters that are asked for most.
+    pub(super) picked: Picked<'a>,
+}
+
+/// Values of the first parameters with these names; empty if one is there without a value.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Picked<'a> {
+    pub(super) branch: Option<&'a [u8]>,
+    pub(super) received: Option<&'a [u8]>,
+    pub(super) maddr: Option<&'a [u8]>,
+    pub(super) rport: Option<&'a [u8]>,
+}
+
+impl<'a> Picked<'a> {
+    fn note(&mut self, name: &[u8], value: Option<&'a [u8]>) {
+        let slot = match name.len() {
+            5 if name.eq_ignore_ascii_case(b"rport") => &mut self.rport,
+            5 if name.eq_ignore_ascii_case(b"maddr") => &mut self.maddr,
+            6 if name.eq_ignore_ascii_case(b"branch") => &mut self.branch,
+            8 if name.eq_ignore_ascii_case(b"received") => &mut self.received,
+            _ => return,
+        };
+        slot.get_or_insert(unquote(value.unwrap_or_default()));
+    }
+
+    /// `None` if the parameters are malformed.
+    fn from(params: Params<'a>) -> Option<Picked<'a>> {
+        let mut picked = Picked::default();
+        if !params.plain(|name, value| picked.note(name, value)) {
+            if !params.is_well_formed() {
+                return None;
+            }
+            picked = Picked::default();
+            params.iter().for_each(|p| picked.note(p.name, p.value));
+        }
+        Some(picked)
+    }
 }
 
 impl<'a> Via<'a> {
@@ -39,9 +78,16 @@ impl<'a> Via<'a> {
     }
 
     fn try_parse(raw: &'a [u8]) -> Option<Via<'a>> {
-        let (name, rest) = token(raw)?;
-        let (version, rest) = token(trim_start(rest.strip_prefix(b"/")?))?;
-        let (transport_bytes, rest) = token(trim_start(rest.strip_prefix(b"/")?))?;
+        let (name, version, rest) = match raw.strip_prefix(b"SIP/2.0/") {
+            // As nearly everybody writes it.
+            Some(rest) => (raw.get(..3)?, raw.get(4..7)?, rest),
+            None => {
+                let (name, rest) = token(raw)?;
+                let (version, rest) = token(trim_start(rest.strip_prefix(b"/")?))?;
+                (name, version, trim_start(rest.strip_prefix(b"/")?))
+            }
+        };
+        let (transport_bytes, rest) = token(trim_start(rest))?;
         // `token` skipped the white space that must stand between transport and host.
         if !raw.get(..raw.len() - rest.len())?.last().is_some_and(|&b| is_lws(b)) {
             return None;
@@ -70,7 +116,7 @@ impl<'a> Via<'a> {
         }
         let params = Params::new(tail);
         let transport = Transport::from_bytes(transport_bytes);
-        params.is_well_formed().then_some(Via {
+        Some(Via {
             raw,
             head,
             name,
@@ -81,6 +127,7 @@ impl<'a> Via<'a> {
             port,
             params,
             comment,
+            picked: Picked::from(params)?,
         })
     }
 
@@ -91,7 +138,7 @@ impl<'a> Via<'a> {
 
     /// The `branch` parameter.
     pub fn branch(&self) -> Option<&'a [u8]> {
-        self.params.value(b"branch").filter(|b| !b.is_empty())
+        self.picked.branch.filter(|b| !b.is_empty())
     }
 
     /// The part of the branch behind RFC 3261's magic cookie; `None` if the cookie is missing
@@ -103,22 +150,22 @@ impl<'a> Via<'a> {
 
     /// The `received` parameter.
     pub fn received(&self) -> Option<&'a [u8]> {
-        self.params.value(b"received").filter(|b| !b.is_empty())
+        self.picked.received.filter(|b| !b.is_empty())
     }
 
     /// The `maddr` parameter.
     pub fn maddr(&self) -> Option<&'a [u8]> {
-        self.params.value(b"maddr").filter(|b| !b.is_empty())
+        self.picked.maddr.filter(|b| !b.is_empty())
     }
 
     /// Whether the `rport` parameter is there, with or without a value.
     pub fn has_rport(&self) -> bool {
-        self.params.has(b"rport")
+        self.picked.rport.is_some()
     }
 
     /// The value of the `rport` parameter.
     pub fn rport(&self) -> Option<u16> {
-        self.params.value(b"rport").and_then(parse_u32).and_then(|p| u16::try_from(p).ok())
+        self.picked.rport.and_then(parse_u32).and_then(|p| u16::try_from(p).ok())
     }
 
     /// Where a reply goes by RFC 3261 §18.2.2 and RFC 3581 §4, for transports without a
@@ -139,15 +186,32 @@ impl<'a> Via<'a> {
     pub fn write_marked(&self, source: SocketAddr, force_rport: bool, out: &mut Vec<u8>) {
         let rport = force_rport || self.has_rport();
         let ip = source.ip().to_canonical();
-        let same = host_ip(self.host).is_some_and(|h| h.to_canonical() == ip);
-        let own = |p: &super::params::Param<'_>| {
-            p.name.eq_ignore_ascii_case(b"received") || (rport && p.name.eq_ignore_ascii_case(b"rport"))
-        };
+        let same = || host_ip(self.host).is_some_and(|h| h.to_canonical() == ip);
+        let own =
+            |name: &[u8]| name.eq_ignore_ascii_case(b"received") || (rport && name.eq_ignore_ascii_case(b"rport"));
         out.extend_from_slice(self.head);
-        for p in self.params.iter().filter(|p| !own(p)) {
-            out.extend_from_slice(p.whole);
+        if self.picked.received.is_none() && (!rport || self.picked.rport.is_none()) {
+            out.extend_from_slice(self.params.raw());
+        } else {
+            let before = out.len();
+            let plain = self.params.plain(|name, value| {
+                if !own(name) {
+                    out.push(b';');
+                    out.extend_from_slice(name);
+                    if let Some(value) = value {
+                        out.push(b'=');
+                        out.extend_from_slice(value);
+                    }
+                }
+            });
+            if !plain {
+                out.truncate(before);
+                for p in self.params.iter().filter(|p| !own(p.name)) {
+                    out.extend_from_slice(p.whole);
+                }
+            }
         }
-        if rport || !same {
+        if rport || !same() {
             out.extend_from_slice(b";received=");
             push_ip(out, ip);
         }

@@ -10,6 +10,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 macro_rules! counters {
     ($($(#[doc = $doc:expr])* $id:ident = $group:literal $name:literal $kind:ident,)*) => {
@@ -177,6 +178,39 @@ counters! {
     WaitsCancelled = "async" "cancelled" Count,
     /// Waits refused because a cap was reached.
     WaitsRefused = "async" "refused" Count,
+    /// Sleeps whose run had gone on, and what it sent had left, at most 1 ms after the deadline.
+    Late1ms = "async" "late_1ms" Count,
+    /// The same, more than 1 and at most 2 ms.
+    Late2ms = "async" "late_2ms" Count,
+    /// The same, at most 5 ms.
+    Late5ms = "async" "late_5ms" Count,
+    /// The same, at most 10 ms.
+    Late10ms = "async" "late_10ms" Count,
+    /// The same, at most 20 ms.
+    Late20ms = "async" "late_20ms" Count,
+    /// The same, at most 50 ms.
+    Late50ms = "async" "late_50ms" Count,
+    /// The same, at most 100 ms.
+    Late100ms = "async" "late_100ms" Count,
+    /// The same, more than 100 ms.
+    LateMore = "async" "late_more" Count,
+}
+
+impl Counter {
+    /// The counter of sleeps that went on this late.
+    pub fn late(by: Duration) -> Counter {
+        const BOUNDS: [(u128, Counter); 7] = [
+            (1, Counter::Late1ms),
+            (2, Counter::Late2ms),
+            (5, Counter::Late5ms),
+            (10, Counter::Late10ms),
+            (20, Counter::Late20ms),
+            (50, Counter::Late50ms),
+            (100, Counter::Late100ms),
+        ];
+        let within = BOUNDS.iter().find(|(ms, _)| by.as_micros() <= ms * 1000);
+        within.map_or(Counter::LateMore, |(_, counter)| *counter)
+    }
 }
 
 impl fmt::Display for Counter {
@@ -382,6 +416,19 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lateness_by_bounds() {
+        for (us, counter) in [
+            (0, Counter::Late1ms),
+            (1000, Counter::Late1ms),
+            (1001, Counter::Late2ms),
+            (20_000, Counter::Late20ms),
+            (100_001, Counter::LateMore),
+        ] {
+            assert_eq!(Counter::late(Duration::from_micros(us)), counter, "{us}");
+        }
+    }
 
     #[test]
     fn rows_sum_up() {

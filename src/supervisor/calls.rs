@@ -11,6 +11,9 @@ use std::time::Duration;
 /// How long workers may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The same where a SIP request has to be answered first: longer than tm's timers.
+const LONG_PATIENCE: Duration = Duration::from_secs(600);
+
 struct Asked {
     seat: usize,
     life: u32,
@@ -42,7 +45,8 @@ impl Calls {
     pub(super) fn begin(&mut self, to: ReplyTo, how: Merge, asked: Vec<(usize, u32)>, now: Time) -> u64 {
         self.last += 1;
         let asked = asked.into_iter().map(|(seat, life)| Asked { seat, life, said: None, done: false }).collect();
-        self.pending.push(Pending { id: self.last, to, how, asked, deadline: now + PATIENCE });
+        let patience = if how == Merge::One { LONG_PATIENCE } else { PATIENCE };
+        self.pending.push(Pending { id: self.last, to, how, asked, deadline: now + patience });
         self.last
     }
 

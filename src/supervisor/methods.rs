@@ -3,6 +3,7 @@
 use super::main_loop::Supervisor;
 use crate::base::Time;
 use crate::control::jsonrpc::{Request, RpcError};
+use crate::control::merge::Merge;
 use crate::control::server::Incoming;
 use crate::net::sys::realtime;
 use crate::store::latency::{BackendReading, ENDINGS};
@@ -19,13 +20,16 @@ impl Supervisor<'_> {
     pub(super) fn on_request(&mut self, incoming: Incoming, now: Time, more: &mut Vec<Incoming>) {
         let Incoming { reply_to, request } = incoming;
         if let Some(forwarded) = self.forwarded.iter().find(|f| f.method == request.method).cloned() {
-            let living: Vec<(usize, u32)> = self
+            let mut living: Vec<(usize, u32)> = self
                 .places
                 .iter()
                 .enumerate()
                 .filter(|(_, p)| p.is_worker() && p.tenant.as_ref().is_some_and(|t| t.ready))
                 .map(|(i, p)| (i, p.incarnation))
                 .collect();
+            if forwarded.merge == Merge::One {
+                living.truncate(1);
+            }
             let id = self.calls.begin(reply_to, forwarded.merge, living.clone(), now);
             let params = if request.params.is_null() { "[]".to_owned() } else { request.params.to_string() };
             let call = ToChild::Call { id, method: forwarded.method, params };

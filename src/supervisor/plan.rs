@@ -56,6 +56,10 @@ pub struct Plan {
     pub drain_timeout: Duration,
     /// How long children may take to return when they are told to.
     pub quit_grace: Duration,
+    /// Whether processes that crash leave a core file; `None`: as the system has it.
+    pub core_dumps: Option<bool>,
+    /// The root directory from then on, when the sockets are open and before privileges are given up.
+    pub chroot: Option<PathBuf>,
     /// How long a worker's loop may stand still before the worker is ended and replaced; `None`: for ever.
     pub hang_timeout: Option<Duration>,
     /// The control socket, if there is to be one.
@@ -92,6 +96,8 @@ impl Plan {
             drain_timeout: Duration::from_secs(10),
             quit_grace: Duration::from_secs(2),
             hang_timeout: None,
+            core_dumps: None,
+            chroot: None,
             control: None,
             log,
             helpers: Vec::new(),
@@ -99,6 +105,16 @@ impl Plan {
                 Forwarded::new("waits", Merge::Concat),
                 Forwarded::new("kill-wait", Merge::First),
                 Forwarded::new("transactions", Merge::PerWorker),
+                Forwarded::new("t_hash", Merge::Concat),
+                Forwarded::new("tm:hash", Merge::Concat),
+                Forwarded::new("tm.list", Merge::Concat),
+                Forwarded::new("t_reply", Merge::First),
+                Forwarded::new("tm:reply", Merge::First),
+                Forwarded::new("t_uac_cancel", Merge::First),
+                Forwarded::new("tm:uac_cancel", Merge::First),
+                Forwarded::new("tm.cancel", Merge::First),
+                Forwarded::new("t_uac_dlg", Merge::One),
+                Forwarded::new("tm:uac_dlg", Merge::One),
                 Forwarded::new("tcp-list", Merge::Concat),
                 Forwarded::new("tcp-close", Merge::First),
             ],

@@ -16,6 +16,7 @@ use crate::net::bus::{BusConfig, BusHub};
 use crate::net::listen::open_all;
 use crate::net::logpipe::ALERT;
 use crate::net::reactor::clock;
+use crate::net::steer;
 use crate::net::sys::realtime;
 use crate::store::{CounterTable, InWork};
 use crate::worker::seat::{Seat, SeatKind};
@@ -59,6 +60,8 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
     if let Some(dir) = &plan.workdir {
         std::env::set_current_dir(dir).map_err(|e| format!("working directory {}: {e}", dir.display()))?;
     }
+    let hash_key = random_key()?;
+    limit(plan.core_dumps)?;
     let workers = plan.workers.max(1);
     let opened = open_all(plan.listeners, workers, plan.sizes).map_err(|e| text(&e))?;
     let mut control = match &plan.control {
@@ -80,6 +83,10 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
         None => None,
     };
     let prepare = || -> Result<Supervisor<'_>, String> {
+        if let Some(dir) = &plan.chroot {
+            let done = nix::unistd::chroot(dir).and_then(|()| nix::unistd::chdir("/"));
+            done.map_err(|e| format!("chroot to {}: {e}", dir.display()))?;
+        }
         identity.assume()?;
         let seats = workers + plan.helpers.len();
         let peers = seats + plan.spare_peers;
@@ -98,6 +105,11 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
         let mut listeners = Vec::new();
         for (listener, fds) in opened {
             log::info!("listening on {listener}");
+            if !listener.transport.is_stream()
+                && let Err(e) = steer::attach(&fds, hash_key[0] as u32)
+            {
+                log::info!("{listener}: the kernel does not choose the worker ({e}), the bus does");
+            }
             listeners.push(listener);
             for (seat, fd) in places.iter_mut().zip(fds) {
                 seat.sockets.push(fd);
@@ -123,7 +135,7 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
             places,
             workers,
             listeners,
-            hash_key: random_key()?,
+            hash_key,
             hub,
             counters,
             own,
@@ -166,6 +178,18 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
         file.remove();
     }
     result
+}
+
+/// Whether processes that crash leave a core file.
+fn limit(core_dumps: Option<bool>) -> Result<(), String> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let text = |what: &str, e: nix::Error| format!("{what}: {e}");
+    if let Some(wanted) = core_dumps {
+        let (_, most) = getrlimit(Resource::RLIMIT_CORE).map_err(|e| text("the limit of core files", e))?;
+        let soft = if wanted { most } else { 0 };
+        setrlimit(Resource::RLIMIT_CORE, soft, most).map_err(|e| text("the limit of core files", e))?;
+    }
+    Ok(())
 }
 
 fn random_key() -> Result<[u64; 2], String> {

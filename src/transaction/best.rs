@@ -14,9 +14,11 @@ pub fn rank(status: u16, cancelled: bool) -> u16 {
         484 => 7,
         408 => 9000,
         503 => 9001,
+        // What the peers answer when they cannot send: no reply of anybody (§16.9).
+        473 | 476..=479 => 9002,
         400..=499 => status,
         500..=599 => 1000 + status,
-        _ => 9002,
+        _ => 9003,
     }
 }
 
@@ -31,7 +33,7 @@ mod tests {
 
     #[test]
     fn order_of_preference() {
-        let order = [603, 302, 401, 407, 415, 420, 484, 400, 404, 486, 500, 504, 408, 503];
+        let order = [603, 302, 401, 407, 415, 420, 484, 400, 404, 486, 500, 504, 408, 503, 477];
         for (i, better) in order.iter().enumerate() {
             for worse in &order[i + 1..] {
                 assert_eq!(best([(0, *worse), (1, *better)], false), Some((1, *better)));

@@ -3,14 +3,13 @@
 use super::branch_id::BranchNo;
 use super::client_invite::{self, ClientInvite};
 use super::client_noninvite::ClientNonInvite;
-use super::key::ServerKey;
+use super::key::{Keys, ServerKey};
 use super::output::Ask;
 use super::server_invite::{self, ServerInvite};
 use super::server_noninvite::ServerNonInvite;
 use super::timing::Timing;
 use crate::base::{Str, Time, TimerKey};
-use crate::sip::Message;
-use crate::sip::Method;
+use crate::sip::{HeaderId, Message, Method};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -46,7 +45,28 @@ pub(super) struct Tx<U, D, P> {
     pub fr_inv: Option<Duration>,
     /// Header line for CANCELs.
     pub cancel_reason: Option<Str>,
+    /// Header lines for ACKs and CANCELs, each with its line end.
+    pub extra: Option<Str>,
+    /// Branches that are out stay when another one wins (RFC 3841 `no-cancel`).
+    pub no_cancel: bool,
+    /// Further branches may come: no final reply is chosen.
+    pub awaiting: Option<Box<Awaiting>>,
+    /// This transaction's own upper bound for a branch without a final reply.
+    pub lifetime: Option<Duration>,
+    /// Its own T1 and T2.
+    pub retransmit: (Option<Duration>, Option<Duration>),
+    /// Its own `disable_6xx_block`.
+    pub no_6xx_block: bool,
     pub user: U,
+}
+
+/// Further branches are expected.
+pub(super) struct Awaiting {
+    /// As long as this at most.
+    pub until: Time,
+    pub timer: Timer,
+    /// How many; `None`: until told otherwise.
+    pub left: Option<u16>,
 }
 
 /// The server side.
@@ -81,6 +101,8 @@ pub(super) struct Branch<D> {
     pub ask: Ask,
     pub outcome: Outcome,
     pub last_status: u16,
+    /// A reply has come.
+    pub replied: bool,
     pub cancel: Option<Box<CancelTx>>,
     /// The reply whose onreply route runs or waits.
     pub busy: Option<Busy>,
@@ -102,6 +124,24 @@ pub(super) struct CancelTx {
 pub(super) struct Busy {
     pub status: u16,
     pub to_tag: u64,
+    /// Its RSeq; 0: it is not a reliable provisional reply (RFC 3262).
+    pub rseq: u32,
+}
+
+impl Busy {
+    pub(super) fn of(keys: &Keys, reply: &Message) -> Busy {
+        let rseq = match reply.status() {
+            101..=199 => crate::sip::bytes::parse_u32(reply.value(HeaderId::RSeq)).unwrap_or(0),
+            _ => 0,
+        };
+        Busy { status: reply.status(), to_tag: keys.tag(reply.to_tag().unwrap_or_default()), rseq }
+    }
+
+    /// Whether `other` says the same once more: the retransmission of a final reply, or of a
+    /// provisional one that is sent until its PRACK comes.
+    pub(super) fn repeats(self, other: Busy) -> bool {
+        self == other && (self.status >= 200 || self.rseq != 0)
+    }
 }
 
 /// The armed timer of a machine.
@@ -170,6 +210,12 @@ impl<U, D, P> Tx<U, D, P> {
             fr: None,
             fr_inv: None,
             cancel_reason: None,
+            extra: None,
+            no_cancel: false,
+            awaiting: None,
+            lifetime: None,
+            retransmit: (None, None),
+            no_6xx_block: false,
             user,
         }
     }
@@ -189,6 +235,11 @@ impl<U, D, P> Tx<U, D, P> {
 
     /// Whether a branch is out that the final reply has to wait for.
     pub(super) fn is_waiting(&self) -> bool {
+        self.awaiting.is_some() || self.is_out()
+    }
+
+    /// Whether a branch is out, whatever else is expected.
+    pub(super) fn is_out(&self) -> bool {
         self.branches.iter().any(|b| !b.minor && matches!(b.outcome, Outcome::Pending | Outcome::Undecided(_)))
     }
 
@@ -270,10 +321,22 @@ impl<D> Branch<D> {
             ask: Ask::Never,
             outcome: Outcome::Pending,
             last_status: 0,
+            replied: false,
             cancel: None,
             busy: None,
             queue: VecDeque::new(),
             forwarded: Vec::new(),
+        }
+    }
+
+    /// One that nothing was sent on and that has failed.
+    pub(super) fn failed(now: Time, failure: Failure) -> Self {
+        let last_status = failure.status;
+        Branch {
+            machine: ClientMachine::Ended,
+            outcome: Outcome::Failed(failure),
+            last_status,
+            ..Branch::preparing(now, now)
         }
     }
 

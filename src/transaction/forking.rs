@@ -192,6 +192,7 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
             match scope {
                 CancelScope::Request => {
                     tx.cancelled = true;
+                    desk.stop_awaiting(tx);
                     for b in &mut tx.branches {
                         // No use in trying another address now.
                         if let Outcome::Undecided(failure) = &b.outcome {
@@ -288,7 +289,7 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
             return ReplyMatch::Absorbed(key, no);
         }
         let status = reply.status();
-        let busy = Busy { status, to_tag: self.keys.tag(reply.to_tag().unwrap_or_default()) };
+        let busy = Busy::of(self.keys, reply);
         if tx.is_invite() && (200..300).contains(&status) && self.repeat_2xx(tx, no, busy) {
             return ReplyMatch::Absorbed(key, no);
         }
@@ -307,12 +308,9 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
         let max_queued = self.config.max_queued_replies;
         let Some(b) = tx.branches.get_mut(usize::from(no)) else { return ReplyMatch::NotOurs };
         b.last_status = status;
+        b.replied = true;
         let keys = self.keys;
-        let again = status >= 200
-            && (b.busy == Some(busy)
-                || b.queue
-                    .iter()
-                    .any(|q| q.status() == status && keys.tag(q.to_tag().unwrap_or_default()) == busy.to_tag));
+        let again = b.busy.is_some_and(|b| b.repeats(busy)) || b.queue.iter().any(|q| Busy::of(keys, q).repeats(busy));
         // The only final reply that is not repeated by its sender is never dropped for space.
         let no_room = b.busy.is_some() && b.queue.len() >= max_queued && status < 300;
         if again || no_room || (status < 200 && answered) {
@@ -385,7 +383,7 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
             if answered && reply.status() < 200 {
                 continue;
             }
-            b.busy = Some(Busy { status: reply.status(), to_tag: self.keys.tag(reply.to_tag().unwrap_or_default()) });
+            b.busy = Some(Busy::of(self.keys, &reply));
             self.emit(Output::Deliver { tx: self.key, branch: no, reply });
             return;
         }

@@ -55,6 +55,10 @@ pub struct BranchView<'a, D> {
     pub busy: bool,
     /// How many replies wait behind that one.
     pub queued: usize,
+    /// Whether it has failed.
+    pub failed: bool,
+    /// Whether a reply has come.
+    pub replied: bool,
     /// Whether it failed by a timer.
     pub timeout: bool,
     /// The failure's reply, if it was a reply that counts.
@@ -163,6 +167,8 @@ fn branch_view<D>(b: &Branch<D>) -> BranchView<'_, D> {
         pending: matches!(b.outcome, Outcome::Pending | Outcome::Undecided(_)),
         busy: b.busy.is_some(),
         queued: b.queue.len(),
+        failed: failure.is_some(),
+        replied: b.replied,
         timeout: failure.is_some_and(|f| f.timeout),
         reply: failure.and_then(|f| f.reply.as_ref()),
         dest: b.dest.as_ref(),

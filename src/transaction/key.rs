@@ -52,52 +52,51 @@ impl Keys {
     fn matcher(&self, m: &Message, invite: bool) -> Option<Matcher> {
         let via = m.top_via()?;
         let method: &[u8] = if invite { b"INVITE" } else { m.method_bytes() };
-        let mut h = Pair::new(&self.secret);
         // §7.3.1: tokens and host names compare without case.
         if let Some(branch) = via.magic_branch() {
-            h.part(b"3261");
-            h.folded(branch);
-            h.folded(via.host);
-            h.part(&via.port_or_default().to_be_bytes());
-            h.part(method);
-            return Some(Matcher { key: ServerKey(h.finish()), rfc2543: false });
+            let mut text = self.text(b"3261");
+            text.folded(branch);
+            text.folded(via.host);
+            text.part(&via.port_or_default().to_be_bytes());
+            text.part(method);
+            return Some(Matcher { key: ServerKey(text.wide()), rfc2543: false });
         }
-        h.part(b"2543");
+        let mut text = self.text(b"2543");
         if self.ruri_matching {
-            h.part(m.request_uri());
+            text.part(m.request_uri());
         }
         if self.via1_matching {
-            h.part(via.raw);
+            text.part(via.raw);
         }
         if m.call_id().is_empty() {
             return None;
         }
-        h.part(m.call_id());
-        h.part(&m.cseq().number.to_be_bytes());
-        h.part(m.from_tag().unwrap_or_default());
-        h.part(method);
+        text.part(m.call_id());
+        text.part(&m.cseq().number.to_be_bytes());
+        text.part(m.from_tag().unwrap_or_default());
+        text.part(method);
         // The To tag of an ACK is that of the reply, not that of the INVITE.
         if !invite && m.method() != Method::Cancel {
-            h.part(m.to_tag().unwrap_or_default());
+            text.part(m.to_tag().unwrap_or_default());
         }
-        Some(Matcher { key: ServerKey(h.finish()), rfc2543: true })
+        Some(Matcher { key: ServerKey(text.wide()), rfc2543: true })
     }
 
     /// Names the INVITE of a call leg for its end-to-end ACK, which has another branch:
     /// Call-ID, From tag, CSeq number.
     pub fn leg(&self, m: &Message) -> u64 {
-        let mut h = self.one(b"leg");
-        part(&mut h, m.call_id());
-        part(&mut h, m.from_tag().unwrap_or_default());
-        part(&mut h, &m.cseq().number.to_be_bytes());
-        h.finish()
+        let mut text = self.text(b"leg");
+        text.part(m.call_id());
+        text.part(m.from_tag().unwrap_or_default());
+        text.part(&m.cseq().number.to_be_bytes());
+        text.hash()
     }
 
     /// A To tag as a number.
     pub fn tag(&self, to_tag: &[u8]) -> u64 {
-        let mut h = self.one(b"tag");
-        part(&mut h, to_tag);
-        h.finish()
+        let mut text = self.text(b"tag");
+        text.part(to_tag);
+        text.hash()
     }
 
     /// What decides where a received request goes, as a number that our branch parameter
@@ -106,32 +105,32 @@ impl Keys {
     /// not take part). `routing`: further header values the routing depends on (Route,
     /// Proxy-Require, Proxy-Authorization).
     pub fn routing<'a>(&self, received: &Message, routing: impl IntoIterator<Item = &'a [u8]>) -> u64 {
-        let mut h = self.one(b"loop");
-        part(&mut h, received.request_uri());
-        part(&mut h, received.call_id());
-        part(&mut h, received.from_tag().unwrap_or_default());
-        part(&mut h, received.to_tag().unwrap_or_default());
-        part(&mut h, &received.cseq().number.to_be_bytes());
+        let mut text = self.text(b"loop");
+        text.part(received.request_uri());
+        text.part(received.call_id());
+        text.part(received.from_tag().unwrap_or_default());
+        text.part(received.to_tag().unwrap_or_default());
+        text.part(&received.cseq().number.to_be_bytes());
         for value in routing {
-            part(&mut h, value);
+            text.part(value);
         }
-        h.finish()
+        text.hash()
     }
 
     /// The same for any parts: used to authenticate branch parameters.
     pub(super) fn seal(&self, parts: &[&[u8]]) -> u64 {
-        let mut h = self.one(b"seal");
+        let mut text = self.text(b"seal");
         for p in parts {
-            part(&mut h, p);
+            text.part(p);
         }
-        h.finish()
+        text.hash()
     }
 
-    fn one(&self, purpose: &[u8]) -> DefaultHasher {
-        let mut h = DefaultHasher::new();
-        h.write(&self.secret);
-        part(&mut h, purpose);
-        h
+    fn text(&self, purpose: &[u8]) -> Text {
+        let mut text = Text { hasher: DefaultHasher::new(), buffer: [0; BUFFER], used: 0 };
+        text.push(&self.secret);
+        text.part(purpose);
+        text
     }
 }
 
@@ -142,37 +141,62 @@ impl ServerKey {
     }
 }
 
-fn part(h: &mut DefaultHasher, bytes: &[u8]) {
-    h.write_usize(bytes.len());
-    h.write(bytes);
+/// Bytes put together before they are hashed: enough for nearly every key.
+const BUFFER: usize = 256;
+
+/// What is hashed, put together first: the hash function is quick on one text and slow on many
+/// small ones. The secret stands in front, each part behind its length.
+struct Text {
+    hasher: DefaultHasher,
+    buffer: [u8; BUFFER],
+    used: usize,
 }
 
-/// Two hashers side by side: 128 bits.
-struct Pair(DefaultHasher, DefaultHasher);
+impl Text {
+    fn push(&mut self, bytes: &[u8]) {
+        if let Some(room) = self.buffer.get_mut(self.used..self.used + bytes.len()) {
+            room.copy_from_slice(bytes);
+            self.used += bytes.len();
+            return;
+        }
+        self.drain();
+        self.hasher.write(bytes);
+    }
 
-impl Pair {
-    fn new(secret: &[u8]) -> Pair {
-        let (mut a, mut b) = (DefaultHasher::new(), DefaultHasher::new());
-        a.write(secret);
-        a.write_u8(1);
-        b.write(secret);
-        b.write_u8(2);
-        Pair(a, b)
+    /// Hashes what was put together.
+    fn drain(&mut self) {
+        let used = std::mem::take(&mut self.used);
+        self.hasher.write(self.buffer.get(..used).unwrap_or_default());
     }
 
     fn part(&mut self, bytes: &[u8]) {
-        part(&mut self.0, bytes);
-        part(&mut self.1, bytes);
+        self.push(&(bytes.len() as u32).to_ne_bytes());
+        self.push(bytes);
     }
 
     fn folded(&mut self, bytes: &[u8]) {
-        let mut low: smallvec::SmallVec<[u8; 128]> = smallvec::SmallVec::from_slice(bytes);
-        low.make_ascii_lowercase();
-        self.part(&low);
+        self.push(&(bytes.len() as u32).to_ne_bytes());
+        for chunk in bytes.chunks(64) {
+            let mut low = [0; 64];
+            let low = low.get_mut(..chunk.len()).unwrap_or_default();
+            low.copy_from_slice(chunk);
+            low.make_ascii_lowercase();
+            self.push(low);
+        }
     }
 
-    fn finish(&self) -> u128 {
-        u128::from(self.0.finish()) << 64 | u128::from(self.1.finish())
+    fn hash(mut self) -> u64 {
+        self.drain();
+        self.hasher.finish()
+    }
+
+    /// 128 bits: two ends of one beginning.
+    fn wide(mut self) -> u128 {
+        self.drain();
+        let mut other = self.hasher.clone();
+        self.hasher.write_u64(1);
+        other.write_u64(2);
+        u128::from(self.hasher.finish()) << 64 | u128::from(other.finish())
     }
 }
 

@@ -9,7 +9,7 @@ use super::output::{Ask, Decision, Output, SendKind};
 use super::table::{Desk, Machine};
 use super::timing::{Config, Noninvite408};
 use crate::base::{Str, Time};
-use crate::sip::Method;
+use crate::sip::{HeaderId, Method};
 
 impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
     /// One step of a client machine; returns whether the reply is for the transaction user.
@@ -35,7 +35,13 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
                     self.stats.sent_retransmissions += 1;
                     self.send(tx, no, SendKind::Retransmission, bytes);
                 }
-                Action::Ack(bytes) => self.send(tx, no, SendKind::Ack, bytes),
+                Action::Ack(bytes) => {
+                    let bytes = match &tx.extra {
+                        Some(lines) => with_headers(&bytes, lines),
+                        None => bytes,
+                    };
+                    self.send(tx, no, SendKind::Ack, bytes);
+                }
                 Action::Cancel(bytes) => self.start_cancel(tx, no, bytes),
                 Action::Deliver => deliver = true,
                 Action::Timeout => self.timed_out(tx, no),
@@ -107,9 +113,10 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
         }
         b.outcome = Outcome::Failed(failure);
         // §16.7 step 5: a 6xx ends the others and forbids new ones.
-        if status >= 600 && !self.config.disable_6xx_block && !tx.is_answered() {
+        if status >= 600 && !self.config.disable_6xx_block && !tx.no_6xx_block && !tx.is_answered() {
             tx.blocked = true;
-            self.cancel_pending(tx, None);
+            self.stop_awaiting(tx);
+            self.cancel_losers(tx);
         }
     }
 
@@ -117,6 +124,19 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
     pub(super) fn cancel_pending(&mut self, tx: &mut Tx<U, D, P>, spare: Option<BranchNo>) {
         for no in 0..tx.branches.len() as BranchNo {
             if Some(no) != spare {
+                self.cancel_branch(tx, no);
+            }
+        }
+    }
+
+    /// Another branch has decided: cancels the others, unless the caller wants them to go on
+    /// (RFC 3841 §9.1); what was not sent ends in any case.
+    pub(super) fn cancel_losers(&mut self, tx: &mut Tx<U, D, P>) {
+        if !tx.no_cancel {
+            return self.cancel_pending(tx, None);
+        }
+        for no in 0..tx.branches.len() as BranchNo {
+            if tx.branch_mut(no).is_some_and(|b| matches!(b.machine, ClientMachine::Preparing { .. })) {
                 self.cancel_branch(tx, no);
             }
         }
@@ -148,7 +168,11 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
     fn start_cancel(&mut self, tx: &mut Tx<U, D, P>, no: BranchNo, bytes: Str) {
         let Some(reliable) = tx.branch_mut(no).map(|b| b.reliable) else { return };
         let bytes = match &tx.cancel_reason {
-            Some(line) => with_header(&bytes, line),
+            Some(line) => with_headers(&bytes, &[line, &b"\r\n"[..]].concat()),
+            None => bytes,
+        };
+        let bytes = match &tx.extra {
+            Some(lines) => with_headers(&bytes, lines),
             None => bytes,
         };
         let timing = self.timing(tx, reliable);
@@ -250,22 +274,39 @@ pub(super) fn decision<U, D, P>(config: &Config, tx: &Tx<U, D, P>) -> Option<Dec
     let ((branch, failure), status) = best(tx.failures().map(|(no, f)| ((no, f), f.status)), tx.cancelled)?;
     // §16.7 step 6: a 503 says something about the next hop only.
     let upstream = if status == 503 && config.translate_503 { 500 } else { status };
+    let bytes = failure.bytes.clone().filter(|_| upstream == status);
+    let bytes = match bytes {
+        Some(bytes) if config.aggregate_challenges && matches!(status, 401 | 407) => {
+            Some(with_challenges(bytes, tx.failures().filter(|(no, _)| *no != branch).map(|(_, f)| f)))
+        }
+        other => other,
+    };
     Some(Decision {
         branch,
         status,
         upstream: Some(upstream),
         reply: failure.reply.clone(),
-        bytes: failure.bytes.clone().filter(|_| upstream == status),
+        bytes,
         timeout: failure.timeout,
     })
 }
 
-/// A message without a body with one more header line.
-fn with_header(message: &[u8], line: &[u8]) -> Str {
-    let head = message.strip_suffix(b"\r\n").unwrap_or(message);
-    let mut bytes = Vec::with_capacity(message.len() + line.len() + 2);
-    bytes.extend_from_slice(head);
-    bytes.extend_from_slice(line);
-    bytes.extend_from_slice(b"\r\n\r\n");
-    Str::from(bytes)
+/// A message with more header lines, each with its line end.
+fn with_headers(message: &[u8], lines: &[u8]) -> Str {
+    let end = memchr::memmem::find(message, b"\r\n\r\n").map_or(message.len(), |at| at + 2);
+    let (head, rest) = message.split_at(end);
+    Str::from([head, lines, rest].concat())
+}
+
+/// §16.7 step 7: a challenge goes upstream with those of all branches that asked for credentials.
+fn with_challenges<'a>(bytes: Str, others: impl Iterator<Item = &'a Failure>) -> Str {
+    let mut lines = Vec::new();
+    for reply in others.filter(|f| matches!(f.status, 401 | 407)).filter_map(|f| f.reply.as_ref()) {
+        for id in [HeaderId::WwwAuthenticate, HeaderId::ProxyAuthenticate] {
+            for header in reply.headers_of(id) {
+                lines.extend_from_slice(reply.slice(header.line));
+            }
+        }
+    }
+    if lines.is_empty() { bytes } else { with_headers(&bytes, &lines) }
 }

@@ -92,6 +92,7 @@ pub(super) enum Machine {
     Server,
     Branch(BranchNo),
     Cancel(BranchNo),
+    Awaiting,
 }
 
 /// An output, or a transaction that ends when everything before it has been taken: so the data
@@ -288,6 +289,7 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
                 }
             }
             desk.arm_server(tx);
+            desk.stop_awaiting(tx);
             desk.cancel_pending(tx, None);
         });
     }
@@ -345,6 +347,13 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
         .unwrap_or(Err(ReplyError::Gone))
     }
 
+    /// Sends the last reply again; whether there is one.
+    pub fn repeat_reply(&mut self, now: Time, tx: TxKey) -> bool {
+        let before = self.out.len();
+        self.server_input(now, tx, Input::Retransmit);
+        self.out.len() > before
+    }
+
     /// Keeps the transaction from ending (a run waits in it) until [`Transactions::unkeep`].
     pub fn keep(&mut self, tx: TxKey) {
         if let Some(tx) = self.slab.get_mut(tx) {
@@ -384,6 +393,7 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
                 }
                 Machine::Branch(no) => desk.branch_timer(tx, no),
                 Machine::Cancel(no) => desk.cancel_timer(tx, no),
+                Machine::Awaiting => desk.awaiting_timer(tx),
             });
         }
         self.due = due;
@@ -503,7 +513,8 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
             }
         }
         let timers = tx.branches.iter().flat_map(|b| [b.timer, b.cancel.as_ref().and_then(|c| c.timer)]);
-        for (_, timer) in timers.chain([tx.server.as_ref().and_then(|s| s.timer)]).flatten() {
+        let others = [tx.server.as_ref().and_then(|s| s.timer), tx.awaiting.as_ref().and_then(|a| a.timer)];
+        for (_, timer) in timers.chain(others).flatten() {
             self.wheel.cancel(timer);
         }
         Some(Output::Ended { tx: key, user: tx.user })
@@ -516,9 +527,10 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
         let c = self.config;
         let or = |d: Duration, instead: Duration| if d.is_zero() { instead } else { d };
         let life = if tx.is_invite() { c.max_inv_lifetime } else { c.max_noninv_lifetime };
+        let life = tx.lifetime.or(life);
         Timing {
-            t1: c.t1,
-            t2: c.t2,
+            t1: tx.retransmit.0.unwrap_or(c.t1),
+            t2: tx.retransmit.1.unwrap_or(c.t2),
             t4: c.t4,
             fr: or(tx.fr.unwrap_or(c.fr_timeout), c.t1_64()),
             fr_inv: or(tx.fr_inv.unwrap_or(c.fr_inv_timeout), c.timer_c),
@@ -618,7 +630,11 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
         }
         tx.final_sent.get_or_insert(status);
         self.emit(Output::FinalSent { tx: self.key, branch, status });
+        self.stop_awaiting(tx);
         // §16.7 step 10.
-        self.cancel_pending(tx, None);
+        match status {
+            200..=299 | 600.. => self.cancel_losers(tx),
+            _ => self.cancel_pending(tx, None),
+        }
     }
 }

@@ -44,6 +44,9 @@ pub struct Config {
     pub translate_503: bool,
     /// Treats a 6xx like any other negative reply: other branches go on, new ones may be added.
     pub disable_6xx_block: bool,
+    /// Whether a 401 or 407 goes upstream with the challenges of the other branches too
+    /// (§16.7 step 7). Default true.
+    pub aggregate_challenges: bool,
     /// Whether the Request-URI takes part in matching requests of RFC 2543 clients.
     pub ruri_matching: bool,
     /// Whether the top Via takes part in matching requests of RFC 2543 clients.
@@ -92,6 +95,7 @@ impl Default for Config {
             noninvite_408: Noninvite408::Never,
             translate_503: true,
             disable_6xx_block: false,
+            aggregate_challenges: true,
             ruri_matching: true,
             via1_matching: true,
             max_transactions: 1_000_000,

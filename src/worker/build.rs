@@ -6,6 +6,7 @@ use crate::modules::env::Listen;
 use crate::modules::host::{SipHost, Target};
 use crate::modules::rr::record_route_lines;
 use crate::net::resolver::locate::Destination;
+use crate::sip::bytes::push_number;
 use crate::sip::header::HeaderId;
 use crate::sip::{Message, Transport};
 use std::net::SocketAddr;
@@ -22,8 +23,19 @@ impl Worker {
         forced
             .or(host.socket_out)
             .filter(|i| fits(*i))
+            .or_else(|| self.by_routing(to).filter(|i| fits(*i)))
             .or_else(|| Some(host.listener).filter(|i| fits(*i)))
             .or_else(|| (0..self.env().listeners.len() as u16).find(|i| fits(*i)))
+    }
+
+    /// `mhomed`: the listener with the address that the system's routing would use to get there.
+    fn by_routing(&self, to: &Destination) -> Option<u16> {
+        if !self.env().settings.mhomed {
+            return None;
+        }
+        let source = crate::net::listen::source_for(to.addr)?;
+        let fits = |l: &Listen| l.transport == to.transport && l.addr.ip() == source;
+        self.env().listeners.iter().position(fits).and_then(|i| u16::try_from(i).ok())
     }
 
     /// Whether a message cannot leave from this listener in one datagram.
@@ -45,6 +57,9 @@ impl Worker {
         let sent = env.listeners.get(usize::from(listener))?;
         let received = env.listeners.get(usize::from(host.listener)).unwrap_or(sent);
         let mut edits = host.edits.clone();
+        if !host.tm.headers.is_empty() {
+            edits.append_header(&host.msg, host.tm.headers.clone());
+        }
         if target.uri != *host.msg.request_uri() {
             edits.set_request_uri(&host.msg, target.uri.clone());
         }
@@ -84,10 +99,10 @@ fn via_value(host: &SipHost, sent: &Listen, branch: &[u8]) -> Vec<u8> {
     via.push(b' ');
     match &host.advertised.0 {
         Some(name) => via.extend_from_slice(name),
-        None => via.extend_from_slice(sent.via_host().as_bytes()),
+        None => sent.push_via_host(&mut via),
     }
     via.push(b':');
-    via.extend_from_slice(host.advertised.1.unwrap_or_else(|| sent.via_port()).to_string().as_bytes());
+    push_number(&mut via, u64::from(host.advertised.1.unwrap_or_else(|| sent.via_port())));
     via.extend_from_slice(b";branch=");
     via.extend_from_slice(branch);
     via

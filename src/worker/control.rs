@@ -42,8 +42,14 @@ impl Worker {
             ToChild::Drain { timeout_ms } => self.begin_drain(timeout_ms),
             ToChild::Quit => self.quit = true,
             ToChild::Call { id, method, params } => {
-                let result = self.call(&method, &params).map(|v| v.to_string());
-                self.tell_main(&ToMain::Answer { id, result });
+                let result = if method.starts_with("t_") || method.starts_with("tm") {
+                    self.transaction_call(id, &method, &params)
+                } else {
+                    Some(self.call(&method, &params))
+                };
+                if let Some(result) = result {
+                    self.tell_main(&ToMain::Answer { id, result: result.map(|v| v.to_string()) });
+                }
             }
             ToChild::LogLevel(level) => self.log.set_level(level),
             ToChild::Names { resolv, hosts } => {

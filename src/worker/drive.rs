@@ -58,7 +58,7 @@ impl Worker {
             }
             Act::Relay(order) => {
                 let key = self.park(suspended, role, Waiting::Relay(Key { index: u32::MAX, generation: 0 }));
-                self.begin_relay(key, order);
+                self.begin_relay(Some(key), order);
                 None
             }
             Act::Forward(order) => {
@@ -102,25 +102,6 @@ impl Worker {
             self.counters.inc(Counter::WaitsStarted);
         }
         key
-    }
-
-    /// Tells a run what has become of its transaction meanwhile.
-    pub(super) fn refresh(&self, host: &mut SipHost, role: &Role) {
-        let Some(tx) = role.tx else { return };
-        host.tm.key = Some(tx);
-        match self.tm.view(tx) {
-            Some(v) => {
-                host.tm.embryonic = v.embryonic;
-                host.tm.cancelled = v.cancelled;
-                if let Some(status) = v.final_sent {
-                    host.tm.replied = true;
-                    if matches!(role.kind, RoleKind::Request(_)) {
-                        host.tm.reply_code = status;
-                    }
-                }
-            }
-            None => host.tm.cancelled = true,
-        }
     }
 
     /// Does what has piled up in this turn. True if something is left for the next.

@@ -5,9 +5,9 @@ use crate::base::Str;
 use crate::modules::emit;
 use crate::modules::host::SipHost;
 use crate::script::vm::{Finished, Run};
-use crate::sip::Message;
+use crate::sip::{HeaderId, Message};
 use crate::store::Counter;
-use crate::transaction::{Disposition, Released, TxKey};
+use crate::transaction::{BranchNo, Disposition, Released, TxKey};
 
 impl Worker {
     /// A run is over.
@@ -18,7 +18,8 @@ impl Worker {
             RoleKind::Failure => self.failure_done(finished, &role),
             RoleKind::Reply(branch) => {
                 let Some(tx) = role.tx else { return };
-                let drop_it = finished.end.dropped && finished.host.msg.status() < 200;
+                let drop_it = finished.end.dropped && may_drop(&finished.host.msg);
+                self.keep_of_route(tx, branch, &finished.host);
                 if self.env().settings.onreply_avps
                     && let Some(data) = self.tm.user_mut(tx)
                 {
@@ -30,12 +31,12 @@ impl Worker {
                 } else {
                     self.edited_reply(finished.host)
                 };
-                let _ = self.tm.reply_processed(self.now, tx, branch, disposition);
+                self.reply_processed(tx, branch, disposition);
             }
             RoleKind::AnyReply => {
                 let host = finished.host;
                 let origin = origin_of(&host);
-                if finished.end.dropped && host.msg.status() < 200 {
+                if finished.end.dropped && may_drop(&host.msg) {
                     self.counters.inc(Counter::DropReplies);
                 } else if host.edits.is_empty() {
                     self.matched_reply(host.msg, origin);
@@ -44,7 +45,7 @@ impl Worker {
                 }
             }
             RoleKind::Branch(job, branch) => self.branch_route_done(job, branch, finished),
-            RoleKind::Local => self.local_route_done(finished, &role),
+            RoleKind::Local(control) => self.local_route_done(finished, control),
             RoleKind::Timer(n) => self.timer_done(n),
             RoleKind::Startup => self.startup_done(finished),
             RoleKind::Error | RoleKind::Event | RoleKind::Launched => {}
@@ -61,13 +62,13 @@ impl Worker {
         }
         let Some(tx) = role.tx else { return };
         let Some(view) = self.tm.view(tx) else { return };
-        let (embryonic, answered, hopeful, cancelled) =
-            (view.embryonic, view.final_sent.is_some(), view.hopeful, view.cancelled);
-        let by_async = view.user.by_async;
+        let (embryonic, answered, branches, cancelled) =
+            (view.embryonic, view.final_sent.is_some(), view.branches, view.cancelled);
+        let (hopeful, by_async, released) = (view.hopeful, view.user.by_async, view.user.released);
         if let Some(data) = self.tm.user_mut(tx) {
             data.avps = finished.avps;
         }
-        if embryonic && !answered {
+        if !answered && (embryonic || (released && branches == 0)) {
             self.tm.discard(self.now, tx);
         } else if !answered && !hopeful && !cancelled {
             let how = if by_async { "a resume route" } else { "a route" };
@@ -113,7 +114,6 @@ impl Worker {
     /// All branches have failed: run the failure route, or send the best reply.
     pub(super) fn all_failed(&mut self, tx: TxKey, chosen: Chosen) {
         let best = self.tm.best(tx).and_then(|d| d.reply);
-        let all_local = self.tm.branches(tx).all(|b| b.timeout || b.reply.is_none());
         let Some(data) = self.tm.user_mut(tx) else { return };
         let route = data.host.as_ref().and_then(|h| h.armed.failure);
         let (Some(route), Some(base)) = (route, data.host.as_ref()) else { return self.release(tx) };
@@ -123,12 +123,17 @@ impl Worker {
         }
         let mut host = (**base).clone();
         host.armed.failure = None;
-        host.branches.clear();
+        // What had gone to the winner goes on (the failure route may change it).
+        if let Some(winner) = data.branches.get(usize::from(chosen.branch)).filter(|b| !b.target.uri.is_empty()) {
+            let socket = winner.target.socket.or(host.socket_out);
+            host.set_main_target(&winner.target);
+            host.socket_out = socket;
+            host.bavps.clone_from(&winner.bavps);
+        }
         host.other = best;
         host.tm.branch = Some(chosen.branch);
         host.tm.reply_code = chosen.status;
         host.tm.last_local = chosen.timeout || host.other.is_none();
-        host.tm.all_local = all_local;
         data.busy = true;
         let avps = data.avps.clone();
         let mut role = Role::within(RoleKind::Failure, tx);
@@ -158,7 +163,27 @@ impl Worker {
         Str::from(edits.apply(msg))
     }
 
+    /// A reply has been worked on.
+    pub(super) fn reply_processed(&mut self, tx: TxKey, branch: BranchNo, disposition: Disposition) {
+        if let Disposition::Forward { reply, .. } = &disposition
+            && reply.status() >= 200
+            && self.tm.view(tx).is_some_and(|v| v.server.is_none())
+        {
+            let reply = reply.clone();
+            self.own_final(tx, branch, &reply);
+        }
+        if self.tm.reply_processed(self.now, tx, branch, disposition).is_err() {
+            emit(4, "tm", "a reply came for a branch that is gone");
+        }
+    }
+
     fn startup_done(&mut self, finished: Finished<SipHost>) {
         self.share_startup(&finished.vars);
     }
+}
+
+/// Whether `drop` may stop a reply: a provisional one that its sender does not repeat until it is
+/// acknowledged (RFC 3262 §3).
+fn may_drop(reply: &Message) -> bool {
+    reply.status() < 200 && reply.header(HeaderId::RSeq).is_none()
 }

@@ -190,14 +190,15 @@ impl Worker {
         let watched = self.env().settings.dns.blacklist && !way.locator.is_literal();
         if let Some(data) = self.branch_data(way.tx, way.branch) {
             data.sent = Some(request.clone());
-            data.flags.clone_from(&way.target.flags);
+            data.target.clone_from(&way.target);
         }
+        let minor = self.env().settings.minor_branch_flag.as_ref().is_some_and(|f| way.target.flags.contains(f));
         let spec = BranchSpec {
             request,
             dest,
             reliable: to.transport.is_reliable(),
             ask: if more || watched { Ask::Transport } else { Ask::Never },
-            minor: false,
+            minor,
         };
         self.tm.send_branch(self.now, way.tx, way.branch, spec).map_err(|_| (-3, 500))
     }
@@ -267,6 +268,7 @@ impl Worker {
         let old = self.branch_data(tx, branch);
         let Some(data) = old else { return self.tm.branch_verdict(self.now, tx, branch, Verdict::Record) };
         let (mut spare, reply_route) = (data.spare.take(), data.reply_route);
+        let (target, bavps) = (data.target.clone(), data.bavps.clone());
         // UDP is the way out when there is no TCP, not when a server does not answer over it.
         let answered = timeout || self.tm.branch(tx, branch).is_some_and(|b| b.last_status != 0 && b.reply.is_some());
         if answered && let Some(way) = &mut spare {
@@ -278,7 +280,7 @@ impl Worker {
             return self.tm.branch_verdict(self.now, tx, branch, Verdict::Record);
         };
         if let Some(data) = self.branch_data(tx, new) {
-            data.reply_route = reply_route;
+            (data.reply_route, data.target, data.bavps) = (reply_route, target, bavps);
         }
         let what = if timeout { "no reply".to_string() } else { status.to_string() };
         emit(3, "dns", &format!("{what} from a next hop of \"{}\": trying the next one", way.target_text()));

@@ -88,22 +88,24 @@ impl Worker {
                 Output::FinalChosen { tx, branch, status, timeout } => {
                     self.all_failed(tx, Chosen { branch, status, timeout });
                 }
-                Output::FinalSent { status, .. } => self.counters.inc(match status / 100 {
-                    2 => Counter::Tm2xx,
-                    3 => Counter::Tm3xx,
-                    4 => Counter::Tm4xx,
-                    5 => Counter::Tm5xx,
-                    _ => Counter::Tm6xx,
-                }),
+                Output::FinalSent { status, .. } => {
+                    self.counters.inc(match status / 100 {
+                        2 => Counter::Tm2xx,
+                        3 => Counter::Tm3xx,
+                        4 => Counter::Tm4xx,
+                        5 => Counter::Tm5xx,
+                        _ => Counter::Tm6xx,
+                    });
+                    self.control_final(&output);
+                }
                 Output::Unacknowledged { .. } => {}
                 Output::Ended { user, .. } => drop(user),
             }
         }
-        self.arm_transactions();
     }
 
-    /// Arms the reactor for the transactions' next timer.
-    fn arm_transactions(&mut self) {
+    /// Arms the reactor for the transactions' next timer. Once per turn.
+    pub(super) fn arm_transactions(&mut self) {
         let next = self.tm.next_timer();
         if self.tm_timer.map(|(at, _)| at) == next {
             return;

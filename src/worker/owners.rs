@@ -3,6 +3,7 @@
 //! A seat whose workers keep dying stands empty for a while. Meanwhile what it would own belongs to
 //! the others, in equal shares; when somebody sits there again, it is his again.
 
+use crate::net::steer;
 use std::fmt;
 
 /// The seats of the workers, and which of them stand empty.
@@ -54,12 +55,11 @@ impl Owners {
 
     /// The seat that owns this name: a Call-ID, a timer route, a lock.
     pub fn owner_of(&self, name: &[u8]) -> usize {
-        let count = self.vacant.len() as u64;
-        let hash = self.hash(name);
-        let own = (hash % count) as usize;
+        let own = steer::owner(self.key[0] as u32, name, self.vacant.len());
         if !self.is_vacant(own) {
             return own;
         }
+        let (hash, count) = (self.hash(name), self.vacant.len() as u64);
         // Each name has an order of substitutes of its own: a seat that becomes empty or is taken again
         // moves what is its own, and nothing else.
         let drawn = (1..8).map(|k| ((hash >> (7 * k)) % count) as usize);

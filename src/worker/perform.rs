@@ -1,7 +1,8 @@
 //! Carrying out what a run asks for.
 
 use super::forward::ForwardOrder;
-use super::relay::{RelayFlags, RelayOrder};
+use super::local::OwnRequest;
+use super::relay::RelayOrder;
 use super::state::{ReplyPath, Role, RoleKind, TxData, Waiting, Worker, origin_of};
 use crate::base::{Str, Time};
 use crate::modules::host::SipHost;
@@ -25,7 +26,7 @@ pub(super) enum Act {
     Forward(ForwardOrder),
 }
 
-fn code(n: i32) -> Act {
+pub(super) fn code(n: i32) -> Act {
     Act::Now(Outcome::Code(n))
 }
 
@@ -45,8 +46,7 @@ impl Worker {
             }
             Request::NewTransaction => self.new_transaction(run.host_mut(), role),
             Request::CheckTransaction => self.check_transaction(role, run.host()),
-            Request::Relay { no_auto_477, no_dns_failover, proxy } => {
-                let flags = RelayFlags { no_auto_477, no_dns_failover };
+            Request::Relay { flags, proxy } => {
                 let act = self.relay(run.host_mut(), role, flags, proxy);
                 // Replies may come before the run that relays has ended.
                 if self.env().settings.onreply_avps
@@ -70,11 +70,52 @@ impl Worker {
             Request::ConnAlias { port } => code(self.force_alias(run.host(), port)),
             Request::ConnClose { peer } => code(self.close_conn(peer)),
             Request::CancelBranch { which } => self.cancel_branch(role, which),
-            Request::Replicate { uri } => {
-                Act::Forward(ForwardOrder::routed(Some(uri), Str::from(run.host().current_ruri())))
+            Request::Replicate { uri, flags } => self.replicate(run.host(), uri, flags),
+            Request::NewRequest { method, ruri, from, to, body, context, headers, next_hop, socket } => {
+                let order = OwnRequest {
+                    method,
+                    ruri,
+                    from,
+                    to,
+                    body,
+                    context,
+                    headers,
+                    next_hop,
+                    socket,
+                    ..Default::default()
+                };
+                code(if self.new_request(order).is_ok() { 1 } else { -1 })
             }
-            Request::NewRequest { method, ruri, from, to, body } => {
-                code(self.new_request(run.host(), &method, &ruri, &from, &to, body.as_ref()))
+            Request::Inject { targets, cancel, last } => self.inject(role, targets, cancel, last),
+            Request::AwaitBranches { count } => self.await_branches(run.host_mut(), role, count),
+            Request::NoMoreBranches => self.no_more_branches(role),
+            Request::ReplyByCallId { reply, call_id, cseq } => code(self.reply_by_call_id(&reply, &call_id, cseq)),
+            Request::CancelByCallId { call_id, cseq } => code(self.cancel_by_call_id(&call_id, cseq)),
+            Request::DropReplies { last } => code(self.drop_replies(role, last)),
+            Request::RepeatReply => {
+                let done = role.tx.is_some_and(|tx| self.tm.repeat_reply(self.now, tx));
+                self.flush_transactions();
+                code(if done { 1 } else { -1 })
+            }
+            Request::Release => {
+                let Some(data) = role.tx.and_then(|tx| self.tm.user_mut(tx)) else { return code(-1) };
+                data.released = true;
+                code(1)
+            }
+            Request::Drop => {
+                let Some(tx) = role.tx else { return code(-1) };
+                self.tm.discard(self.now, tx);
+                if let Some(data) = self.tm.user_mut(tx) {
+                    data.released = true;
+                }
+                self.flush_transactions();
+                code(1)
+            }
+            Request::Settings => {
+                if let Some(tx) = role.tx {
+                    self.apply_settings(tx, run.host());
+                }
+                code(1)
             }
             Request::Lock { key } => {
                 if self.must_wait(role, &key) && !self.shelter(run, role) {
@@ -181,7 +222,8 @@ impl Worker {
 
     /// The 100 that an INVITE gets when its transaction is made.
     fn send_100(&mut self, host: &SipHost, tx: TxKey) {
-        if host.msg.method() == Method::Invite && self.env().settings.auto_100 {
+        let wanted = host.tm.switches.auto_100.unwrap_or(self.env().settings.auto_100);
+        if host.msg.method() == Method::Invite && wanted {
             let reply = ReplyRequest { code: 100, reason: Str::from("Giving it a try"), body: None };
             let _ = self.reply_through(host, tx, &reply);
         }
@@ -295,7 +337,7 @@ impl Worker {
         if let RoleKind::Request(matched) = role.kind {
             match matched {
                 Matched::Cancel { invite } => return code(if invite.is_some() { 1 } else { -1 }),
-                Matched::Ack2xx(_) => return code(-2),
+                Matched::Ack2xx(invite) => return code(if invite.is_some() { -2 } else { -3 }),
                 _ => {}
             }
         }
@@ -306,7 +348,9 @@ impl Worker {
     }
 
     fn cancel_branch(&mut self, role: &Role, which: CancelWhich) -> Act {
-        let (Some(tx), RoleKind::Reply(branch)) = (role.tx, &role.kind) else { return code(-1) };
+        let (Some(tx), RoleKind::Reply(branch) | RoleKind::Branch(_, branch)) = (role.tx, &role.kind) else {
+            return code(-1);
+        };
         let scope = match which {
             CancelWhich::This => CancelScope::Branch(*branch),
             CancelWhich::All => CancelScope::All,
@@ -320,10 +364,8 @@ impl Worker {
     /// Sends a reply through a transaction.
     pub(super) fn reply_through(&mut self, host: &SipHost, tx: TxKey, reply: &ReplyRequest) -> bool {
         let path = ReplyPath { rport: host.rport, ..self.reply_path(&host.msg, origin_of(host), host.rport) };
-        let mut out = Vec::with_capacity(512);
-        self.write_reply(&host.msg, Some(host), &path, reply, &mut out);
-        let Ok(message) = crate::sip::Message::parse(Str::from(out)) else { return false };
-        let sent = self.tm.reply(self.now, tx, (&message).into()).is_ok();
+        let Some(own) = self.own_reply(&host.msg, Some(host), &path, reply) else { return false };
+        let sent = self.tm.reply(self.now, tx, own.outgoing()).is_ok();
         self.flush_transactions();
         sent
     }

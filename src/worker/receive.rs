@@ -3,7 +3,6 @@
 use super::state::{Origin, ReplyPath, Role, RoleKind, Worker};
 use super::streams;
 use crate::base::Str;
-use crate::modules::emit;
 use crate::modules::host::SipHost;
 use crate::net::bus::{ANY_INCARNATION, Bus, BusError, Envelope};
 use crate::script::vm::Run;
@@ -11,10 +10,14 @@ use crate::sip::reply::{self, ReplySpec};
 use crate::sip::{Fault, Message, Method, ParseError, validate};
 use crate::store::Counter;
 use crate::transaction::{BranchId, Disposition, Matched, Output, ReplyMatch};
+use smallvec::SmallVec;
 use std::net::SocketAddr;
 
 /// A received message handed to the worker that owns it.
 pub(super) const BUS_MESSAGE: u8 = 1 | ANY_INCARNATION;
+
+/// A tag made here.
+pub(super) type LocalTag = SmallVec<[u8; 48]>;
 
 /// Messages kept for a worker that is about to begin.
 const EARLY: usize = 1000;
@@ -214,6 +217,11 @@ impl Worker {
             self.counters.inc(Counter::ErrReplies);
             return;
         }
+        let ours = |v: &crate::sip::via::Via<'_>| self.env().is_myself(v.host, Some(v.port_or_default()));
+        if self.env().settings.check_via && !msg.top_via().is_some_and(|v| ours(&v)) {
+            self.counters.inc(Counter::DropReplies);
+            return;
+        }
         if let Some(route) = self.routes.reply {
             let host = self.host(msg, origin);
             let run = Run::new(self.program(), route, host);
@@ -254,7 +262,7 @@ impl Worker {
         let data = self.tm.user(tx);
         let route = data.and_then(|d| {
             let own = d.branches.get(usize::from(branch)).and_then(|b| b.reply_route);
-            own.or_else(|| d.host.as_ref().and_then(|h| h.armed.reply))
+            own.unwrap_or_else(|| d.host.as_ref().and_then(|h| h.armed.reply))
         });
         match route {
             Some(route) => self.run_reply_route(tx, branch, route, msg, origin),
@@ -262,9 +270,7 @@ impl Worker {
                 let bytes = self.without_our_via(&msg);
                 let status = msg.status();
                 let disposition = Disposition::Forward { reply: msg, bytes, status };
-                if self.tm.reply_processed(self.now, tx, branch, disposition).is_err() {
-                    emit(4, "tm", "a reply came for a branch that is gone");
-                }
+                self.reply_processed(tx, branch, disposition);
             }
         }
     }
@@ -278,16 +284,22 @@ impl Worker {
         origin: Origin,
     ) {
         let mut host = self.host(msg, origin);
-        let with_avps = self.env().settings.onreply_avps;
+        let own = self.tm.view(tx).is_some_and(|v| v.server.is_none());
+        let with_avps = self.env().settings.onreply_avps || own;
         let mut avps = None;
         if let Some(data) = self.tm.user_mut(tx) {
             if let Some(base) = &data.host {
                 host.flags.clone_from(&base.flags);
                 host.armed = base.armed;
+                host.tm.clone_from(&base.tm);
             }
             if let Some(b) = data.branches.get(usize::from(branch)) {
                 host.other.clone_from(&b.sent);
-                host.bflags.clone_from(&b.flags);
+                host.bflags.clone_from(&b.target.flags);
+                host.bavps.clone_from(&b.bavps);
+                if let Some(route) = b.reply_route {
+                    host.armed.reply = route;
+                }
             }
             if with_avps {
                 // A copy: another branch's reply may come while this one waits.
@@ -295,13 +307,13 @@ impl Worker {
             }
         }
         host.tm.branch = Some(branch);
-        host.tm.key = Some(tx);
         host.tm.reply_code = host.msg.status();
+        let mut role = Role::within(RoleKind::Reply(branch), tx);
+        self.refresh(&mut host, &role);
         let mut run = Run::new(self.program(), route, host);
         if let Some(avps) = avps {
             run.set_avps(avps);
         }
-        let mut role = Role::within(RoleKind::Reply(branch), tx);
         self.tm.keep(tx);
         role.kept = true;
         self.drive(run, role);
@@ -345,14 +357,17 @@ impl Worker {
     }
 
     /// The To tag of replies made here: the same for every reply to one request and its CANCEL.
-    pub(super) fn local_tag(&self, msg: &Message) -> Str {
-        let mut text = Vec::with_capacity(128);
+    pub(super) fn local_tag(&self, msg: &Message) -> LocalTag {
+        let mut text: SmallVec<[u8; 256]> = SmallVec::new();
         text.extend_from_slice(msg.call_id());
         text.push(0);
         text.extend_from_slice(msg.from_tag().unwrap_or_default());
         text.push(0);
         text.extend_from_slice(&msg.cseq().number.to_be_bytes());
-        Str::from(format!("{}{:016x}", self.env().tag_prefix, self.hash(&text)))
+        let hash = self.hash(&text);
+        let mut tag = LocalTag::from_slice(self.env().tag_prefix.as_bytes());
+        tag.extend((0..16).rev().map(|digit| b"0123456789abcdef"[(hash >> (4 * digit)) as usize & 15]));
+        tag
     }
 
     /// An output of the transactions that is a reply to be worked on.

@@ -6,39 +6,49 @@ use super::perform::Act;
 use super::state::{Role, RoleKind, Work, Worker};
 use crate::base::{Key, Str};
 use crate::modules::host::{SipHost, Target};
-use crate::modules::request::{Outcome, ReplyRequest};
+use crate::modules::request::{Outcome, RelayFlags, ReplyRequest};
 use crate::net::resolver::locate::Hop;
 use crate::script::avp::Avps;
 use crate::script::vm::{Finished, Run};
+use crate::sip::HeaderId;
 use crate::transaction::{BranchError, BranchNo, CancelScope, Matched, TxKey};
 use std::collections::VecDeque;
-use std::time::Duration;
 
 /// Code of a branch whose request does not fit into a datagram; scripts see -6.
 pub(super) const TOO_LARGE: i32 = -513;
 
 /// What a relay is to do.
 pub(super) struct RelayOrder {
-    tx: TxKey,
-    targets: VecDeque<Target>,
-    proxy: Option<Str>,
-    no_auto_477: bool,
-    failover: bool,
-    created: bool,
+    pub(super) tx: TxKey,
+    pub(super) targets: VecDeque<Target>,
+    pub(super) proxy: Option<Str>,
+    pub(super) flags: RelayFlags,
+    pub(super) what: What,
 }
 
-/// How `t_relay` was called.
-pub(super) struct RelayFlags {
-    /// Do not answer 477 ourselves when every branch fails at once.
-    pub no_auto_477: bool,
-    /// Try one destination per branch only.
-    pub no_dns_failover: bool,
+/// What the branches of a relay are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum What {
+    /// Those of `t_relay`.
+    Relay {
+        /// It made the transaction itself.
+        created: bool,
+    },
+    /// Further ones of a transaction under way.
+    Inject {
+        /// No others will come.
+        last: bool,
+    },
+    /// The one of a request of the server's own: without other Vias, without branch route.
+    Own,
+    /// The one of a copy that is replicated: without branch route.
+    Replica,
 }
 
 /// A relay in progress.
 pub struct RelayJob {
-    /// The run that called it.
-    parked: Key,
+    /// The run that called it and waits.
+    parked: Option<Key>,
     order: RelayOrder,
     /// The branch whose branch route runs.
     current: Option<(BranchNo, Target)>,
@@ -80,6 +90,14 @@ impl Worker {
             }
         }
         let created = role.tx.is_none() || host.tm.embryonic;
+        let flags = RelayFlags {
+            no_auto_477: flags.no_auto_477 || host.tm.switches.internal_reply == Some(false),
+            no_dns_failover: flags.no_dns_failover || host.tm.switches.failover == Some(false),
+            ..flags
+        };
+        if flags.no_100 {
+            host.tm.switches.auto_100 = Some(false);
+        }
         let Ok(tx) = self.full_transaction(host, role) else { return code(-1) };
         let Some(view) = self.tm.view(tx) else { return code(-3) };
         if view.cancelled || view.final_sent.is_some() {
@@ -90,27 +108,20 @@ impl Worker {
             return code(if self.reply_through(host, tx, &reply) { 1 } else { -3 });
         }
         let mut targets = VecDeque::with_capacity(1 + host.branches.len());
-        targets.push_back(Target {
-            uri: Str::from(host.current_ruri()),
-            du: host.du.clone(),
-            path: host.path.clone(),
-            q: host.q,
-            flags: host.bflags.clone(),
-            socket: host.socket_out,
-        });
+        targets.push_back(host.main_target());
         targets.extend(host.branches.drain(..));
         if super::unroutable::unroutable(targets.iter(), proxy.as_ref()) {
             return code(self.not_routed(host, tx, created && !flags.no_auto_477));
         }
-        let fr = host.tm.fr_timeout.map(|s| Duration::from_secs(u64::from(s)));
-        let fr_inv = host.tm.fr_inv_timeout.map(|s| Duration::from_secs(u64::from(s)));
-        self.tm.set_timeouts(tx, fr, fr_inv);
+        self.apply_settings(tx, host);
+        let no_cancel = flags.allow_no_cancel && host.msg.lists(HeaderId::RequestDisposition, b"no-cancel");
+        self.tm.set_no_cancel(tx, no_cancel);
         if let Some(data) = self.tm.user_mut(tx) {
-            data.host = Some(Box::new(host.clone()));
+            data.pass_reason = host.tm.switches.cancel_reason.unwrap_or(flags.pass_reason);
+            data.host = Some(Box::new(host.base()));
         }
         self.tm.hold_final(tx);
-        let RelayFlags { no_auto_477, no_dns_failover } = flags;
-        Act::Relay(RelayOrder { tx, targets, proxy, no_auto_477, failover: !no_dns_failover, created })
+        Act::Relay(RelayOrder { tx, targets, proxy, flags, what: What::Relay { created } })
     }
 
     /// 16.10: answers the CANCEL and cancels the INVITE.
@@ -123,6 +134,9 @@ impl Worker {
         let Some(tx) = answered else { return -1 };
         self.tm.promote(tx);
         self.reply_through(host, tx, &ok);
+        if let Some(reason) = self.reason_for_cancel(host, invite) {
+            self.tm.set_cancel_reason(invite, Some(reason));
+        }
         self.tm.cancel(self.now, invite, CancelScope::Request);
         // The 487 leaves before a failure route that is dropped lets another reply go.
         self.flush_transactions();
@@ -133,17 +147,33 @@ impl Worker {
         1
     }
 
-    /// The run is parked: work on its branches.
-    pub(super) fn begin_relay(&mut self, parked: Key, order: RelayOrder) {
+    /// The header line that the CANCELs to the branches get: what the script wants, or what the
+    /// caller said (RFC 3326).
+    fn reason_for_cancel(&self, host: &SipHost, invite: TxKey) -> Option<Str> {
+        if host.tm.cancel_reason.is_some() {
+            return host.tm.cancel_reason.clone();
+        }
+        let passes = self.tm.user(invite).is_some_and(|d| d.pass_reason);
+        let lines: Vec<Vec<u8>> =
+            (host.msg.headers_of(HeaderId::Reason)).map(|h| [b"Reason: ", &h.unfolded()[..]].concat()).collect();
+        (passes && !lines.is_empty()).then(|| Str::from(lines.join(&b"\r\n"[..])))
+    }
+
+    /// The run, if there is one, is parked: work on its branches.
+    pub(super) fn begin_relay(&mut self, parked: Option<Key>, order: RelayOrder) -> Key {
         let source = self.tm.user(order.tx).and_then(|d| d.host.as_ref()).map(|h| h.source);
         let routing = self.tm.request(order.tx).zip(source).map_or(0, |(m, from)| self.routing(m, from));
         let first = self.tm.view(order.tx).map_or(0, |v| v.branches);
+        if let (What::Relay { .. }, Some(data)) = (order.what, self.tm.user_mut(order.tx)) {
+            data.first_branch = first;
+        }
         let job = RelayJob { parked, order, current: None, locating: 0, routing, sent: 0, first, failed: -1 };
         let key = self.jobs.insert(job);
-        if let Some(p) = self.parked.get_mut(parked) {
+        if let Some(p) = parked.and_then(|p| self.parked.get_mut(p)) {
             p.waiting = super::state::Waiting::Relay(key);
         }
         self.job(key);
+        key
     }
 
     /// Prepares branches until a branch route has to wait or all are on their way; a name that is looked up does
@@ -154,7 +184,7 @@ impl Worker {
             if job.current.is_some() {
                 return;
             }
-            let tx = job.order.tx;
+            let (tx, job_what, job_parked) = (job.order.tx, job.order.what, job.parked);
             let Some(target) = job.order.targets.pop_front() else {
                 if job.locating == 0 {
                     self.job_done(key);
@@ -171,26 +201,26 @@ impl Worker {
                     continue;
                 }
             };
-            if self.branch_data(tx, branch).is_none() {
-                continue;
+            let own = matches!(job_what, What::Own | What::Replica);
+            if let Some(data) = self.branch_data(tx, branch) {
+                data.target.clone_from(&target);
             }
             let Some(base) = self.tm.user(tx).and_then(|d| d.host.as_ref()) else { continue };
-            let route = base.armed.branch;
+            let route = base.armed.branch.filter(|_| !own);
             let Some(route) = route else {
                 let host = base.clone();
                 self.prepared(key, branch, host, target);
                 continue;
             };
             let mut host = (**base).clone();
-            host.ruri = Some(target.uri.clone());
-            host.du = target.du.clone();
-            host.path = target.path.clone();
-            host.bflags = target.flags.clone();
-            host.socket_out = target.socket;
-            host.branches.clear();
+            let socket = target.socket.or(host.socket_out);
+            host.set_main_target(&target);
+            host.socket_out = socket;
             host.tm.branch = Some(branch);
-            let parked = self.jobs.get(key).map(|j| j.parked);
+            let parked = job_parked;
             let avps = parked.and_then(|p| self.parked.get_mut(p)).map(|p| p.run.set_avps(Avps::default()));
+            let mut role = Role::within(RoleKind::Branch(key, branch), tx);
+            self.refresh(&mut host, &role);
             let mut run = Run::new(self.program(), route, host);
             if let Some(avps) = avps {
                 run.set_avps(avps);
@@ -198,7 +228,6 @@ impl Worker {
             if let Some(job) = self.jobs.get_mut(key) {
                 job.current = Some((branch, target));
             }
-            let mut role = Role::within(RoleKind::Branch(key, branch), tx);
             self.tm.keep(tx);
             role.kept = true;
             self.work.push_front(Work::Go(Box::new(run), role));
@@ -215,7 +244,7 @@ impl Worker {
             return;
         }
         let Some((_, target)) = job.current.take() else { return };
-        if let Some(p) = self.parked.get_mut(parked) {
+        if let Some(p) = parked.and_then(|p| self.parked.get_mut(p)) {
             p.run.set_avps(finished.avps);
         }
         if finished.end.dropped {
@@ -224,20 +253,8 @@ impl Worker {
             return;
         }
         let host = Box::new(finished.host);
-        if let Some(data) = self.tm.user_mut(tx)
-            && let Some(slot) = data.branches.get_mut(usize::from(branch))
-        {
-            let shared = data.host.as_ref().and_then(|h| h.armed.reply);
-            slot.reply_route = host.armed.reply.filter(|r| Some(*r) != shared);
-        }
-        let target = Target {
-            uri: Str::from(host.current_ruri()),
-            du: host.du.clone(),
-            path: host.path.clone(),
-            flags: host.bflags.clone(),
-            socket: host.socket_out,
-            q: target.q,
-        };
+        self.keep_of_route(tx, branch, &host);
+        let target = Target { attrs: target.attrs, ..host.main_target() };
         self.prepared(key, branch, host, target);
         self.work.push_front(Work::Job(key));
     }
@@ -251,8 +268,9 @@ impl Worker {
             (None, None) => Hop::of_uri(&target.uri),
         };
         let Some(hop) = hop else { return self.branch_unsent(key, branch, -4) };
-        let (tx, routing, failover) = (job.order.tx, job.routing, job.order.failover);
-        let order = Order { tx, branch, host, target, routing, errand: Errand::Relay(key), own: false, failover };
+        let (tx, routing, failover) = (job.order.tx, job.routing, !job.order.flags.no_dns_failover);
+        let own = job.order.what == What::Own;
+        let order = Order { tx, branch, host, target, routing, errand: Errand::Relay(key), own, failover };
         job.locating = job.locating.saturating_add(1);
         let progress = self.set_out(order, hop);
         if progress != Progress::Looking {
@@ -266,7 +284,13 @@ impl Worker {
         job.locating = job.locating.saturating_sub(1);
         match progress {
             Progress::Failed(code) => job.failed = code,
-            _ => job.sent += 1,
+            _ => {
+                job.sent += 1;
+                if matches!(job.order.what, What::Inject { .. }) {
+                    let tx = job.order.tx;
+                    self.tm.branch_injected(self.now, tx);
+                }
+            }
         }
     }
 
@@ -307,7 +331,7 @@ impl Worker {
             .filter(|(_, p)| matches!(p.role.kind, RoleKind::Branch(j, b) if j == key && b == branch))
             .map(|(k, _)| k)
             .collect();
-        let caller = self.jobs.get(key).map(|j| j.parked);
+        let caller = self.jobs.get(key).and_then(|j| j.parked);
         for parked in waiting {
             // Its AVPs are its caller's.
             let avps = self.parked.get_mut(parked).map(|p| p.run.set_avps(Avps::default()));
@@ -324,6 +348,23 @@ impl Worker {
         let Some(job) = self.jobs.remove(key) else { return };
         let tx = job.order.tx;
         let mut rc = if job.sent > 0 { 1 } else { job.failed };
+        let created = match job.order.what {
+            What::Relay { created } => created,
+            What::Inject { last } => {
+                if last {
+                    self.tm.no_more_branches(self.now, tx, true);
+                }
+                self.release(tx);
+                return self.relayed(job.parked, rc);
+            }
+            What::Own | What::Replica => {
+                self.release(tx);
+                if job.sent == 0 {
+                    self.own_unsent(tx);
+                }
+                return self.relayed(job.parked, rc);
+            }
+        };
         if job.sent > 0 {
             self.release(tx);
         } else {
@@ -341,7 +382,7 @@ impl Worker {
             };
             if cancelled {
                 rc = -3;
-            } else if job.order.created && !job.order.no_auto_477 && matches!(rc, -6..=-4 | TOO_LARGE) {
+            } else if created && !job.order.flags.no_auto_477 && matches!(rc, -6..=-4 | TOO_LARGE) {
                 let reply =
                     ReplyRequest { code: text.0, reason: Str::from(format!("{} ({}/TM)", text.1, text.0)), body: None };
                 let host = self.tm.user(tx).and_then(|d| d.host.clone());
@@ -350,11 +391,18 @@ impl Worker {
                 {
                     rc = 1;
                 }
-            } else if let Some(p) = self.parked.get_mut(job.parked) {
+            } else if let Some(p) = job.parked.and_then(|p| self.parked.get_mut(p)) {
                 p.run.host_mut().last_error = Some((text.0, Str::from(text.1)));
             }
         }
+        self.relayed(job.parked, rc);
+    }
+
+    /// The caller of a relay, if one waits, gets its code.
+    fn relayed(&mut self, parked: Option<Key>, rc: i32) {
         let rc = if rc == TOO_LARGE { -6 } else { rc };
-        self.work.push_front(Work::Resume(job.parked, Outcome::Code(rc)));
+        if let Some(parked) = parked {
+            self.work.push_front(Work::Resume(parked, Outcome::Code(rc)));
+        }
     }
 }

@@ -1,14 +1,28 @@
 //! Writing replies that are made here.
 
+use super::receive::LocalTag;
 use super::state::{ReplyPath, Worker};
 use crate::base::Str;
 use crate::modules::host::SipHost;
 use crate::modules::request::ReplyRequest;
 use crate::sip::Message;
-use crate::sip::edits::Edits;
 use crate::sip::header::HeaderId;
 use crate::sip::reply::{self, ReplySpec};
-use crate::transaction::{BranchNo, Decision, Outgoing, TxKey};
+use crate::transaction::{Decision, Outgoing, TxKey};
+
+/// A reply made here.
+pub(super) struct OwnReply {
+    status: u16,
+    bytes: Str,
+    to_tag: LocalTag,
+}
+
+impl OwnReply {
+    /// As the transactions take it.
+    pub(super) fn outgoing(&self) -> Outgoing<'_> {
+        Outgoing { status: self.status, bytes: self.bytes.clone(), to_tag: &self.to_tag }
+    }
+}
 
 impl Worker {
     /// Appends a reply to `request` (RFC 3261 8.2.6).
@@ -22,11 +36,13 @@ impl Worker {
     ) {
         let tag = self.local_tag(request);
         let env = self.env();
+        let own = host.map_or(&b""[..], |h| &h.reply_headers);
+        let warned = env.settings.sip_warning.then(|| [own, &self.warning(request, path)].concat());
         let spec = ReplySpec {
             status: wanted.code,
             reason: &wanted.reason,
             to_tag: Some(&tag),
-            extra: host.map_or(&b""[..], |h| &h.reply_headers),
+            extra: warned.as_deref().unwrap_or(own),
             server: env.settings.server_header.as_deref(),
             content_type: b"",
             body: wanted.body.as_deref().unwrap_or_default(),
@@ -36,8 +52,46 @@ impl Worker {
         reply::build(request, &spec, out);
     }
 
-    /// A reply to the request of a transaction, as the transaction needs it.
-    pub(super) fn transaction_reply(&self, tx: TxKey, status: u16) -> Option<Message> {
+    /// `sip_warning`: a Warning header (RFC 3261 20.43) that says what this server saw of the request.
+    fn warning(&self, request: &Message, path: &ReplyPath) -> Vec<u8> {
+        let own = self.env().listeners.get(usize::from(path.listener));
+        let (host, port) = own.map_or((String::from("localhost"), 5060), |l| (l.via_host(), l.via_port()));
+        let uri = request.request_uri().escape_ascii().to_string().replace(['"', '\\'], "_");
+        let text = format!(
+            "Warning: 392 {host}:{port} \"pid={} req_src_ip={} req_src_port={} in_uri={uri} via_cnt={}\"\r\n",
+            std::process::id(),
+            path.source.ip(),
+            path.source.port(),
+            request.headers_of(HeaderId::Via).count(),
+        );
+        text.into_bytes()
+    }
+
+    /// A reply to `request` as its transaction needs it; `None` if what the script added makes it
+    /// no message.
+    pub(super) fn own_reply(
+        &self,
+        request: &Message,
+        host: Option<&SipHost>,
+        path: &ReplyPath,
+        wanted: &ReplyRequest,
+    ) -> Option<OwnReply> {
+        let mut out = Vec::with_capacity(512);
+        self.write_reply(request, host, path, wanted, &mut out);
+        let bytes = Str::from(out);
+        if host.is_some_and(|h| !h.reply_headers.is_empty()) {
+            Message::parse(bytes.clone()).ok()?;
+        }
+        let to_tag = match request.to_tag() {
+            Some(tag) => LocalTag::from_slice(tag),
+            None if wanted.code > 100 => self.local_tag(request),
+            None => LocalTag::new(),
+        };
+        Some(OwnReply { status: wanted.code, bytes, to_tag })
+    }
+
+    /// A reply to the request of a transaction.
+    fn transaction_reply(&self, tx: TxKey, status: u16) -> Option<OwnReply> {
         let request = self.tm.request(tx)?.clone();
         let path = *self.tm.path(tx)?;
         let host = self.tm.user(tx).and_then(|d| d.host.as_deref());
@@ -45,16 +99,47 @@ impl Worker {
             100 => "Giving it a try",
             _ => reply::default_reason(status),
         };
+        self.own_reply(&request, host, &path, &ReplyRequest { code: status, reason: Str::from(reason), body: None })
+    }
+
+    /// Answers a transaction that is not the one of the run in work: `extra` are further header
+    /// lines, `to_tag` replaces the tag of replies made here.
+    pub(super) fn answer_with(
+        &mut self,
+        tx: TxKey,
+        wanted: &ReplyRequest,
+        extra: &[u8],
+        to_tag: Option<&[u8]>,
+    ) -> bool {
+        let (Some(request), Some(path)) = (self.tm.request(tx).cloned(), self.tm.path(tx).copied()) else {
+            return false;
+        };
+        let own = self.local_tag(&request);
+        let env = self.env().clone();
+        let mut lines =
+            self.tm.user(tx).and_then(|d| d.host.as_ref()).map_or_else(Vec::new, |h| h.reply_headers.clone());
+        lines.extend_from_slice(extra);
+        let spec = ReplySpec {
+            status: wanted.code,
+            reason: &wanted.reason,
+            to_tag: Some(to_tag.unwrap_or(&own)),
+            extra: &lines,
+            server: env.settings.server_header.as_deref(),
+            content_type: b"",
+            body: wanted.body.as_deref().unwrap_or_default(),
+            received: Some(path.source),
+            force_rport: path.rport,
+        };
         let mut out = Vec::with_capacity(512);
-        let wanted = ReplyRequest { code: status, reason: Str::from(reason), body: None };
-        self.write_reply(&request, host, &path, &wanted, &mut out);
-        Message::parse(Str::from(out)).ok()
+        reply::build(&request, &spec, &mut out);
+        let Ok(reply) = Message::parse(Str::from(out)) else { return false };
+        self.tm.reply(self.now, tx, (&reply).into()).is_ok()
     }
 
     /// Answers a transaction with a status of our own.
     pub(super) fn answer_transaction(&mut self, tx: TxKey, status: u16) {
         if let Some(reply) = self.transaction_reply(tx, status) {
-            let _ = self.tm.reply(self.now, tx, (&reply).into());
+            let _ = self.tm.reply(self.now, tx, reply.outgoing());
         }
     }
 
@@ -64,47 +149,17 @@ impl Worker {
             self.tm.discard(self.now, tx);
             return;
         };
-        let bytes = match status {
-            401 | 407 => decision.bytes.as_ref().map(|b| self.with_challenges(tx, decision.branch, b)),
-            _ => decision.bytes.clone(),
-        };
-        match bytes {
+        match &decision.bytes {
             Some(bytes) => {
                 let to_tag = decision.reply.as_ref().and_then(|r| r.to_tag()).unwrap_or_default();
-                let reply = Outgoing { status, bytes, to_tag };
+                let reply = Outgoing { status, bytes: bytes.clone(), to_tag };
                 let _ = self.tm.relay_final(self.now, tx, decision.branch, reply);
             }
             None => {
                 if let Some(reply) = self.transaction_reply(tx, status) {
-                    let _ = self.tm.relay_final(self.now, tx, decision.branch, (&reply).into());
+                    let _ = self.tm.relay_final(self.now, tx, decision.branch, reply.outgoing());
                 }
             }
         }
-    }
-
-    /// RFC 3261 16.7 item 7: a 401 or 407 that goes upstream carries the challenges of all branches that
-    /// answered so.
-    fn with_challenges(&self, tx: TxKey, chosen: BranchNo, bytes: &Str) -> Str {
-        let mut lines = Vec::new();
-        let others = self.tm.branches(tx).enumerate().filter(|(no, _)| *no != usize::from(chosen));
-        for reply in others.filter_map(|(_, b)| b.reply).filter(|r| matches!(r.status(), 401 | 407)) {
-            for (id, name) in [
-                (HeaderId::WwwAuthenticate, &b"WWW-Authenticate: "[..]),
-                (HeaderId::ProxyAuthenticate, b"Proxy-Authenticate: "),
-            ] {
-                for header in reply.headers_of(id) {
-                    lines.extend_from_slice(name);
-                    lines.extend_from_slice(header.value);
-                    lines.extend_from_slice(b"\r\n");
-                }
-            }
-        }
-        if lines.is_empty() {
-            return bytes.clone();
-        }
-        let Ok(reply) = Message::parse(bytes.clone()) else { return bytes.clone() };
-        let mut edits = Edits::new();
-        edits.append_header(&reply, Str::from(lines));
-        Str::from(edits.apply(&reply))
     }
 }

@@ -17,7 +17,7 @@ use crate::modules::time_text::wall_micros;
 use crate::net::batch::RecvBatch;
 use crate::net::bus::Bus;
 use crate::net::connections::Connections;
-use crate::net::listen::Transport;
+use crate::net::listen::{Listener, Transport};
 use crate::net::reactor::{Event, Interest, Reactor, Source, clock};
 use crate::net::udp::UdpSocket;
 use crate::ops::driver::{Driver, OpKind};
@@ -29,6 +29,7 @@ use crate::transaction::Transactions;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Longest sleep; the loop looks at what has no event of its own at least this often.
@@ -67,8 +68,8 @@ pub(super) struct Ground {
     pub driver: Driver,
     /// A socket for each listener.
     pub udp: Vec<Option<UdpSocket>>,
-    /// The listening sockets of streams, with their listeners' numbers.
-    pub streams: Vec<(Transport, u16, OwnedFd)>,
+    /// The listening sockets of streams.
+    pub streams: Vec<(Rc<Listener>, OwnedFd)>,
 }
 
 impl Worker {
@@ -78,8 +79,8 @@ impl Worker {
         for (listener, fd) in std::mem::take(&mut seat.sockets) {
             udp.push(match listener.transport {
                 Transport::Udp => Some(UdpSocket::from_fd(fd)?),
-                transport => {
-                    streams.push((transport, listener.index as u16, fd));
+                _ => {
+                    streams.push((listener, fd));
                     None
                 }
             });
@@ -93,6 +94,9 @@ impl Worker {
         *driver.mysql() = Mysql::new(backends.mysql.clone());
         if let Some(path) = &blueprint.sqlite {
             *driver.sqlite() = Sqlite::new(Some(SqliteEndpoint { path: path.clone() }), Limits::default());
+        }
+        if let Some(config) = &blueprint.env.settings.radius {
+            driver.radius().configure(config.clone());
         }
         for (_, url) in &blueprint.env.settings.db_urls {
             if !url.starts_with(b"sqlite")
@@ -109,8 +113,8 @@ impl Worker {
         let Ground { now, mut reactor, driver, udp, streams: listening } = ground;
         let rows = blueprint.conns.part(seat.index, seat.incarnation);
         let mut streams = Connections::new(blueprint.streams.clone(), rows, seat.counters.clone());
-        for (transport, number, fd) in listening {
-            streams.listen(transport, number, fd);
+        for (listener, fd) in listening {
+            streams.listen(&listener, fd);
         }
         let mut io = reactor.io(now);
         io.register(&seat.main, Source::Main, ONLY, Interest::READABLE | Interest::WRITABLE)?;
@@ -148,6 +152,7 @@ impl Worker {
             batch: Some(RecvBatch::new()),
             streams,
             backlog: super::streams::Backlog::default(),
+            lost_conns: HashMap::new(),
             bus: seat.bus,
             main: seat.main,
             counters: seat.counters,
@@ -171,6 +176,7 @@ impl Worker {
             faults: super::faults::Faults::find(),
             quit: false,
             messages: 0,
+            made: 0,
             age: Age::new(blueprint.env.settings.overload_age),
             told: Default::default(),
             scratch: Vec::new(),
@@ -249,6 +255,8 @@ impl Worker {
         self.flush_transactions();
         self.look_at_drain();
         self.flush();
+        self.arm_transactions();
+        self.count_lateness();
         Ok(busy)
     }
 
@@ -346,6 +354,18 @@ impl Worker {
             }
         }
         self.reactor.io(self.now).again(Source::Udp, key);
+    }
+
+    /// How late the sleepers of this turn went on, counted until what they sent has left.
+    fn count_lateness(&mut self) {
+        let mut woken = self.driver.sleep().take_woken().peekable();
+        if woken.peek().is_none() {
+            return;
+        }
+        let now = self.reactor.clock();
+        for due in woken {
+            self.counters.inc(crate::store::Counter::late(now.since(due)));
+        }
     }
 
     /// What this turn produced leaves.

@@ -358,6 +358,11 @@ impl Sim {
         at.map_or_else(|| Err(CallError::not_found("no answer")), |at| self.answers.swap_remove(at).1)
     }
 
+    /// Answers to control methods that came later than the call: the oldest first.
+    pub fn take_answers(&mut self) -> Vec<Result<String, CallError>> {
+        std::mem::take(&mut self.answers).into_iter().map(|(_, answer)| answer).collect()
+    }
+
     /// What the worker holds.
     pub fn live(&self) -> Live {
         let w = &self.worker;

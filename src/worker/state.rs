@@ -8,7 +8,7 @@ use super::seat::MainChannel;
 use super::timers::TimerJob;
 use crate::base::{Key, Slab, Str, Time};
 use crate::modules::env::Env;
-use crate::modules::host::SipHost;
+use crate::modules::host::{SipHost, Target};
 use crate::modules::request::Outcome;
 use crate::net::batch::RecvBatch;
 use crate::net::bus::{BusEnd, Envelope};
@@ -110,6 +110,18 @@ pub struct TxData {
     pub busy: bool,
     /// A failure route to be run when it is free.
     pub failure: Option<Chosen>,
+    /// First branch of the last `t_relay`.
+    pub first_branch: BranchNo,
+    /// A copy whose replies nobody sees (`t_replicate`).
+    pub replica: bool,
+    /// It is meant to stay without an answer of ours (`t_release`).
+    pub released: bool,
+    /// The Reason of the caller's CANCEL goes into those to the branches.
+    pub pass_reason: bool,
+    /// The control request that is answered with its final reply.
+    pub control: Option<u64>,
+    /// The last final reply to a request of our own that a control request waits for.
+    pub last_final: Option<Message>,
     /// `async()` made it: a resume route that ends without an answer is answered 500.
     pub by_async: bool,
 }
@@ -130,10 +142,12 @@ pub struct Chosen {
 pub struct BranchData {
     /// The request as sent.
     pub sent: Option<Message>,
-    /// Its own onreply_route.
-    pub reply_route: Option<u32>,
-    /// Its flags.
-    pub flags: Vec<Str>,
+    /// Its own onreply_route, or that it has none; `None`: the transaction's.
+    pub reply_route: Option<Option<u32>>,
+    /// Where it goes.
+    pub target: Target,
+    /// Its AVPs.
+    pub bavps: Avps,
     /// A name is being looked up for it.
     pub locating: Option<Key>,
     /// The way to further destinations, should its own fail.
@@ -178,8 +192,8 @@ pub enum RoleKind {
     Failure,
     /// A branch is about to be sent by this relay job.
     Branch(Key, BranchNo),
-    /// A request of the server's own is about to be sent.
-    Local,
+    /// A request of the server's own is about to be sent; the control request that asked for it.
+    Local(Option<u64>),
     /// A message could not be parsed.
     Error,
     /// An event was raised.
@@ -282,6 +296,8 @@ pub struct Worker {
     /// Connections of this worker.
     pub(super) streams: Connections,
     pub(super) backlog: super::streams::Backlog,
+    /// Connections that requests were sent on and that have ended in this turn, and whether in an orderly way.
+    pub(super) lost_conns: HashMap<ConnId, bool>,
     pub(super) bus: BusEnd,
     pub(super) main: MainChannel,
     pub(super) counters: Counters,
@@ -309,6 +325,8 @@ pub struct Worker {
     pub(super) faults: super::faults::Faults,
     pub(super) quit: bool,
     pub(super) messages: u32,
+    /// Requests of our own, for their Call-IDs.
+    pub(super) made: u64,
     pub(super) age: Age,
     pub(super) told: super::statistics::Told,
     pub(super) scratch: Vec<u8>,

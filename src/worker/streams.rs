@@ -383,7 +383,7 @@ impl Worker {
     /// A connection of another worker, which we have sent on, has ended.
     pub(super) fn bus_closed(&mut self, head: &[u8]) {
         if let Ok((id, orderly)) = postcard::from_bytes::<(ConnId, bool)>(head) {
-            self.connection_lost(|c| c == id, orderly);
+            self.lost_conns.insert(id, orderly);
         }
     }
 
@@ -430,17 +430,19 @@ impl Worker {
 
     /// Writes what this turn produced, and draws the consequences of what ended.
     pub(super) fn flush_streams(&mut self) {
-        // Each round ends connections or is the last.
+        // Each round finds that connections have ended, or is the last.
         loop {
             let io = self.reactor.io(self.now);
             self.streams.flush(io);
-            if !self.streams.has_closed() {
-                return;
-            }
             for closed in self.streams.take_closed() {
                 self.stream_closed(&closed);
             }
-            self.flush_transactions();
+            if self.lost_conns.is_empty() {
+                return;
+            }
+            // One walk over the transactions, however many connections ended in this turn.
+            let lost = std::mem::take(&mut self.lost_conns);
+            self.connections_lost(|c| lost.get(&c).copied());
         }
     }
 
@@ -461,7 +463,7 @@ impl Worker {
         let orderly = closed.why.is_orderly() && closed.lost == 0;
         for &user in &closed.users {
             if usize::from(user) == self.me {
-                self.connection_lost(|c| c == closed.id, orderly);
+                self.lost_conns.insert(closed.id, orderly);
             } else {
                 self.tell_closed(user, closed.id, orderly);
             }
@@ -470,15 +472,16 @@ impl Worker {
 
     /// A worker has died, and its connections with it.
     pub(super) fn worker_died(&mut self, index: usize, incarnation: u32) {
-        self.connection_lost(|c| usize::from(c.worker) == index && c.incarnation == incarnation, false);
+        self.connections_lost(|c| (usize::from(c.worker) == index && c.incarnation == incarnation).then_some(false));
     }
 
     /// Requests that wait for a reply over a connection that is lost fail as if a 503 had come (RFC 3261
     /// 8.1.3.1, 16.9). After an orderly end those go on that have had a provisional reply: the
-    /// final one may come over a new connection (18.2.2).
-    fn connection_lost(&mut self, which: impl Fn(ConnId) -> bool, orderly: bool) {
-        let lost: Vec<(TxKey, BranchNo)> =
-            self.tm.waiting_on(|dest, status| dest.conn.is_some_and(&which) && !(orderly && status > 0));
+    /// final one may come over a new connection (18.2.2). `orderly`: how a connection ended; `None` if it did not.
+    fn connections_lost(&mut self, orderly: impl Fn(ConnId) -> Option<bool>) {
+        let lost: Vec<(TxKey, BranchNo)> = self
+            .tm
+            .waiting_on(|dest, status| dest.conn.and_then(&orderly).is_some_and(|orderly| !(orderly && status > 0)));
         for (tx, branch) in lost {
             let _ = self.tm.fail_branch(self.now, tx, branch, 503);
         }

@@ -1,6 +1,6 @@
 //! What a request costs: CPU time of a server's whole process tree per unit of work, for the same
 //! work by different servers in alternating runs on one machine. `tests/bench/README.md` tells how
-//! to run it and how to read the table.
+//! to run it and how to read the tables.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,133 +8,238 @@
 mod support;
 
 mod account;
+mod calls;
 mod echo;
+mod figures;
+mod flood;
+mod page;
+mod ringing;
 mod servers;
+mod timers;
+mod waits;
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use account::Account;
-use servers::{Kind, Server};
-use support::probe::Probe;
-use support::sipp::{Sipp, SippStats};
+use calls::Calls;
+use servers::Kind;
+use waits::{Backend, Waits};
 
-/// What one workload does at which rate.
+/// What is measured.
+#[derive(Debug, Clone, Copy)]
+enum Job {
+    /// The bare loop.
+    Echo,
+    /// The timer wheel alone.
+    Timers,
+    /// Load by SIPp.
+    Calls(Calls),
+    /// Requests that wait.
+    Waits(Waits),
+}
+
+/// A workload by the name it has on the command line and in the page.
 #[derive(Debug, Clone, Copy)]
 struct Workload {
-    /// Name on the command line and in the table.
     name: &'static str,
-    /// Configuration file, without its dialect.
-    config: &'static str,
-    /// Scenario of the calling side.
-    caller: &'static str,
-    /// Scenario of the answering side, if there is one.
-    callee: Option<&'static str>,
-    /// What one unit is.
-    unit: &'static str,
-    /// Units per second.
-    rate: u64,
+    /// Runs when none is named.
+    usual: bool,
+    job: Job,
 }
 
-const WORKLOADS: [Workload; 4] = [
-    Workload { name: "options", config: "options", caller: "uac-options", callee: None, unit: "OPTIONS", rate: 5000 },
-    Workload {
-        name: "options-20k",
-        config: "options",
-        caller: "uac-options",
-        callee: None,
-        unit: "OPTIONS",
-        rate: 20_000,
-    },
-    Workload {
-        name: "call",
-        config: "call",
-        caller: "uac-invite",
-        callee: Some("uas-invite"),
-        unit: "call",
-        rate: 500,
-    },
-    Workload {
-        name: "call-2k",
-        config: "call",
-        caller: "uac-invite",
-        callee: Some("uas-invite"),
-        unit: "call",
-        rate: 2000,
-    },
+const OPTIONS: Calls = Calls {
+    config: "options",
+    caller: "uac-options",
+    callee: None,
+    unit: "OPTIONS",
+    rate: 5000,
+    workers: 2,
+    most_rounds: usize::MAX,
+};
+const CALL: Calls = Calls {
+    config: "call",
+    caller: "uac-invite",
+    callee: Some("uas-invite"),
+    unit: "call",
+    rate: 500,
+    workers: 2,
+    most_rounds: usize::MAX,
+};
+const SLEEP: Waits = Waits {
+    config: "sleep",
+    backend: Backend::Sleep,
+    wait: Duration::from_secs(6),
+    rate: 900,
+    count: 4500,
+    workers: 1,
+    tasks: 0,
+    ms_timer: 10,
+    most_rounds: usize::MAX,
+};
+const HTTP: Waits = Waits {
+    config: "http",
+    backend: Backend::Http("/slow"),
+    wait: Duration::from_millis(100),
+    rate: 300,
+    count: 1800,
+    tasks: 64,
+    most_rounds: 2,
+    ..SLEEP
+};
+const SQL: Waits = Waits { config: "sql", backend: Backend::Sql("SELECT SLEEP(0.1)"), ..HTTP };
+
+const fn usual(name: &'static str, job: Job) -> Workload {
+    Workload { name, usual: true, job }
+}
+
+const fn rare(name: &'static str, job: Job) -> Workload {
+    Workload { name, usual: false, job }
+}
+
+/// In the order of the page.
+const WORKLOADS: [Workload; 19] = [
+    usual("echo", Job::Echo),
+    usual("options", Job::Calls(OPTIONS)),
+    usual("options-1", Job::Calls(Calls { workers: 1, ..OPTIONS })),
+    usual("options-4", Job::Calls(Calls { workers: 4, ..OPTIONS })),
+    rare("options-20k", Job::Calls(Calls { rate: 20_000, ..OPTIONS })),
+    usual("call", Job::Calls(CALL)),
+    rare("call-1", Job::Calls(Calls { workers: 1, ..CALL })),
+    rare("call-4", Job::Calls(Calls { workers: 4, ..CALL })),
+    rare("call-2k", Job::Calls(Calls { rate: 2000, ..CALL })),
+    usual("call-4k", Job::Calls(Calls { rate: 4000, most_rounds: 2, ..CALL })),
+    usual("sleep", Job::Waits(SLEEP)),
+    usual("http-slow", Job::Waits(HTTP)),
+    usual(
+        "http-fast",
+        Job::Waits(Waits {
+            backend: Backend::Http("/now"),
+            wait: Duration::ZERO,
+            rate: 1000,
+            count: 6000,
+            tasks: 4,
+            ..HTTP
+        }),
+    ),
+    usual("sql-slow", Job::Waits(SQL)),
+    usual(
+        "sql-fast",
+        Job::Waits(Waits {
+            backend: Backend::Sql("SELECT credit FROM users WHERE uid = 'alice'"),
+            wait: Duration::ZERO,
+            rate: 1000,
+            count: 6000,
+            tasks: 4,
+            ..SQL
+        }),
+    ),
+    usual(
+        "late",
+        Job::Waits(Waits {
+            wait: Duration::from_secs(2),
+            rate: 5000,
+            count: 30_000,
+            ms_timer: 1,
+            most_rounds: 2,
+            ..SLEEP
+        }),
+    ),
+    usual(
+        "suspended",
+        Job::Waits(Waits {
+            config: "sleep-s",
+            wait: Duration::from_secs(12),
+            rate: 5000,
+            count: 50_000,
+            most_rounds: 1,
+            ..SLEEP
+        }),
+    ),
+    usual(
+        "transactions",
+        Job::Waits(Waits {
+            config: "call",
+            backend: Backend::Ringing,
+            wait: Duration::ZERO,
+            rate: 5000,
+            count: 100_000,
+            most_rounds: 1,
+            ..SLEEP
+        }),
+    ),
+    usual("timers", Job::Timers),
 ];
 
-/// Requests per second of the latency probe that runs beside the load.
-const PROBE_RATE: u32 = 50;
-
 /// How the command line wants it.
-struct Settings {
+pub struct Settings {
     servers: Vec<Kind>,
     workloads: Vec<Workload>,
-    echo: bool,
     repeats: usize,
     seconds: u64,
-    workers: u32,
+    /// Instead of what each workload says.
+    workers: Option<u32>,
     out: Option<String>,
+    page: Option<String>,
 }
 
-const USAGE: &str = "\
-cost [--servers reprise,reprise-k,kamailio,opensips] [--workloads echo,options,options-20k,call,call-2k]
-     [--repeats 3] [--seconds 10] [--workers 1] [--out FILE.md]";
+impl Settings {
+    /// The runs of the server that others are compared with.
+    fn base<'a, R>(&self, runs: &'a [(Kind, Vec<R>)]) -> Option<&'a [R]> {
+        runs.iter().find(|(kind, runs)| *kind == Kind::Kamailio && !runs.is_empty()).map(|(_, runs)| runs.as_slice())
+    }
+}
+
+fn usage() -> String {
+    let names: Vec<&str> = WORKLOADS.iter().map(|w| w.name).collect();
+    format!(
+        "cost [--servers reprise,reprise-k,kamailio,opensips] [--workloads NAME,...] [--repeats 3] [--seconds 6]\n     \
+         [--workers N] [--out FILE.md] [--page docs/performance.md]\nworkloads: {}",
+        names.join(" ")
+    )
+}
 
 fn settings() -> Result<Settings, String> {
     let mut settings = Settings {
         servers: vec![Kind::Reprise, Kind::Kamailio],
-        workloads: WORKLOADS.iter().copied().filter(|w| matches!(w.name, "options" | "call" | "call-2k")).collect(),
-        echo: true,
+        workloads: WORKLOADS.iter().copied().filter(|w| w.usual).collect(),
         repeats: 3,
-        seconds: 10,
-        workers: 1,
+        seconds: 6,
+        workers: None,
         out: None,
+        page: None,
     };
     let mut args = std::env::args().skip(1).filter(|a| a != "--bench");
     while let Some(flag) = args.next() {
-        let value = args.next().ok_or_else(|| format!("{flag}: a value is missing\n{USAGE}"))?;
+        let value = args.next().ok_or_else(|| format!("{flag}: a value is missing\n{}", usage()))?;
         let number = || value.parse::<u64>().map_err(|_| format!("{flag}: not a number: {value}"));
         match flag.as_str() {
             "--servers" => settings.servers = value.split(',').map(Kind::parse).collect::<Result<_, _>>()?,
             "--workloads" => {
-                settings.echo = value.split(',').any(|w| w == "echo");
                 settings.workloads = value
                     .split(',')
-                    .filter(|w| *w != "echo")
                     .map(|name| {
-                        WORKLOADS.iter().find(|w| w.name == name).copied().ok_or(format!("no workload {name}\n{USAGE}"))
+                        let found = WORKLOADS.iter().find(|w| w.name == name).copied();
+                        found.ok_or_else(|| format!("no workload {name}\n{}", usage()))
                     })
                     .collect::<Result<_, _>>()?;
             }
             "--repeats" => settings.repeats = usize::try_from(number()?).unwrap_or(1).max(1),
             "--seconds" => settings.seconds = number()?.max(1),
-            "--workers" => settings.workers = u32::try_from(number()?).unwrap_or(1).max(1),
+            "--workers" => settings.workers = Some(u32::try_from(number()?).unwrap_or(1).max(1)),
             "--out" => settings.out = Some(value),
-            _ => return Err(format!("unknown flag {flag}\n{USAGE}")),
+            "--page" => settings.page = Some(value),
+            _ => return Err(format!("unknown flag {flag}\n{}", usage())),
         }
     }
+    // A server that is not installed is left out, and said so, before anything runs.
+    for kind in &settings.servers {
+        if !kind.is_installed() {
+            eprintln!("{} is not installed: left out", kind.name());
+        }
+    }
+    settings.servers.retain(|k| k.is_installed());
     Ok(settings)
-}
-
-/// The figures of one run.
-#[derive(Debug, Clone, Default)]
-struct Run {
-    cpu_us: f64,
-    rate: f64,
-    failed: u64,
-    retransmissions: u64,
-    p50_ms: f64,
-    p99_ms: f64,
-    probes_lost: u64,
-    idle_mib: f64,
-    load_mib: f64,
-    processes: usize,
-    switches: f64,
 }
 
 fn main() -> ExitCode {
@@ -146,18 +251,26 @@ fn main() -> ExitCode {
         }
     };
     let mut report = format!("{}\n", machine());
-    if settings.echo {
-        let table = echo::table(settings.repeats, Duration::from_secs(settings.seconds.min(5)));
-        println!("{table}");
-        let _ = writeln!(report, "{table}");
-    }
+    let mut tables = vec![("machine", machine())];
     for workload in &settings.workloads {
-        let table = compare(workload, &settings);
-        println!("{table}");
-        let _ = writeln!(report, "{table}");
+        let table = match &workload.job {
+            Job::Echo => echo::table(settings.repeats, Duration::from_secs(settings.seconds.min(3))),
+            Job::Timers => timers::table(settings.repeats),
+            Job::Calls(calls) => calls::table(workload.name, calls, &settings),
+            Job::Waits(waits) => waits::table(workload.name, waits, &settings),
+        };
+        println!("### {}\n\n{table}", workload.name);
+        let _ = writeln!(report, "### {}\n\n{table}", workload.name);
+        tables.push((workload.name, table));
     }
     if let Some(path) = &settings.out
         && let Err(e) = std::fs::write(path, &report)
+    {
+        eprintln!("{path}: {e}");
+        return ExitCode::FAILURE;
+    }
+    if let Some(path) = &settings.page
+        && let Err(e) = page::update(path, &tables)
     {
         eprintln!("{path}: {e}");
         return ExitCode::FAILURE;
@@ -173,131 +286,46 @@ fn machine() -> String {
         .find_map(|l| l.strip_prefix("model name")?.split_once(':').map(|(_, m)| m.trim().to_owned()))
         .unwrap_or_default();
     let cpus = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("Machine: {cpus} x {model}, Linux {}. CPU times by {}.\n", kernel.trim(), account::method())
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let load = read("/proc/loadavg").split(' ').next().unwrap_or("?").to_owned();
+    format!(
+        "Machine: {cpus} x {model}, Linux {}, load average {load} before the first run. CPU times by {}.\n",
+        read("/proc/sys/kernel/osrelease").trim(),
+        account::method()
+    )
 }
 
-/// Runs one workload on every server in turn, `repeats` times round, and makes the table.
-fn compare(workload: &Workload, settings: &Settings) -> String {
-    let mut runs: BTreeMap<usize, Vec<Run>> = BTreeMap::new();
+/// What every server brought, in the order of the command line.
+type Runs<R> = Vec<(Kind, Vec<R>)>;
+
+/// Runs one workload on every server in turn, `repeats` times round: what each brought, and what
+/// went wrong.
+fn rounds<R>(
+    name: &str,
+    settings: &Settings,
+    repeats: usize,
+    run: impl Fn(Kind) -> Result<R, String>,
+) -> (Runs<R>, String) {
+    let mut runs: Runs<R> = settings.servers.iter().map(|k| (*k, Vec::new())).collect();
     let mut troubles = String::new();
-    for round in 0..settings.repeats {
+    for round in 0..repeats {
         // Whoever comes first in a round comes last in the next one.
-        let mut order: Vec<usize> = (0..settings.servers.len()).collect();
+        let mut order: Vec<usize> = (0..runs.len()).collect();
         if round % 2 == 1 {
             order.reverse();
         }
         for at in order {
-            let kind = settings.servers[at];
-            eprintln!("{} on {}, round {} of {}", workload.name, kind.name(), round + 1, settings.repeats);
-            match run(workload, kind, settings) {
-                Ok(run) => runs.entry(at).or_default().push(run),
+            let (kind, of_kind) = &mut runs[at];
+            eprintln!("{name} on {}, round {} of {repeats}", kind.name(), round + 1);
+            match run(*kind) {
+                Ok(run) => of_kind.push(run),
                 Err(e) => {
-                    let _ = writeln!(troubles, "\n{} on {}: {e}\n", workload.name, kind.name());
+                    eprintln!("{name} on {}: {e}", kind.name());
+                    let _ = writeln!(troubles, "\n{name} on {}: {e}\n", kind.name());
                 }
             }
         }
     }
-    let base = settings
-        .servers
-        .iter()
-        .position(|k| *k == Kind::Kamailio)
-        .and_then(|at| runs.get(&at))
-        .map(|r| median(r, |r| r.cpu_us));
-    let mut table = format!(
-        "### {}: {} per second, {} worker{}, {} s, median of {}\n\n\
-         | server | CPU us/{} | range | to kamailio | achieved/s | failed | retrans | probe p50 ms | p99 ms | lost | PSS idle/load MiB | procs | csw/{} |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
-        workload.name,
-        workload.rate,
-        settings.workers,
-        if settings.workers == 1 { "" } else { "s" },
-        settings.seconds,
-        settings.repeats,
-        workload.unit,
-        workload.unit,
-    );
-    for (at, kind) in settings.servers.iter().enumerate() {
-        let Some(runs) = runs.get(&at) else { continue };
-        let cpu = median(runs, |r| r.cpu_us);
-        let low = runs.iter().map(|r| r.cpu_us).fold(f64::INFINITY, f64::min);
-        let high = runs.iter().map(|r| r.cpu_us).fold(0.0, f64::max);
-        let ratio = base.map_or("-".to_owned(), |b| format!("{:.2}", cpu / b));
-        let _ = writeln!(
-            table,
-            "| {} | {cpu:.1} | {low:.1}-{high:.1} | {ratio} | {:.0} | {} | {} | {:.2} | {:.2} | {} | {:.1} / {:.1} | {} | {:.2} |",
-            kind.name(),
-            median(runs, |r| r.rate),
-            runs.iter().map(|r| r.failed).sum::<u64>(),
-            runs.iter().map(|r| r.retransmissions).sum::<u64>(),
-            median(runs, |r| r.p50_ms),
-            median(runs, |r| r.p99_ms),
-            runs.iter().map(|r| r.probes_lost).sum::<u64>(),
-            median(runs, |r| r.idle_mib),
-            median(runs, |r| r.load_mib),
-            runs.first().map_or(0, |r| r.processes),
-            median(runs, |r| r.switches),
-        );
-    }
-    table + &troubles
-}
-
-fn median(runs: &[Run], value: impl Fn(&Run) -> f64) -> f64 {
-    let mut all: Vec<f64> = runs.iter().map(value).collect();
-    all.sort_by(f64::total_cmp);
-    let half = all.len() / 2;
-    match all.as_slice() {
-        [] => 0.0,
-        v if v.len() % 2 == 1 => v[half],
-        v => f64::midpoint(v[half - 1], v[half]),
-    }
-}
-
-/// One run with a freshly started server.
-fn run(workload: &Workload, kind: Kind, settings: &Settings) -> Result<Run, String> {
-    let callee = workload.callee.map(|name| Sipp::uas(name, &[]));
-    let account = Account::new();
-    let server = Server::start(kind, workload.config, settings.workers, callee.as_ref().map(|c| c.addr), &account)?;
-    let addr: SocketAddr = server.addr;
-    let idle_mib = server.pss_mib();
-    // Caches and allocators warm up outside the measurement.
-    let warm_up = workload.rate.min(500);
-    let stats = Sipp::uac(workload.caller, addr, warm_up, warm_up, &[]).wait(Duration::from_secs(60));
-    if stats.failed > 0 || stats.succeeded != warm_up {
-        return Err(format!("warm-up: {} of {warm_up} succeeded\n{}\n{}", stats.succeeded, stats.errors, server.log()));
-    }
-
-    let units = workload.rate * settings.seconds;
-    let probe = Probe::start(addr, PROBE_RATE);
-    let (cpu, switches, start) = (account.cpu_ns(server.pid), server.switches(), Instant::now());
-    let stats: SippStats = Sipp::uac(workload.caller, addr, units, workload.rate, &[])
-        .wait(Duration::from_secs(settings.seconds * 3 + 60));
-    let elapsed = start.elapsed();
-    let load_mib = server.pss_mib();
-    let processes = server.processes();
-    let probes = probe.stop();
-    let (cpu, switches) = (account.cpu_ns(server.pid) - cpu, server.switches() - switches);
-    if let Some(callee) = callee {
-        callee.stop();
-    }
-    // The probe's requests count as a unit each where a unit is one request.
-    let probes_as_units = if workload.callee.is_none() { probes.sent as f64 } else { 0.0 };
-    let done = stats.succeeded as f64 + probes_as_units;
-    if stats.succeeded == 0 {
-        return Err(format!("nothing succeeded\n{}\n{}", stats.errors, server.log()));
-    }
-    let millis = |d: Duration| d.as_secs_f64() * 1000.0;
-    Ok(Run {
-        cpu_us: cpu as f64 / 1000.0 / done,
-        rate: stats.succeeded as f64 / elapsed.as_secs_f64(),
-        failed: stats.failed,
-        retransmissions: stats.retransmissions,
-        p50_ms: millis(probes.p50),
-        p99_ms: millis(probes.p99),
-        probes_lost: probes.lost as u64,
-        idle_mib,
-        load_mib,
-        processes,
-        switches: switches as f64 / done,
-    })
+    runs.retain(|(_, r)| !r.is_empty());
+    (runs, troubles)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::figures::{median, range};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::{Pid, gettid};
 
@@ -14,16 +15,30 @@ const SIZE: usize = 700;
 /// Datagrams under way at once: enough that the loop never sleeps.
 const WINDOW: usize = 64;
 
-/// Runs the loop `repeats` times and makes the table.
+/// Datagrams per second of the loop that is not saturated.
+const PACE: u32 = 5000;
+
+/// Runs the loop `repeats` times, saturated and not, and makes the table.
 pub fn table(repeats: usize, time: Duration) -> String {
     let mut text = format!(
-        "### echo: {SIZE}-byte datagrams, window {WINDOW}, one thread per CPU\n\n\
-         | run | CPU us per datagram in and out | datagrams/s |\n|---|---|---|\n"
+        "{SIZE}-byte datagrams, median of {repeats}:\n\n\
+         | | CPU us per datagram in and out | range | datagrams/s |\n|---|---|---|---|\n"
     );
-    for run in 1..=repeats {
-        eprintln!("echo, round {run} of {repeats}");
-        let (us, rate) = measure(time);
-        text.push_str(&format!("| {run} | {us:.2} | {rate:.0} |\n"));
+    let kinds =
+        [(format!("saturated, {WINDOW} under way, one thread per CPU"), None), ("paced".to_owned(), Some(PACE))];
+    for (name, pace) in kinds {
+        let runs: Vec<(f64, f64)> = (1..=repeats)
+            .map(|run| {
+                eprintln!("echo, {name}, round {run} of {repeats}");
+                measure(time, pace)
+            })
+            .collect();
+        text.push_str(&format!(
+            "| {name} | {:.2} | {} | {:.0} |\n",
+            median(&runs, |r| r.0),
+            range(&runs, |r| r.0),
+            median(&runs, |r| r.1),
+        ));
     }
     text
 }
@@ -42,7 +57,8 @@ fn thread_cpu_ns() -> u64 {
     text.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
-fn measure(time: Duration) -> (f64, f64) {
+/// CPU time per datagram in us, and datagrams per second: as many as go through, or `pace` of them.
+fn measure(time: Duration, pace: Option<u32>) -> (f64, f64) {
     let server = UdpSocket::bind("127.0.0.1:0").expect("socket");
     server.set_read_timeout(Some(Duration::from_millis(100))).expect("timeout set");
     let addr = server.local_addr().expect("own address");
@@ -51,7 +67,9 @@ fn measure(time: Duration) -> (f64, f64) {
     let echo = {
         let (stop, count) = (Arc::clone(&stop), Arc::clone(&count));
         std::thread::spawn(move || {
-            pin(0);
+            if pace.is_none() {
+                pin(0);
+            }
             let mut buffer = [0u8; 2048];
             let mut done = 0u64;
             let before = thread_cpu_ns();
@@ -66,13 +84,35 @@ fn measure(time: Duration) -> (f64, f64) {
     };
     let start = Instant::now();
     let generator = std::thread::spawn(move || {
-        pin(1);
+        if pace.is_none() {
+            pin(1);
+        }
         let client = UdpSocket::bind("127.0.0.1:0").expect("socket");
         client.connect(addr).expect("connected");
         client.set_read_timeout(Some(Duration::from_millis(100))).expect("timeout set");
         let datagram = [b'x'; SIZE];
         let mut buffer = [0u8; 2048];
         let end = start + time;
+        if let Some(pace) = pace {
+            // As SIPp does: what is due each millisecond leaves together.
+            let mut sent = 0;
+            while Instant::now() < end {
+                let due = (start.elapsed().as_secs_f64() * f64::from(pace)) as u64;
+                // What a stall of the machine has piled up is left out.
+                let burst = (due - sent).min(WINDOW as u64);
+                for _ in 0..burst {
+                    let _ = client.send(&datagram);
+                }
+                for _ in 0..burst {
+                    if client.recv(&mut buffer).is_err() {
+                        break;
+                    }
+                }
+                sent = due;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            return;
+        }
         while Instant::now() < end {
             for _ in 0..WINDOW {
                 let _ = client.send(&datagram);

@@ -1,5 +1,6 @@
 //! The servers that are compared, each with a configuration of the same meaning.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,6 +11,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use super::account::Account;
+use super::support::reprise::control;
 use super::support::sip::SipClient;
 use super::support::{free_port, process};
 
@@ -48,6 +50,11 @@ impl Kind {
         }
     }
 
+    /// Whether its program is there.
+    pub fn is_installed(self) -> bool {
+        self.command(1).split(' ').next().is_some_and(|program| process::find(program).is_some())
+    }
+
     fn dialect(self) -> &'static str {
         match self {
             Kind::Reprise | Kind::OpenSips => "opensips",
@@ -80,12 +87,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one and waits until it answers OPTIONS. `callee` is where calls go.
+    /// Starts one and waits until it answers OPTIONS. `values` are put where their names stand in
+    /// the configuration, `@NAME@`.
     pub fn start(
         kind: Kind,
         config: &str,
         workers: u32,
-        callee: Option<SocketAddr>,
+        values: &[(&str, String)],
         account: &Account,
     ) -> Result<Server, String> {
         let dir = process::directory("bench");
@@ -95,8 +103,19 @@ impl Server {
         let mut text = fs::read_to_string(&file)
             .map_err(|e| format!("{}: {e}", file.display()))?
             .replace("@PORT@", &port.to_string())
-            .replace("@WORKERS@", &workers.to_string())
-            .replace("@UAS@", &callee.map_or(0, |a| a.port()).to_string());
+            .replace("@WORKERS@", &workers.to_string());
+        for (name, value) in values {
+            text = text.replace(&format!("@{name}@"), value);
+        }
+        if matches!(kind, Kind::Reprise | Kind::RepriseKamailio) {
+            // As many workers as asked for, also on a machine with fewer CPUs.
+            let control = dir.path().join("ctl.sock");
+            let own = format!("workers_exact = yes\ncontrol_socket = \"{}\"\n", control.display());
+            text = match text.split_once('\n') {
+                Some((first, rest)) => format!("{first}\n{own}{rest}"),
+                None => own,
+            };
+        }
         if kind == Kind::OpenSips {
             let path = std::env::var("OPENSIPS_MODULES")
                 .unwrap_or_else(|_| "/usr/lib/x86_64-linux-gnu/opensips/modules".to_owned());
@@ -149,6 +168,14 @@ impl Server {
     /// The beginning of the log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default().chars().take(4000).collect()
+    }
+
+    /// The counters of reprise that begin with `prefix`, by name; empty for another server.
+    pub fn counters(&self, prefix: &str) -> BTreeMap<String, u64> {
+        let socket = self.dir.path().join("ctl.sock");
+        let answer = control(&socket, "stats", serde_json::json!([prefix]), Duration::from_secs(5));
+        let Ok(serde_json::Value::Object(all)) = answer else { return BTreeMap::new() };
+        all.into_iter().filter_map(|(name, value)| Some((name, value.as_u64()?))).collect()
     }
 
     /// Proportional memory of all its processes.

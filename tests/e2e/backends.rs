@@ -268,6 +268,9 @@ fn what_is_wrong_with_database_parameters_is_said() {
         (r#"modparam("db_virtual", "db_urls", "mysql://h/d")"#, "must be defined"),
         (r#"modparam("sqlops", "db_url", "virtual://nobody")"#, "no set of databases"),
         (r#"modparam("sqlops", "db_url", "mysql://a/d sqlite:///x")"#, "must all be mysql"),
+        (r#"modparam("sqlops", "db_scheme", "x:tabel=y")"#, "unknown element `tabel`"),
+        (r#"modparam("sqlops", "db_scheme", "x:value_type=float")"#, "no value_type"),
+        (r#"modparam("sqlops", "db_scheme", "table=y")"#, "this is no scheme"),
         ("db_kill_on_timeout = perhaps", "auto"),
         ("db_max_async_connections = 0", "db_max_async_connections"),
     ] {

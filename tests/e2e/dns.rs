@@ -12,6 +12,7 @@ use crate::support::dns::{Dns, NAPTR, Zone, naptr};
 use crate::support::eventually;
 use crate::support::reprise::Reprise;
 use crate::support::sip::{SipClient, SipMessage};
+use crate::support::tcp::TcpUas;
 use crate::support::uas::{Answer, Uas};
 
 /// Core parameters: this name server, one try of one second.
@@ -352,14 +353,11 @@ fn a_reply_of_the_one_that_was_given_up_is_not_lost() {
     let request = client.invite("sip:bob@call.test");
     client.send_request(&request);
     client.expect_status(180, SECOND * 4);
-    // The late 200 goes upstream all the same: the caller decides what to do with it.
+    // The late 200 goes upstream all the same, and is the end: who rings is told so.
     let answer = client.expect("the late 200", SECOND * 4, |m| m.status() == 200);
     client.send_request(&request.ack(&answer));
     late.wait_request("ACK", SECOND * 2);
-    client.send_request(&request.cancel());
-    client.expect("200 to CANCEL", SECOND * 2, |m| m.status() == 200 && m.cseq().1 == "CANCEL");
-    let end = client.expect("487", SECOND * 2, |m| m.status() == 487);
-    client.send_request(&request.ack(&end));
+    ringing.wait_request("CANCEL", SECOND * 2);
     wait_quiet(&server, SECOND * 20);
     let _: Value = server.ctl("transactions", Value::Null);
     assert_eq!(stat(&server, "core:drop_replies"), 0);
@@ -488,4 +486,39 @@ fn a_reply_without_a_transaction_finds_its_way_by_the_name_in_its_via() {
     callee.send_bytes(reply("nowhere.test;branch=z9hG4bKc").as_bytes());
     eventually("it is dropped", SECOND * 5, || stat(&server, "core:drop_replies") == 1);
     before.wait_back(&server, SECOND * 10);
+}
+
+/// A proxy on UDP and TCP of one port that relays to the R-URI.
+fn over_both(dns: &Dns) -> (Reprise, u16) {
+    serve(
+        |port| {
+            let globals = format!("socket=tcp:127.0.0.1:{port}\n{}", globals(dns));
+            proxy(port, &globals, "    route(out);", TIMERS)
+        },
+        &["-n", "2"],
+    )
+}
+
+#[test]
+fn a_refused_connection_leads_to_the_next_server_and_transport() {
+    let (alive, udp) = (TcpUas::answering(), Uas::answering());
+    let zone = Zone::default()
+        .srv("_sip._tcp.tcp.test", 0, closed_port(), "h.test")
+        .srv("_sip._tcp.tcp.test", 1, alive.addr.port(), "h.test")
+        .record("mixed.test", NAPTR, naptr(1, 1, "s", "SIP+D2T", "_sip._tcp.dead.test"))
+        .record("mixed.test", NAPTR, naptr(1, 2, "s", "SIP+D2U", "_sip._udp.live.test"))
+        .srv("_sip._tcp.dead.test", 0, closed_port(), "h.test")
+        .srv("_sip._udp.live.test", 0, udp.addr.port(), "h.test")
+        .host("h.test", "127.0.0.1");
+    let dns = zone.serve();
+    let (server, port) = over_both(&dns);
+    let client = SipClient::new(port);
+    for _ in 0..4 {
+        assert!(call(&client, "sip:bob@tcp.test;transport=tcp") < SECOND);
+        assert!(call(&client, "sip:bob@mixed.test") < SECOND);
+        // No NAPTR, no SRV for UDP: TCP's counts.
+        assert!(call(&client, "sip:bob@tcp.test") < SECOND);
+    }
+    assert_eq!((alive.count("INVITE"), invites(&udp)), (8, 4));
+    wait_quiet(&server, SECOND * 10);
 }

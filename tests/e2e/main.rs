@@ -12,6 +12,7 @@ mod support;
 mod backends;
 mod calls;
 mod common;
+mod core_params;
 #[path = "../torture/corpus.rs"]
 mod corpus;
 mod demo;
@@ -23,6 +24,7 @@ mod main_job;
 mod malformed;
 mod parts;
 mod processes;
+mod radius;
 mod recovery;
 mod seeds;
 mod stall;

@@ -184,7 +184,9 @@ fn a_full_bus_drops_and_counts() {
         // Ports of their own: some of them arrive at the worker that runs.
         let client = SipClient::new(port);
         for _ in 0..50 {
-            client.send_request(&client.request("OPTIONS", "sip:example.test"));
+            // The kernel gives them to their owner if it finds the Call-ID: it does not know the short name.
+            let text = client.request("OPTIONS", "sip:example.test").text();
+            client.send_bytes(text.replace("\r\nCall-ID:", "\r\ni:").as_bytes());
         }
         stat(&server, "bus:full") > 0
     });

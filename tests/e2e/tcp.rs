@@ -655,3 +655,22 @@ fn scripts_set_aliases_and_close_connections() {
     assert_eq!(callee.ask(&callee.request("MESSAGE", "sip:close@example.test")).status(), 200);
     callee.wait_closed(SECOND * 5);
 }
+
+#[test]
+fn requests_on_the_connection_of_a_worker_that_dies_fail() {
+    let uas = TcpUas::start(|_| Vec::new());
+    let (server, port) = serve(|port| both(port, "", &to("tcp", uas.addr), ""), &["-n", "2"]);
+    let client = SipClient::new(port);
+    for _ in 0..16 {
+        client.send_request(&client.request("MESSAGE", "sip:bob@example.test"));
+    }
+    wait_for("requests", SECOND * 5, || uas.count("MESSAGE") == 16);
+    let list = connections(&server);
+    assert_eq!(list.len(), 1, "{list:?}");
+    let owner: usize = list[0]["id"].as_str().unwrap().split('.').next().unwrap().parse().unwrap();
+    process::signal(pids(&server)[owner], Signal::SIGKILL);
+    // Those of the other worker; who died cannot answer.
+    client.expect_status(500, SECOND * 5);
+    wait_quiet(&server, SECOND * 20);
+    assert_eq!(SipClient::new(port).options("sip:example.test").status(), 200);
+}

@@ -633,6 +633,7 @@ fn replies_of_a_branch_keep_their_order_while_one_waits() {
     let statuses: Vec<u16> = answers.iter().map(|a| a.status()).collect();
     assert_eq!(statuses, [100, 180, 181, 183, 200]);
     client.send_request(&invite.ack(answers.last().unwrap()));
+    site.server.wait_log("reply 200", SECOND * 5);
     let log = site.server.log();
     let at = |text: &str| log.find(text).unwrap_or_else(|| panic!("no {text}"));
     assert!(at("reply 180") < at("reply 181") && at("reply 183") < at("more 183") && at("more 183") < at("reply 200"));

@@ -98,6 +98,45 @@ fn with_cases(db: &Db, modules: &[&str], more: &str, cases: &[(&str, &str, &str)
 }
 
 #[test]
+fn schemes_name_tables_of_another_shape() {
+    let more = r#"
+modparam("sqlops", "db_scheme", "names:table=accounts;username_col=who;domain_col=realm;value_col=first_name")
+modparam("sqlops", "db_scheme", "ages:table=accounts;username_col=who;domain_col=realm;value_col=age;value_type=integer")
+"#;
+    let cases: &[(&str, &str, &str, &str)] = &[
+        ("name", r#"sql_avp_load("sip:alice@example.test", "$avp(n)/$names")"#, "$rc $avp(n)", "1 Alice"),
+        (
+            "age",
+            r#"sql_avp_load("sip:alice@example.test", "$avp(a)/$ages"); $var(b) = $avp(a) + 1"#,
+            "$avp(a) $var(b)",
+            "42 43",
+        ),
+        ("nobody", r#"sql_avp_load("sip:nobody@example.test", "$avp(n)/$names")"#, "$rc $avp(n)", "-1 <null>"),
+        ("unknown", r#"sql_avp_load("sip:alice@example.test", "$avp(n)/$nothing")"#, "$rc $avp(n)", "-1 <null>"),
+        ("all", r#"sql_avp_load("sip:alice@example.test", "a/$names")"#, "$rc $avp(n)", "-1 <null>"),
+        (
+            "store",
+            r#"$avp(n) = "Bob"; sql_avp_store("sip:bob@example.test", "$avp(n)/$names"); $var(x) = $rc"#,
+            "$var(x)",
+            "1",
+        ),
+        ("stored", r#"sql_avp_load("sip:bob@example.test", "$avp(n)/$names")"#, "$rc $avp(n)", "1 Bob"),
+        ("empty", r#"sql_avp_load("sip:bob@example.test", "$avp(a)/$ages")"#, "$avp(a)", "<null>"),
+        ("delete", r#"sql_avp_delete("sip:bob@example.test", "$avp(n)/$names")"#, "$rc", "1"),
+        ("gone", r#"sql_avp_load("sip:bob@example.test", "$avp(n)/$names")"#, "$rc $avp(n)", "-1 <null>"),
+    ];
+    each(|db| {
+        db.execute("CREATE TABLE accounts (who VARCHAR(64), realm VARCHAR(64), first_name VARCHAR(64), age INTEGER)");
+        db.execute("INSERT INTO accounts VALUES ('alice', 'example.test', 'Alice', 42)");
+        let scripted: Vec<_> = cases.iter().map(|(n, body, shown, _)| (*n, *body, *shown)).collect();
+        let site = with_cases(db, &[], more, &scripted);
+        for (name, _, _, expected) in cases {
+            assert_eq!(site.show(name), *expected, "{} {name}", db.name);
+        }
+    });
+}
+
+#[test]
 fn columns_rows_and_codes() {
     let cases: &[(&str, &str, &str, &str)] = &[
         (

@@ -16,7 +16,7 @@ pub const APPEND_BRANCH: FnSpec<SipHost> = FnSpec {
     kamailio: Some("append_branch"),
     params: &[Param::opt("uri", Kind::Str), Param::opt("q", Kind::Str), Param::opt("flags", Kind::Str)],
     variadic: false,
-    routes: RouteSet::letters("RF"),
+    routes: RouteSet::letters("RFOBL"),
     waits: false,
     doc: "Adds a branch; without a URI the current R-URI (with $du, path and flags) becomes one. q is 0 to 1 \
           (\"0.5\") or 0 to 1000.",
@@ -78,7 +78,7 @@ pub const NEXT_BRANCHES: FnSpec<SipHost> = FnSpec {
 };
 
 /// A q value as thousandths: `0.5`, `1`, `1.0`, `500`.
-fn q_of(text: &[u8]) -> Option<u16> {
+pub(in crate::modules) fn q_of(text: &[u8]) -> Option<u16> {
     let text = std::str::from_utf8(text).ok()?.trim();
     if text.contains('.') || text == "1" || text == "0" {
         let q: f64 = text.parse().ok()?;
@@ -100,7 +100,7 @@ fn append(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
     }
     let target = match uri {
         Some(uri) if Uri::parse(&uri).is_err() => return Step::Done(-1),
-        Some(uri) => Target { uri, q, flags, ..Target::default() },
+        Some(uri) => Target { uri, q, flags, socket: h.socket_out, ..Target::default() },
         None => Target {
             uri: Str::from(h.current_ruri()),
             du: h.du.take(),
@@ -108,6 +108,7 @@ fn append(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
             q: q.or(h.q),
             flags: std::mem::take(&mut h.bflags),
             socket: h.socket_out,
+            attrs: Vec::new(),
         },
     };
     h.branches.push(target);
@@ -115,10 +116,15 @@ fn append(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
 }
 
 /// One branch as an AVP text: fields parted by line feeds, which no URI holds.
-fn encode(t: &Target) -> Vec<u8> {
+pub(in crate::modules) fn encode(t: &Target) -> Vec<u8> {
     let socket = t.socket.map(|s| s.to_string()).unwrap_or_default();
     let q = t.q.map(|q| q.to_string()).unwrap_or_default();
     let flags = t.flags.iter().map(Str::as_bytes).collect::<Vec<_>>().join(&b","[..]);
+    // What holds one of the separators itself cannot be kept.
+    let clean = |s: &Str| !s.iter().any(|b| matches!(b, b'\n' | 0x1e | 0x1f));
+    let attrs: Vec<Vec<u8>> = (t.attrs.iter().filter(|(k, v)| clean(k) && clean(v)))
+        .map(|(k, v)| [&k[..], &v[..]].join(&[0x1f][..]))
+        .collect();
     [
         &t.uri[..],
         t.du.as_deref().unwrap_or_default(),
@@ -126,13 +132,14 @@ fn encode(t: &Target) -> Vec<u8> {
         q.as_bytes(),
         &flags,
         socket.as_bytes(),
+        &attrs.join(&[0x1e][..]),
     ]
     .join(&b"\n"[..])
 }
 
-fn decode(text: &[u8]) -> Option<Target> {
+pub(in crate::modules) fn decode(text: &[u8]) -> Option<Target> {
     let f: Vec<&[u8]> = text.split(|b| *b == b'\n').collect();
-    let [uri, du, path, q, flags, socket] = f[..] else { return None };
+    let [uri, du, path, q, flags, socket, attrs] = f[..] else { return None };
     let opt = |b: &[u8]| (!b.is_empty()).then(|| Str::from(b));
     let num = |b: &[u8]| std::str::from_utf8(b).ok().and_then(|t| t.parse().ok());
     Some(Target {
@@ -142,6 +149,12 @@ fn decode(text: &[u8]) -> Option<Target> {
         q: num(q),
         flags: flags.split(|b| *b == b',').filter(|w| !w.is_empty()).map(Str::from).collect(),
         socket: num(socket),
+        attrs: (attrs.split(|b| *b == 0x1e))
+            .filter_map(|pair| {
+                let at = pair.iter().position(|b| *b == 0x1f)?;
+                Some((Str::from(&pair[..at]), Str::from(&pair[at + 1..])))
+            })
+            .collect(),
     })
 }
 
@@ -150,19 +163,17 @@ fn serialize(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
         call.vm().clear_avp(SERIAL_AVP);
     }
     let keep_order = call.int(1) == Some(1);
+    store(call, keep_order);
+    Step::Done(1)
+}
+
+/// Puts R-URI and branches away for [`next_group`]; false if there is nothing but the R-URI.
+pub(in crate::modules) fn store(call: &mut Call<'_, SipHost>, keep_order: bool) -> bool {
     let h = &mut *call.host;
     if h.branches.is_empty() {
-        return Step::Done(1);
+        return false;
     }
-    let first = Target {
-        uri: Str::from(h.current_ruri()),
-        du: h.du.clone(),
-        path: h.path.clone(),
-        q: h.q,
-        flags: h.bflags.clone(),
-        socket: h.socket_out,
-    };
-    let mut all = vec![first];
+    let mut all = vec![h.main_target()];
     all.append(&mut h.branches);
     if !keep_order {
         all.sort_by_key(|t| std::cmp::Reverse(t.q.unwrap_or(1000)));
@@ -172,25 +183,35 @@ fn serialize(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
         let text = encode(t);
         call.vm().push_avp(SERIAL_AVP, Value::text(text));
     }
-    Step::Done(1)
+    true
+}
+
+/// Forgets what [`store`] has put away.
+pub(in crate::modules) fn forget_stored(call: &mut Call<'_, SipHost>) {
+    call.vm().clear_avp(SERIAL_AVP);
 }
 
 fn next(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
+    Step::Done(match next_group(call) {
+        Some(true) => 1,
+        Some(false) => 2,
+        None => -1,
+    })
+}
+
+/// Makes the next group of branches the destination set: whether others follow; `None` if there
+/// is none.
+pub(in crate::modules) fn next_group(call: &mut Call<'_, SipHost>) -> Option<bool> {
     let waiting: Vec<Target> = call.vm().avp(SERIAL_AVP).iter().filter_map(|v| decode(&v.to_text()?)).collect();
-    let Some(first) = waiting.first() else { return Step::Done(-1) };
+    let first = waiting.first()?;
     let group = waiting.iter().take_while(|t| t.q == first.q).count();
     call.vm().clear_avp(SERIAL_AVP);
-    for t in waiting[group..].iter().rev() {
+    for t in waiting.get(group..).unwrap_or_default().iter().rev() {
         let text = encode(t);
         call.vm().push_avp(SERIAL_AVP, Value::text(text));
     }
     let h = &mut *call.host;
-    h.ruri = Some(first.uri.clone());
-    h.du = first.du.clone();
-    h.path = first.path.clone();
-    h.q = first.q;
-    h.bflags = first.flags.clone();
-    h.socket_out = first.socket;
-    h.branches = waiting[1..group].to_vec();
-    Step::Done(if waiting.len() > group { 1 } else { 2 })
+    h.set_main_target(first);
+    h.branches = waiting.get(1..group).unwrap_or_default().to_vec();
+    Some(waiting.len() > group)
 }

@@ -5,9 +5,6 @@ use crate::modules::host::SipHost;
 use crate::script::registry::{Arg, Call, FnSpec, Kind, Param, RouteSet, Step};
 use crate::script::value::Value;
 
-/// Longest line `xlog` writes, in bytes (`xlog_buf_size`).
-const MAX_LINE: usize = 4096;
-
 /// `xlog`
 pub const XLOG: FnSpec<SipHost> = FnSpec {
     opensips: Some("xlog"),
@@ -145,7 +142,7 @@ fn level_of(call: &Call<'_, SipHost>) -> Option<i32> {
 fn line(call: &mut Call<'_, SipHost>, level: i32, text: &[u8]) {
     let limit = call.host.levels.1.unwrap_or(call.host.env().settings.xlog_level);
     if level <= limit {
-        let text = &text[..text.len().min(MAX_LINE)];
+        let text = &text[..text.len().min(call.host.env().settings.xlog_size)];
         emit_judged(level, &String::from_utf8_lossy(text));
     }
 }

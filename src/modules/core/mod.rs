@@ -1,6 +1,6 @@
 //! Core functions: always there, no `loadmodule` (opensips.md sections 1.8, 4.18).
 
-mod branches;
+pub(super) mod branches;
 mod flags;
 mod logging;
 mod misc;

@@ -6,6 +6,7 @@ use crate::modules::env::Listen;
 use crate::modules::host::SipHost;
 use crate::script::registry::{Call, FnSpec, Kind, Param, RouteSet, Step};
 use crate::sip::Transport;
+use crate::sip::bytes::push_number;
 use crate::sip::uri::Uri;
 
 /// `record_route`
@@ -94,7 +95,10 @@ fn params(call: &Call<'_, SipHost>, i: usize) -> Result<Option<Str>, ()> {
 /// the outgoing one on top, both with `r2=on`.
 pub fn record_route_lines(host: &SipHost, received: &Listen, sent: &Listen) -> Vec<u8> {
     let settings = &host.env().settings;
-    let mut tail = Vec::new();
+    if host.rr.preset.is_empty() && host.rr.record.is_none() {
+        return Vec::new();
+    }
+    let mut tail = Vec::with_capacity(64);
     if settings.rr_append_fromtag
         && let Some(tag) = host.msg.from_tag().filter(|t| !t.is_empty())
     {
@@ -116,21 +120,23 @@ pub fn record_route_lines(host: &SipHost, received: &Listen, sent: &Listen) -> V
     let Some(extra) = &host.rr.record else { return out };
     tail.extend_from_slice(extra);
     tail.extend_from_slice(&host.rr.params);
-    let double = settings.rr_double && received.name() != sent.name();
+    let double = settings.rr_double && (received.transport, received.addr) != (sent.transport, sent.addr);
     let user = if settings.rr_add_username {
         Uri::parse(host.msg.request_uri()).ok().and_then(|u| u.user).map(<[u8]>::to_vec)
     } else {
         None
     };
-    for socket in if double { vec![sent, received] } else { vec![sent] } {
+    out.reserve(128 + tail.len());
+    for socket in [sent, received].into_iter().take(if double { 2 } else { 1 }) {
         out.extend_from_slice(b"Record-Route: <sip:");
         if let Some(user) = &user {
             out.extend_from_slice(user);
             out.push(b'@');
         }
-        out.extend_from_slice(socket.via_host().as_bytes());
+        socket.push_via_host(&mut out);
         if socket.via_port() != 5060 {
-            out.extend_from_slice(format!(":{}", socket.via_port()).as_bytes());
+            out.push(b':');
+            push_number(&mut out, u64::from(socket.via_port()));
         }
         if socket.transport != Transport::Udp {
             out.extend_from_slice(b";transport=");

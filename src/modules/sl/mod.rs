@@ -62,21 +62,32 @@ const SL_REPLY_ERROR: FnSpec<SipHost> = FnSpec {
 
 /// Checks code and reason of a reply function and hands the reply to the worker.
 pub fn reply(call: &mut Call<'_, SipHost>, wrap: fn(ReplyRequest) -> Request) -> Step<SipHost> {
-    let code = match call.int(0) {
+    match checked(call.int(0), call.text(1)) {
+        Ok(reply) => Step::Wait(wrap(reply)),
+        Err(why) => Step::Fail(why),
+    }
+}
+
+/// A reply of this code and phrase (the usual one if none is given).
+///
+/// # Errors
+/// Why there is no such reply.
+pub fn checked(code: Option<i64>, reason: Option<Str>) -> Result<ReplyRequest, String> {
+    let code = match code {
         Some(c) if (100..=699).contains(&c) => c as u16,
         other => {
             let shown = other.map_or_else(|| "no number".to_string(), |c| c.to_string());
-            return Step::Fail(format!("{shown} is no status code (100 to 699)"));
+            return Err(format!("{shown} is no status code (100 to 699)"));
         }
     };
-    let reason = match call.text(1) {
+    let reason = match reason {
         Some(r) if r.iter().any(|b| *b == b'\r' || *b == b'\n') => {
-            return Step::Fail("a reason phrase cannot hold line breaks".to_string());
+            return Err("a reason phrase cannot hold line breaks".to_string());
         }
         Some(r) => r,
         None => Str::from(default_reason(code)),
     };
-    Step::Wait(wrap(ReplyRequest { code, reason, body: None }))
+    Ok(ReplyRequest { code, reason, body: None })
 }
 
 /// The return code of a request that the worker answers with one.

@@ -1,6 +1,6 @@
 //! Where main's log lines go in the end: stderr, or syslog, or both. Neither may block main.
 
-use super::LogSettings;
+use super::{Format, Lines, LogSettings, severity};
 use std::fmt::Write as _;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
@@ -48,6 +48,10 @@ struct SyslogOut {
 pub(super) struct Sink {
     stderr: Option<Stderr>,
     syslog: Option<SyslogOut>,
+    prefix: Vec<u8>,
+    stderr_lines: Lines,
+    syslog_lines: Lines,
+    scratch: Vec<u8>,
 }
 
 impl Sink {
@@ -61,13 +65,32 @@ impl Sink {
             retry: None,
             lost: 0,
         });
-        Sink { stderr, syslog }
+        Sink {
+            stderr,
+            syslog,
+            prefix: settings.prefix.clone().into_bytes(),
+            stderr_lines: settings.stderr_lines,
+            syslog_lines: settings.syslog_lines,
+            scratch: Vec::new(),
+        }
     }
 
     /// Takes one line; false if an output lost it.
     pub(super) fn line(&mut self, severity: u8, micros: u64, pid: i32, text: &[u8]) -> bool {
-        let a = self.stderr.as_mut().is_none_or(|s| s.line(severity, micros, pid, text));
-        let b = self.syslog.as_mut().is_none_or(|s| s.line(severity, pid, text));
+        let mut whole = std::mem::take(&mut self.scratch);
+        whole.clear();
+        whole.extend_from_slice(&self.prefix);
+        whole.extend_from_slice(text);
+        let (err, sys) = (self.stderr_lines, self.syslog_lines);
+        let a = self.stderr.as_mut().filter(|_| passes(err, severity)).is_none_or(|s| match err.format {
+            Format::Plain => s.line(severity, micros, pid, &whole),
+            format => s.raw(&json(format, severity, micros, pid, &whole)),
+        });
+        let b = self.syslog.as_mut().filter(|_| passes(sys, severity)).is_none_or(|s| match sys.format {
+            Format::Plain => s.line(severity, pid, &whole),
+            format => s.line(severity, pid, &json(format, severity, micros, pid, &whole)),
+        });
+        self.scratch = whole;
         a && b
     }
 
@@ -89,6 +112,22 @@ impl Sink {
             self.flush();
         }
     }
+}
+
+/// Whether an output wants lines of this severity.
+fn passes(lines: Lines, line: u8) -> bool {
+    line <= severity(lines.level)
+}
+
+/// A line as an object.
+fn json(format: Format, severity: u8, micros: u64, pid: i32, text: &[u8]) -> Vec<u8> {
+    let mut time = String::new();
+    stamp(&mut time, micros);
+    let object = serde_json::json!({
+        "time": time, "pid": pid, "level": name(severity), "message": String::from_utf8_lossy(text),
+    });
+    let head = if format == Format::JsonCee { "@cee: " } else { "" };
+    format!("{head}{object}").into_bytes()
 }
 
 /// journald says which stream it reads (`JOURNAL_STREAM=device:inode`); children of a service that
@@ -132,6 +171,28 @@ impl Stderr {
             self.put(4, micros, pid, told.as_bytes());
         }
         self.put(severity, micros, pid, text);
+        self.flush();
+        true
+    }
+
+    /// Takes a line as it is to be written.
+    fn raw(&mut self, line: &[u8]) -> bool {
+        if self.waiting.len() + line.len() > BUFFER {
+            self.flush();
+        }
+        if self.waiting.len() + line.len() > BUFFER {
+            self.lost += 1;
+            return false;
+        }
+        if self.lost > 0 {
+            let lost = std::mem::take(&mut self.lost);
+            let told = format!(
+                "{{\"level\":\"WARN\",\"message\":\"{lost} log lines were lost: the log's reader is too slow\"}}\n"
+            );
+            self.waiting.extend_from_slice(told.as_bytes());
+        }
+        self.waiting.extend_from_slice(line);
+        self.waiting.push(b'\n');
         self.flush();
         true
     }
@@ -250,4 +311,20 @@ pub(super) fn stamp(out: &mut String, micros: u64) {
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
     let _ = write!(out, "{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{fraction:06}Z");
+}
+
+#[cfg(test)]
+impl Sink {
+    /// What stderr would get of these lines of process 7.
+    pub(super) fn collected(&mut self, lines: &[(u8, &str)]) -> Vec<String> {
+        let (read, write) = nix::unistd::pipe().unwrap();
+        self.stderr = Some(Stderr { way: Way::Own(write), journal: false, waiting: Vec::new(), lost: 0 });
+        for (severity, text) in lines {
+            assert!(self.line(*severity, 1_732_143_995_123_456, 7, text.as_bytes()));
+        }
+        self.stderr = None;
+        let mut all = String::new();
+        std::io::Read::read_to_string(&mut std::fs::File::from(read), &mut all).unwrap();
+        all.lines().map(str::to_owned).collect()
+    }
 }

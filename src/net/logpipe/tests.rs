@@ -74,3 +74,25 @@ fn text_is_bounded_and_clean() {
     assert_eq!(clean("a\tb\r"), "a\tb");
     assert_eq!(clean("\x1b[31mred"), "\\x1b[31mred");
 }
+
+#[test]
+fn lines_look_as_asked_and_each_output_has_its_level() {
+    use super::sink::Sink;
+    let all = |format, level| LogSettings {
+        prefix: "edge1: ".into(),
+        stderr: false,
+        stderr_lines: Lines { format, level },
+        ..LogSettings::default()
+    };
+    let mut sink = Sink::open(&all(Format::Json, 1));
+    let mut lines = sink.collected(&[(5, "a notice"), (4, "a \"warning\" \u{1}"), (3, "an error")]);
+    let first: serde_json::Value = serde_json::from_str(&lines.remove(0)).unwrap();
+    assert_eq!(first["message"], "edge1: a \"warning\" \u{1}");
+    assert_eq!((&first["level"], &first["pid"]), (&"WARN".into(), &7.into()));
+    assert_eq!(first["time"], "2024-11-20T23:06:35.123456Z");
+    assert_eq!(lines.len(), 1);
+    let lines = Sink::open(&all(Format::JsonCee, i8::MAX)).collected(&[(7, "x")]);
+    assert!(lines[0].starts_with("@cee: {"), "{lines:?}");
+    let lines = Sink::open(&all(Format::Plain, i8::MAX)).collected(&[(6, "x")]);
+    assert_eq!(lines, ["2024-11-20T23:06:35.123456Z INFO [7] edge1: x"]);
+}

@@ -80,6 +80,27 @@ fn a_limit_in_flight_and_a_bounded_queue() {
 }
 
 #[test]
+fn one_that_is_given_up_while_it_waits_never_has_its_turn() {
+    let (mut b, gate) = backends(small());
+    for n in 1..6 {
+        let _ = b.admit(op(n), gate, at(0));
+    }
+    // All are given up in the same turn; the one that runs is told first.
+    let late = failed(Why::Timeout, Phase::Connect);
+    for n in 3..6 {
+        b.withdraw(op(n), gate);
+    }
+    b.ended(op(1), gate, &late, at(1));
+    assert!(drain(&mut b).is_empty());
+    for n in 3..6 {
+        b.ended(op(n), gate, &late, at(1));
+    }
+    // They have seen nothing of the backend: one failure is not three.
+    assert!(matches!(b.admit(op(6), gate, at(1)), Admission::Go));
+    assert!(matches!(b.admit(op(7), gate, at(1)), Admission::Wait));
+}
+
+#[test]
 fn a_limit_over_all_backends_of_a_kind_is_shared_fairly() {
     let mut b = Backends::new();
     b.set_policy(OpKind::Http, Policy { in_flight: 2, in_flight_total: 3, ..Policy::default() });

@@ -4,6 +4,7 @@
 use super::Lowerer;
 use super::functions::signature;
 use super::vars::Literal;
+use crate::base::names::suggest;
 use crate::script::ast::{Call, Expr, ExprKind, RouteKind, UnaryOp};
 use crate::script::diagnostics::Diagnostic;
 use crate::script::format;
@@ -63,6 +64,7 @@ impl<H: Host> Lowerer<'_, H> {
             ExprKind::Group(inner) => self.arg(inner, param, i, name, spec),
             ExprKind::Null if param.required => bad(self, "cannot be NULL"),
             ExprKind::Null => ArgPlan::None,
+            ExprKind::Var(_) if matches!(param.kind, Kind::Map(..)) => bad(self, "is a name, not a variable"),
             ExprKind::Var(token) => match param.kind {
                 Kind::Out | Kind::OutList => match self.writable(token) {
                     Some(n) if param.kind == Kind::Out => ArgPlan::Out(n),
@@ -154,7 +156,34 @@ impl<H: Host> Lowerer<'_, H> {
                 }
             },
             Kind::Route(kind) => self.route_arg(&text, kind),
+            Kind::Map(module, list) => self.map_arg(&text, module, list),
         }
+    }
+
+    /// The list of this name among those that a module parameter defines.
+    fn map_arg(&mut self, text: &Text<'_>, module: &str, param: &str) -> ArgPlan {
+        let defined = self.p.modparams.iter().filter(|p| p.module == module && p.param == param);
+        // What is malformed was reported where it stands.
+        let lists: Vec<_> =
+            defined.filter_map(|p| Some((format::named_list(&p.value.to_text()?).ok()?, p.span))).collect();
+        let Some((list, span)) = lists.iter().find(|(l, _)| l.name.as_bytes() == text.bytes) else {
+            let name = String::from_utf8_lossy(text.bytes).into_owned();
+            let mut d = Diagnostic::error("E0302", text.span, format!("no list is named `{name}`"));
+            d = match suggest(&name, lists.iter().map(|(l, _)| l.name.as_str())) {
+                Some(s) => d.help(format!("did you mean `{s}`?")),
+                None => d.help(format!("define it with `modparam(\"{module}\", \"{param}\", \"{name} = (...)\")`")),
+            };
+            self.diags.push(d);
+            return ArgPlan::None;
+        };
+        let mut items = Vec::with_capacity(list.items.len());
+        for (name, var) in &list.items {
+            match self.known_var(var) {
+                Ok(n) => items.push((name.as_str().into(), n)),
+                Err(problem) => self.problem(problem, *span, None),
+            }
+        }
+        ArgPlan::Map(items)
     }
 
     fn format_arg(&mut self, text: &Text<'_>) -> ArgPlan {

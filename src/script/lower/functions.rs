@@ -140,5 +140,6 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::Route(_) => "route",
         Kind::Flag => "flag",
         Kind::Subst => "/regex/text/flags",
+        Kind::Map(..) => "name of a list",
     }
 }

@@ -7,14 +7,16 @@ use super::exec::{Exec, Flow};
 use super::host::Host;
 use super::ir::ArgPlan;
 use super::machine::{Machine, Mode, Pending};
-use super::registry::{Arg, Call, FnState, Step};
+use super::registry::{Arg, Call, FnState, MapEntry, Step};
 use super::scope::{Child, Scope};
 use super::value::Value;
 use super::{Launched, Run, State, Suspended};
+use crate::base::Str;
 use smallvec::SmallVec;
 use std::rc::Rc;
 
-type Args = SmallVec<[Arg; 6]>;
+/// Few inline ones: they are moved about, and most calls have no more.
+type Args = SmallVec<[Arg; 2]>;
 
 /// What a function is called for.
 enum Entry<H: Host> {
@@ -249,6 +251,9 @@ impl<H: Host> Exec<'_, H> {
     fn args(&mut self, number: u32) -> Result<Args, String> {
         let p = self.p;
         let Some(site) = p.sites.get(number as usize) else { return Ok(Args::new()) };
+        if site.args.is_empty() {
+            return Ok(Args::new());
+        }
         let operands = site.args.iter().filter(|a| matches!(a, ArgPlan::Operand)).count();
         let mut operands = self.pop_many(operands).into_iter();
         let mut out = Args::new();
@@ -299,6 +304,16 @@ impl<H: Host> Exec<'_, H> {
                 ArgPlan::Regex(n) => Arg::Regex(*n),
                 ArgPlan::Subst(n) => Arg::Subst(*n),
                 ArgPlan::Route(n) => Arg::Route(*n),
+                ArgPlan::Map(items) => {
+                    let mut entries = Vec::with_capacity(items.len());
+                    for (name, var) in items {
+                        let writable = p.vars.get(*var as usize).is_some_and(|v| v.writable);
+                        let place = if writable { self.reader().place(*var) } else { None };
+                        let value = self.load(*var).unwrap_or_default();
+                        entries.push(MapEntry { name: Str::from(&**name), value, place });
+                    }
+                    Arg::Map(entries)
+                }
                 ArgPlan::Operand => match operands.next() {
                     Some(Operand::Value(v)) => Arg::Value(v),
                     _ => return fail("cannot be evaluated"),

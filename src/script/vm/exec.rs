@@ -44,12 +44,15 @@ pub(super) fn go<H: Host>(mut state: Box<State<H>>, budget: &mut u32, now: Time)
             return Paused::Budget(Run(state));
         }
         *budget -= 1;
-        let delivered = state.delivered.take();
-        let State { machine, host, .. } = &mut *state;
+        let State { machine, host, delivered, .. } = &mut *state;
         let mut exec = Exec { p: &p, m: machine, host, now };
-        let flow = match delivered {
-            Some(outcome) => exec.deliver(outcome),
-            None => exec.next(),
+        // Asked first: taking moves a large value, and mostly there is none.
+        let flow = if delivered.is_none() {
+            exec.next()
+        } else if let Some(outcome) = delivered.take() {
+            exec.deliver(outcome)
+        } else {
+            Flow::Next
         };
         match flow {
             Flow::Next => {}

@@ -251,6 +251,9 @@ fn header(m: &Message, h: &Header<'_>, policy: &Policy<'_>) -> Result<(), Fault>
     if h.id == HeaderId::MaxForwards && m.max_forwards().is_none() {
         return fault(400, "Bad Max-Forwards");
     }
+    if !m.repeats_single() {
+        return Ok(());
+    }
     match SINGLE.iter().find(|(id, _)| *id == h.id) {
         Some((_, reason)) if other_value(m, h) => fault(400, reason),
         _ => Ok(()),

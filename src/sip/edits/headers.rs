@@ -132,10 +132,17 @@ impl Edits {
 
     /// Removes the topmost Via value, and only that (§16.7 step 3).
     pub fn remove_top_via(&mut self, message: &Message) {
-        if let Some(h) = message.header(HeaderId::Via)
-            && !self.remove_value(message, &h, 0)
-        {
-            self.remove_header(&h);
+        let Some(h) = message.header(HeaderId::Via) else { return };
+        // Nothing was removed before, mostly: then only the first two values have to be found.
+        let mut values = split_list(h.value).map(|value| message.range_of(value));
+        match (values.next(), values.next()) {
+            (_, None) => self.remove_header(&h),
+            (Some(Some(first)), Some(Some(second))) if self.is_empty() => {
+                self.delete(Range::new(first.start, second.start));
+            }
+            _ => {
+                self.remove_value(message, &h, 0);
+            }
         }
     }
 

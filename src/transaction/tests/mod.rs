@@ -1,6 +1,7 @@
 //! Tests of the transaction layer: each machine over its figure, the table, and a simulation of
 //! caller, proxy and callees over a bad network.
 
+mod forks;
 mod machines;
 mod sim;
 mod table;

@@ -7,36 +7,36 @@ use crate::sip::Message;
 use crate::sip::Method;
 use std::time::Duration;
 
-type Table = Transactions<u32, &'static str, &'static str>;
+pub(super) type Table = Transactions<u32, &'static str, &'static str>;
 
-fn config() -> Config {
+pub(super) fn config() -> Config {
     Config { wt: None, secret: [3; 16], ..Config::default() }
 }
 
-fn forward(reply: Message) -> Disposition {
+pub(super) fn forward(reply: Message) -> Disposition {
     let status = reply.status();
     let bytes = pop_via(&reply).bytes_str().clone();
     Disposition::Forward { reply, bytes, status }
 }
 
-struct Bed {
-    t: Table,
-    now: Time,
-    log: Vec<String>,
+pub(super) struct Bed {
+    pub t: Table,
+    pub now: Time,
+    pub log: Vec<String>,
     /// Last request sent on each branch.
-    sent: Vec<Message>,
-    delivered: Vec<(BranchNo, Message)>,
-    auto: bool,
+    pub sent: Vec<Message>,
+    pub delivered: Vec<(BranchNo, Message)>,
+    pub auto: bool,
 }
 
 impl Bed {
-    fn new(config: Config) -> Bed {
+    pub fn new(config: Config) -> Bed {
         let now = ms(1000);
         Bed { t: Table::new(now, config), now, log: Vec::new(), sent: Vec::new(), delivered: Vec::new(), auto: true }
     }
 
     /// Drains the outputs into short words.
-    fn drain(&mut self) {
+    pub fn drain(&mut self) {
         while let Some(o) = self.t.poll_output() {
             let word = match o {
                 Output::Send { branch, kind, bytes, dest, .. } => {
@@ -76,22 +76,22 @@ impl Bed {
     }
 
     /// What has happened since the last call.
-    fn did(&mut self) -> Vec<String> {
+    pub fn did(&mut self) -> Vec<String> {
         self.drain();
         std::mem::take(&mut self.log)
     }
 
-    fn server(&mut self, m: Message) -> TxKey {
+    pub fn server(&mut self, m: Message) -> TxKey {
         self.t.create_server(self.now, m, "up", false, Birth::Full, 9).unwrap()
     }
 
-    fn branch(&mut self, tx: TxKey, dest: &'static str) -> BranchNo {
+    pub fn branch(&mut self, tx: TxKey, dest: &'static str) -> BranchNo {
         let no = self.t.open_branch(self.now, tx).unwrap();
         self.send(tx, no, dest, Ask::Never);
         no
     }
 
-    fn send(&mut self, tx: TxKey, no: BranchNo, dest: &'static str, ask: Ask) {
+    pub fn send(&mut self, tx: TxKey, no: BranchNo, dest: &'static str, ask: Ask) {
         let text = self.t.branch_text(tx, no, 0).unwrap();
         let request = push_via(self.t.request(tx).unwrap(), "proxy", &text);
         let spec = BranchSpec { request, dest, reliable: false, ask, minor: false };
@@ -99,20 +99,20 @@ impl Bed {
     }
 
     /// A reply to the request sent at position `i`, not yet processed.
-    fn arrive(&mut self, i: usize, status: u16, tag: &str) -> (ReplyMatch, Message) {
+    pub fn arrive(&mut self, i: usize, status: u16, tag: &str) -> (ReplyMatch, Message) {
         self.drain();
         let m = reply(&self.sent[i], status, tag);
         (self.t.match_reply(self.now, &m), m)
     }
 
     /// The same, processed at once if it is delivered.
-    fn answer(&mut self, i: usize, status: u16, tag: &str) {
+    pub fn answer(&mut self, i: usize, status: u16, tag: &str) {
         if let (ReplyMatch::Deliver(tx, no), m) = self.arrive(i, status, tag) {
             self.t.reply_processed(self.now, tx, no, forward(m)).unwrap();
         }
     }
 
-    fn pass(&mut self, time: u64) {
+    pub fn pass(&mut self, time: u64) {
         let until = self.now + Duration::from_millis(time);
         while let Some(at) = self.t.next_timer().filter(|at| *at <= until) {
             self.now = self.now.max(at);
@@ -124,7 +124,7 @@ impl Bed {
     }
 
     /// Lets a decision go upstream.
-    fn relay(&mut self, tx: TxKey) {
+    pub fn relay(&mut self, tx: TxKey) {
         match self.t.release_final(self.now, tx) {
             Released::Decide(d) => match d.upstream {
                 Some(status) => {
@@ -141,7 +141,7 @@ impl Bed {
         }
     }
 
-    fn end(&mut self) {
+    pub fn end(&mut self) {
         self.pass(200_000);
         self.drain();
         assert!(self.t.is_empty(), "{:?}", self.t.iter().collect::<Vec<_>>());

@@ -1,0 +1,92 @@
+//! `tmx`: what the other dialect keeps apart from `tm`.
+
+use super::host::SipHost;
+use super::request::Request;
+use super::tm::{ask, branches, send};
+use crate::script::ast::{Dialect, RouteKind};
+use crate::script::registry::{FnSpec, Kind, ModuleSpec, Param, RouteSet, Step};
+
+/// The module.
+pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
+    name: "tmx",
+    dialects: &[Dialect::Kamailio],
+    functions: &[
+        T_CANCEL_BRANCHES,
+        branches::T_CANCEL_CALLID,
+        branches::T_REPLY_CALLID,
+        T_FLUSH_FLAGS,
+        T_IS_REQUEST_ROUTE,
+        T_IS_BRANCH_ROUTE,
+        T_IS_FAILURE_ROUTE,
+        T_IS_REPLY_ROUTE,
+        T_DROP,
+    ],
+    params: &[],
+    any_param: false,
+    needs: &["tm"],
+};
+
+const T_CANCEL_BRANCHES: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("t_cancel_branches"),
+    params: &[Param::req("which", Kind::Str)],
+    doc: "Cancels branches: `this` (the one whose reply is in work), `others`, `all`.",
+    example: r#"t_cancel_branches("others");"#,
+    ..send::T_CANCEL_BRANCH
+};
+
+const T_FLUSH_FLAGS: FnSpec<SipHost> =
+    FnSpec { opensips: None, kamailio: Some("t_flush_flags"), routes: RouteSet::ALL, ..ask::T_FLUSH_FLAGS };
+
+const T_IS_REQUEST_ROUTE: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("t_is_request_route"),
+    params: &[],
+    routes: RouteSet::ALL,
+    doc: "Whether the script began in the request route.",
+    returns: &[(1, "it did"), (-1, "it did not")],
+    example: "if (t_is_request_route()) t_release();",
+    run: |call| is(call.vm().route_kind(), RouteKind::Request),
+    ..ask::T_WAS_CANCELLED
+};
+
+const T_IS_BRANCH_ROUTE: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("t_is_branch_route"),
+    doc: "Whether the script began in a branch_route.",
+    example: "if (t_is_branch_route()) exit;",
+    run: |call| is(call.vm().route_kind(), RouteKind::Branch),
+    ..T_IS_REQUEST_ROUTE
+};
+
+const T_IS_FAILURE_ROUTE: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("t_is_failure_route"),
+    doc: "Whether the script began in a failure_route.",
+    example: "if (t_is_failure_route()) exit;",
+    run: |call| is(call.vm().route_kind(), RouteKind::Failure),
+    ..T_IS_REQUEST_ROUTE
+};
+
+const T_IS_REPLY_ROUTE: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("t_is_reply_route"),
+    doc: "Whether the script began in an onreply_route.",
+    example: "if (t_is_reply_route()) exit;",
+    run: |call| is(call.vm().route_kind(), RouteKind::OnReply),
+    ..T_IS_REQUEST_ROUTE
+};
+
+fn is(kind: RouteKind, wanted: RouteKind) -> Step<SipHost> {
+    Step::Done(if kind == wanted { 1 } else { -1 })
+}
+
+const T_DROP: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("t_drop"),
+    params: &[Param::opt("code", Kind::IntOrStr)],
+    routes: RouteSet::ALL,
+    doc: "Ends the script, and the transaction without any reply.",
+    returns: &[(-1, "there is no transaction"), (0, "done")],
+    example: "t_drop();",
+    run: |_call| Step::Wait(Request::Drop),
+    finish: Some(|_call, outcome| Step::Done(if outcome.code() == 1 { 0 } else { -1 })),
+    ..send::T_NEWTRAN
+};

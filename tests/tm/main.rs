@@ -1,0 +1,13 @@
+//! Transactions as scripts use them: each function of tm with its codes, variables, parameters, on the
+//! simulated worker.
+
+#![allow(clippy::unwrap_used)]
+
+mod bed;
+mod control;
+mod forking;
+mod inject;
+mod own;
+mod relay;
+mod routes;
+mod variables;

@@ -191,7 +191,9 @@ impl<'a> Via<'a> {
             |name: &[u8]| name.eq_ignore_ascii_case(b"received") || (rport && name.eq_ignore_ascii_case(b"rport"));
         out.extend_from_slice(self.head);
         if self.picked.received.is_none() && (!rport || self.picked.rport.is_none()) {
-            out.extend_from_slice(self.params.raw());
+            // A semicolon that nothing follows must not stand before another one.
+            let raw = trim_end(self.params.raw());
+            out.extend_from_slice(trim_end(raw.strip_suffix(b";").unwrap_or(raw)));
         } else {
             let before = out.len();
             let plain = self.params.plain(|name, value| {
@@ -267,6 +269,13 @@ mod tests {
         assert_eq!(v.comment, Some(&b"a comment"[..]));
         assert_eq!((v.branch(), v.magic_branch()), (Some(&b"z9hG4bK"[..]), None));
         assert_eq!(via("SIP/2.0/UNKNOWN t5.example.com").transport, Transport::Other);
+    }
+
+    #[test]
+    fn a_last_semicolon_is_not_doubled() {
+        let v = marked("SIP/2.0/UDP 192.0.2.38 ; ", "192.0.2.1:5099", true);
+        assert_eq!(v, "SIP/2.0/UDP 192.0.2.38;received=192.0.2.1;rport=5099");
+        assert_eq!(via(&v).rport(), Some(5099));
     }
 
     #[test]

@@ -103,11 +103,14 @@ fn the_dead_hold_no_lock_and_the_living_keep_theirs() {
         assert_eq!(client.expect("an answer", SECOND * 30, |m| m.status() >= 200).status(), 200);
     }
     for ((name, holder), waiter) in names.iter().zip(&holders).zip(&waiters) {
-        let story = story(&server, name);
-        let at = |word: &str, r: &Request| story.iter().position(|(w, c)| w == word && *c == r.call_id);
         if dead.contains(&waiter.call_id) {
             continue;
         }
+        // An answer may come before the line that was written earlier.
+        let entry = ("enter".to_string(), waiter.call_id.clone());
+        eventually("the waiter's line is in the log", SECOND * 10, || story(&server, name).contains(&entry));
+        let story = story(&server, name);
+        let at = |word: &str, r: &Request| story.iter().position(|(w, c)| w == word && *c == r.call_id);
         let entered = at("enter", waiter).unwrap_or_else(|| panic!("{name}: {story:?}"));
         match at("leave", holder) {
             Some(left) => assert!(left < entered, "{name}: {story:?}"),

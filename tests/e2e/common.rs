@@ -36,7 +36,7 @@ pub fn address(port: u16) -> SocketAddr {
 /// A configuration that listens on a port of its own: core parameters, the modules, then `rest`. A crowded
 /// machine is no reason to refuse calls here.
 pub fn listening(port: u16, globals: &str, rest: &str) -> String {
-    let overload = if globals.contains("overload_age") { "" } else { "overload_age=0\n" };
+    let overload = if globals.contains("overload_age") { "" } else { "overload_age=0 " };
     format!("{overload}log_level=3\nsocket=udp:127.0.0.1:{port}\n{globals}\n{MODULES}\n{rest}\n")
 }
 

@@ -23,7 +23,7 @@ pub struct Site {
 
 /// The head of every script here: where to listen, and these modules.
 pub fn head(port: u16, modules: &[&str]) -> String {
-    let mut text = format!("overload_age=0\nlog_level=3\nxlog_level=3\nsocket=udp:127.0.0.1:{port}\n");
+    let mut text = format!("overload_age=0 log_level=3\nxlog_level=3\nsocket=udp:127.0.0.1:{port}\n");
     for module in modules {
         text.push_str(&format!("loadmodule \"{module}.so\"\n"));
     }

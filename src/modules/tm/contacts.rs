@@ -42,3 +42,53 @@ pub const T_NEXT_CONTACTS: FnSpec<SipHost> = FnSpec {
     run: |call| Step::Done(if next_group(call).is_some() { 1 } else { -2 }),
     ..T_LOAD_CONTACTS
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Str;
+    use crate::modules::host::Target;
+    use crate::modules::testing::Bench;
+
+    const REQUEST: &str = "INVITE sip:first@10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.9;branch=z9hG4bK1\r\n\
+        From: <sip:a@b>;tag=1\r\nTo: <sip:b@b>\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n";
+
+    fn bench(contacts: &[(&str, u16)]) -> Bench {
+        let mut bench = Bench::new(REQUEST);
+        bench.host.q = Some(500);
+        let target = |(uri, q): &(&str, u16)| Target { uri: Str::from(*uri), q: Some(*q), ..Target::default() };
+        bench.host.branches = contacts.iter().map(target).collect();
+        bench
+    }
+
+    /// The destination set: the R-URI and the branches.
+    fn set(bench: &Bench) -> Vec<String> {
+        let uris = [String::from_utf8_lossy(bench.host.current_ruri()).into_owned()];
+        let branches = bench.host.branches.iter().map(|b| b.uri.to_lossy().into_owned());
+        uris.into_iter().chain(branches).collect()
+    }
+
+    #[test]
+    fn groups_of_equal_q_come_one_after_the_other() {
+        let mut bench = bench(&[("sip:low@10.0.0.2", 100), ("sip:high@10.0.0.3", 900), ("sip:same@10.0.0.4", 500)]);
+        assert_eq!(bench.call(&T_LOAD_CONTACTS, &[]), 1);
+        assert_eq!(bench.call(&T_NEXT_CONTACTS, &[]), 1);
+        assert_eq!(set(&bench), ["sip:high@10.0.0.3"]);
+        assert_eq!(bench.call(&T_NEXT_CONTACTS, &[]), 1);
+        let mut middle = set(&bench);
+        middle.sort_unstable();
+        assert_eq!(middle, ["sip:first@10.0.0.1", "sip:same@10.0.0.4"]);
+        assert_eq!(bench.call(&T_NEXT_CONTACTS, &[]), 1);
+        assert_eq!(set(&bench), ["sip:low@10.0.0.2"]);
+        assert_eq!(bench.call(&T_NEXT_CONTACTS, &[]), -2);
+    }
+
+    #[test]
+    fn one_contact_needs_no_order() {
+        let mut bench = bench(&[]);
+        assert_eq!(bench.call(&T_LOAD_CONTACTS, &[]), 1);
+        assert_eq!(bench.call(&T_NEXT_CONTACTS, &[]), -2);
+        assert_eq!(set(&bench), ["sip:first@10.0.0.1"]);
+        assert_eq!(bench.call(&T_LOAD_CONTACTS, &["2"]), -1, "no such mode");
+    }
+}

@@ -83,7 +83,11 @@ impl MariaDb {
                 "--innodb-log-file-size=8M",
             ])
             .args(as_root());
+        // One at a time: several at once have been seen to disturb each other.
+        static INSTALLING: Mutex<()> = Mutex::new(());
+        let alone = lock(&INSTALLING);
         let output = install.output().expect("mariadb-install-db runs");
+        drop(alone);
         assert!(
             output.status.success(),
             "mariadb-install-db: {}\n{}{}",

@@ -37,4 +37,5 @@ mod waits_forms;
 mod waits_http;
 mod waits_more;
 mod waits_routes;
+mod waits_several;
 mod waits_sql;

@@ -376,6 +376,10 @@ fn module_settings(out: &mut ServerConfig, params: &[ModParam], diags: &mut Diag
             ("maxfwd", "max_limit") => s.maxfwd_limit = int.unwrap_or(256).clamp(1, 256) as u32,
             ("exec", "time_to_kill") => s.exec_limit = secs.unwrap_or_default(),
             ("exec", "setvars") => s.exec_setvars = yes,
+            ("exec", "max_children") => {
+                s.backends.exec_children = within(int, 1, 10_000).unwrap_or(s.backends.exec_children)
+            }
+            ("exec", "max_output") => s.exec_output = within(int, 1, 16 << 20).unwrap_or(s.exec_output),
             ("cfgutils", "initial_probability") => s.rand_probability = int.unwrap_or(10).clamp(0, 100) as u8,
             ("cfgutils", "varset") => match text.as_deref().and_then(varset) {
                 Some(set) => out.varset.push(set),
@@ -398,6 +402,11 @@ fn module_settings(out: &mut ServerConfig, params: &[ModParam], diags: &mut Diag
     let or = |d: Duration, rfc: Duration| if d.is_zero() { rfc } else { d }.as_secs();
     s.fr_timeout = or(out.tm.fr_timeout, out.tm.t1_64());
     s.fr_inv_timeout = or(out.tm.fr_inv_timeout, out.tm.timer_c);
+}
+
+/// A number, or the nearest one that is allowed.
+fn within(n: Option<i64>, least: usize, most: usize) -> Option<usize> {
+    n.map(|n| usize::try_from(n).unwrap_or(0).clamp(least, most))
 }
 
 /// `name=s:text`, `name=i:5`

@@ -173,6 +173,8 @@ pub struct Settings {
     pub exec_limit: Duration,
     /// exec: `setvars`
     pub exec_setvars: bool,
+    /// exec: `max_output`, bytes kept of each output.
+    pub exec_output: usize,
     /// aaa_radius: `radius_config`, read.
     pub radius: Option<Rc<crate::ops::radius::config::Config>>,
     /// aaa_radius: `fetch_all_values`
@@ -200,6 +202,8 @@ pub struct BackendSettings {
     pub db_connections: usize,
     /// rest_client: `max_async_transfers`: exchanges per worker; `None` = the default.
     pub http_transfers: Option<usize>,
+    /// exec: `max_children`: commands per worker.
+    pub exec_children: usize,
     /// What the MySQL engine may use.
     pub mysql: sql::Limits,
 }
@@ -215,6 +219,7 @@ impl Default for BackendSettings {
             slow_query: None,
             db_connections: sql::Limits::default().max_connections,
             http_transfers: None,
+            exec_children: 200,
             mysql: sql::Limits::default(),
         }
     }
@@ -428,6 +433,7 @@ impl Default for Settings {
             usr: UsrTable::default(),
             exec_limit: Duration::ZERO,
             exec_setvars: false,
+            exec_output: 64 * 1024,
             radius: None,
             radius_fetch_all: false,
             rand_probability: 10,

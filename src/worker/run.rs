@@ -22,6 +22,7 @@ use crate::net::listen::{Listener, Transport};
 use crate::net::reactor::{Event, Interest, Reactor, Source, clock};
 use crate::net::udp::UdpSocket;
 use crate::ops::driver::{Driver, OpKind};
+use crate::ops::exec;
 use crate::ops::http::{Http, Limits as HttpLimits};
 use crate::ops::sql::Limits;
 use crate::ops::sql::mysql::Mysql;
@@ -106,6 +107,12 @@ impl Worker {
         for kind in OpKind::ALL {
             driver.backends().set_policy(kind, backends.policy(kind));
         }
+        driver.exec().set_limits(exec::Limits {
+            children: backends.exec_children,
+            queue: backends.queue,
+            output: blueprint.env.settings.exec_output,
+            ..exec::Limits::default()
+        });
         *driver.mysql() = Mysql::new(backends.mysql.clone());
         if let Some(path) = &blueprint.sqlite {
             *driver.sqlite() = Sqlite::new(Some(SqliteEndpoint { path: path.clone() }), Limits::default());

@@ -31,6 +31,7 @@ mod stall;
 mod tcp;
 mod torture;
 mod waits_check;
+mod waits_children;
 mod waits_common;
 mod waits_exec;
 mod waits_forms;

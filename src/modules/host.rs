@@ -189,6 +189,8 @@ pub struct SipHost {
     pub rport: bool,
     /// Header lines for the next HTTP request of this run (`rest_append_hf`).
     pub http_headers: Vec<Str>,
+    /// The TLS domain of the next HTTP request of this run (`rest_init_client_tls`).
+    pub http_domain: Option<Str>,
     /// `$exec_status`
     pub exec_status: Option<i32>,
     /// Last internal error, for `sl_reply_error`: code and phrase.
@@ -239,6 +241,7 @@ impl SipHost {
             tm: TmView::default(),
             rport: false,
             http_headers: Vec::new(),
+            http_domain: None,
             exec_status: None,
             last_error: None,
             refusal: None,

@@ -47,8 +47,12 @@ impl<'a, H: Host> Reader<'a, H> {
                 return None;
             }
         }
-        let index = self.index(&v.index)?;
-        self.at(v, index)
+        let found = self.index(&v.index).and_then(|index| self.at(v, index));
+        match v.transforms.last() {
+            // A word of a command line stays one, also when there is nothing to be put into it.
+            Some(t) if found.is_none() && t.op == Op::EscapeShell => Some(Value::text(transform::shell_word(b""))),
+            _ => found,
+        }
     }
 
     /// The value of a variable at an index that replaces the written one.
@@ -213,7 +217,7 @@ impl<'a, H: Host> Reader<'a, H> {
     }
 
     fn transform(&mut self, t: &Transform<H::Pv>, input: Value) -> Option<Value> {
-        if input.is_null() {
+        if input.is_null() && t.op != Op::EscapeShell {
             return Some(Value::Null);
         }
         let mut args: SmallVec<[Value; 2]> = SmallVec::new();

@@ -2,6 +2,7 @@
 
 use super::databases;
 use super::dns;
+use super::http;
 use super::radius;
 use crate::base::Str;
 use crate::modules::env::{Alias, Settings};
@@ -243,6 +244,7 @@ pub fn read_settings(config: &Config, modparams: &[ModParam], diags: &mut Diagno
     module_settings(&mut out, modparams, diags);
     databases::read(&mut out.settings, modparams, default_db, diags);
     radius::read(&mut out.settings, modparams, diags);
+    http::read(&mut out.settings, modparams, diags);
     out
 }
 
@@ -372,20 +374,6 @@ fn module_settings(out: &mut ServerConfig, params: &[ModParam], diags: &mut Diag
             ("rr", "enable_double_rr") => s.rr_double = yes,
             ("rr", "add_username") => s.rr_add_username = yes,
             ("maxfwd", "max_limit") => s.maxfwd_limit = int.unwrap_or(256).clamp(1, 256) as u32,
-            ("rest_client", "curl_timeout") => s.http_timeout = secs.unwrap_or(s.http_timeout),
-            ("rest_client", "connection_timeout") => s.http_connect_timeout = secs.unwrap_or(s.http_connect_timeout),
-            ("rest_client", "max_transfer_size") => {
-                s.http_max_body = match int.and_then(|n| usize::try_from(n).ok()) {
-                    Some(0) | None => 64 << 20,
-                    Some(n) => n.saturating_mul(1024),
-                };
-            }
-            ("rest_client", "max_async_transfers") => {
-                s.backends.http_transfers = int.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
-            }
-            ("rest_client", "ssl_verifypeer") => s.http_verify_peer = yes,
-            ("rest_client", "ssl_verifyhost") => s.http_verify_host = yes,
-            ("rest_client", "ssl_capath") => s.http_ca_file = text,
             ("exec", "time_to_kill") => s.exec_limit = secs.unwrap_or_default(),
             ("exec", "setvars") => s.exec_setvars = yes,
             ("exec", "max_children") => {

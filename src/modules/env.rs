@@ -1,6 +1,7 @@
 //! What every run of one process shares and never changes: who we are, and how we were configured.
 
 use super::host::split_host_port;
+use super::rest_client::settings::HttpSettings;
 use super::time_text::WallClock;
 use crate::base::Str;
 use crate::ops::backend::Policy;
@@ -160,18 +161,8 @@ pub struct Settings {
     pub rr_add_username: bool,
     /// maxfwd: `max_limit`
     pub maxfwd_limit: u32,
-    /// rest_client: `curl_timeout`
-    pub http_timeout: Duration,
-    /// rest_client: `connection_timeout`
-    pub http_connect_timeout: Duration,
-    /// rest_client: `max_transfer_size`, in bytes
-    pub http_max_body: usize,
-    /// rest_client: `ssl_verifypeer`
-    pub http_verify_peer: bool,
-    /// rest_client: `ssl_verifyhost`
-    pub http_verify_host: bool,
-    /// rest_client: `ssl_capath`: a file with CA certificates.
-    pub http_ca_file: Option<Str>,
+    /// rest_client, tls_mgm
+    pub http: HttpSettings,
     /// avpops, sqlops: database URLs by number.
     pub db_urls: Vec<(i64, Str)>,
     /// What is allowed towards the backends of operations.
@@ -436,12 +427,7 @@ impl Default for Settings {
             rr_double: true,
             rr_add_username: false,
             maxfwd_limit: 256,
-            http_timeout: Duration::from_secs(20),
-            http_connect_timeout: Duration::from_secs(20),
-            http_max_body: 10240 * 1024,
-            http_verify_peer: true,
-            http_verify_host: true,
-            http_ca_file: None,
+            http: HttpSettings::default(),
             db_urls: Vec::new(),
             backends: BackendSettings::default(),
             usr: UsrTable::default(),

@@ -37,6 +37,8 @@ mod waits_common;
 mod waits_exec;
 mod waits_forms;
 mod waits_http;
+mod waits_http_ways;
 mod waits_more;
 mod waits_routes;
+mod waits_several;
 mod waits_sql;

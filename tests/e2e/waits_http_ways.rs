@@ -156,7 +156,7 @@ fn certificates_of_tls_domains() {
         modparam("tls_mgm", "require_cert", "[strict]1")
         route {{
             if ($rU == "none") {{ rest_get("{who}", $var(b), , $var(c)); sl_send_reply(200, "$rc $var(c)"); exit; }}
-            if ($rU == "unknown") {{ $var(rc) = rest_init_client_tls("other"); sl_send_reply(200, "$var(rc)"); exit; }}
+            if ($rU == "unknown") {{ $var(rc) = rest_init_client_tls("$rU"); sl_send_reply(200, "$var(rc)"); exit; }}
             if ($rU == "mine") {{
                 $var(first) = rest_init_client_tls("mine");
                 rest_get("{who}", $var(b), , $var(c));
@@ -261,7 +261,7 @@ fn a_limit_for_each_phase_and_nothing_left_behind() {
             let request = client.request("OPTIONS", &format!("sip:{name}{form}@127.0.0.1:{}", site.port));
             let (answer, time) = timed(&client, &request);
             assert_eq!(answer.reason(), expected, "{name}{form}");
-            assert!(name == "drip" || (time >= ms(380) && time < ms(2000)), "{name}{form}: {time:?}");
+            assert!(name == "drip" || (time >= ms(380) && time < ms(6000)), "{name}{form}: {time:?}");
         }
     }
     check(&site, "head", "1 now 200 <null>");
@@ -283,7 +283,7 @@ fn what_a_check_finds() {
         modparam("tls_mgm", "private_key", "[other]{strange}")
         modparam("tls_mgm", "certificate", "/nonexistent.pem")
         modparam("tls_mgm", "private_key", "{key}")
-        route {{ exit; }}
+        route {{ rest_init_client_tls("othr"); exit; }}
         "#,
         head = head(free_port(), &["tm", "sl", "rest_client", "tls_mgm"]),
         cert = good.cert.display(),
@@ -302,6 +302,8 @@ fn what_a_check_finds() {
         "error[E0505]: domain `billing` has a private_key but no certificate",
         "client.pem: keys may not be consistent: KeyMismatch",
         "error[E0505]: /nonexistent.pem: No such file",
+        "error[E0302]: no client_domain is named `othr`",
+        "did you mean `other`?",
     ] {
         assert!(done.stderr.contains(text), "{text}\n{}", done.stderr);
     }

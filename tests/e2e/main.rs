@@ -39,4 +39,5 @@ mod waits_http;
 mod waits_http_ways;
 mod waits_more;
 mod waits_routes;
+mod waits_several;
 mod waits_sql;

@@ -24,6 +24,7 @@ mod locks;
 mod main_job;
 mod malformed;
 mod parts;
+mod plain;
 mod processes;
 mod radius;
 mod recovery;

@@ -10,6 +10,8 @@ mod check;
 mod expressions;
 #[path = "machine/kamailio.rs"]
 mod kamailio;
+#[path = "machine/several.rs"]
+mod several;
 #[path = "machine/statements.rs"]
 mod statements;
 #[path = "machine/suspension.rs"]

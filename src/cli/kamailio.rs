@@ -15,6 +15,8 @@ pub(super) fn prepare(out: &mut ServerConfig, config: &Config) {
     out.log.level = 1;
     out.settings.log_level = 1;
     out.settings.xlog_print_level = -1;
+    // exec hands over the message's variables unless told otherwise.
+    out.settings.exec_setvars = true;
     out.settings.no_new_conn_rplflag = Some(Str::from(REPLY_NO_CONNECT));
     out.settings.no_new_conn_bflag = Some(Str::from(FORWARD_NO_CONNECT));
     let define = |(name, value): &(String, Option<String>)| (Str::from(name.as_str()), value.as_deref().map(Str::from));

@@ -9,6 +9,7 @@ mod dns;
 mod files;
 pub mod functions;
 pub mod helper;
+mod http;
 mod kamailio;
 pub mod load;
 mod names;

@@ -19,6 +19,7 @@ pub mod reprise;
 pub mod sip;
 pub mod sipp;
 pub mod tcp;
+pub mod tinyproxy;
 pub mod uas;
 
 use std::collections::HashSet;

@@ -7,6 +7,7 @@ mod cursor;
 mod dialect;
 mod kamailio;
 mod opensips;
+mod several;
 mod sockets;
 
 pub use dialect::recognise_dialect;

@@ -66,6 +66,9 @@ fn config(module: &str, example: &str, routes: RouteSet) -> String {
             text.push_str(&format!("modparam(\"aaa_radius\", \"sets\", \"{set}\")\n"));
         }
     }
+    if module == "rest_client" {
+        text.push_str("loadmodule \"tls_mgm.so\"\nmodparam(\"tls_mgm\", \"client_domain\", \"billing\")\n");
+    }
     let head = [
         (RouteKind::Request, "route"),
         (RouteKind::OnReply, "onreply_route"),

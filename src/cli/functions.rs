@@ -200,6 +200,9 @@ fn kind_text(kind: Kind) -> String {
         Kind::Flag => "name of a flag",
         Kind::Subst => "`/regular expression/replacement/flags`",
         Kind::Map(..) => "name of a list that a module parameter defines",
+        Kind::Defined(module, param, _) => {
+            return format!("text with variables: a name that `{param}` of {module} defines");
+        }
     }
     .to_string()
 }

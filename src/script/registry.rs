@@ -96,6 +96,9 @@ pub enum Kind {
     /// Name of a list that this parameter of this module defines, `NAME = (ATTRIBUTE=$variable, ...)`.
     /// Arrives as `Arg::Map`.
     Map(&'static str, &'static str),
+    /// A name that this parameter of this module defines (`NAME` or `NAME=...`), or one of these; literals are checked
+    /// at load time.
+    Defined(&'static str, &'static str, &'static [&'static str]),
 }
 
 /// One parameter.

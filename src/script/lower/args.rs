@@ -161,6 +161,7 @@ impl<H: Host> Lowerer<'_, H> {
             },
             Kind::Route(kind) => self.route_arg(&text, kind),
             Kind::Map(module, list) => self.map_arg(&text, module, list),
+            Kind::Defined(module, param, built_in) => self.defined_arg(&text, module, param, built_in),
         }
     }
 
@@ -188,6 +189,32 @@ impl<H: Host> Lowerer<'_, H> {
             }
         }
         ArgPlan::Map(items)
+    }
+
+    /// A name among those that a module parameter defines.
+    fn defined_arg(&mut self, text: &Text<'_>, module: &str, param: &str, built_in: &[&str]) -> ArgPlan {
+        let name = match self.expanded(text) {
+            Literal::Fixed(name) => name,
+            Literal::Format(n) => return ArgPlan::Format(n),
+            Literal::Bad => return ArgPlan::None,
+        };
+        let defined = self.p.modparams.iter().filter(|p| p.module == module && p.param == param);
+        let mut names: Vec<String> = built_in.iter().map(|n| (*n).to_string()).collect();
+        names.extend(defined.filter_map(|p| {
+            let text = p.value.to_text()?;
+            let name = text.split(|b| *b == b'=').next()?.trim_ascii();
+            Some(String::from_utf8_lossy(name).into_owned())
+        }));
+        if !names.iter().any(|n| n.as_bytes() == name) {
+            let name = String::from_utf8_lossy(&name);
+            let mut d = Diagnostic::error("E0302", text.span, format!("no {param} is named `{name}`"));
+            d = match suggest(&name, names.iter().map(String::as_str)) {
+                Some(s) => d.help(format!("did you mean `{s}`?")),
+                None => d.help(format!("define it with `modparam(\"{module}\", \"{param}\", \"{name}\")`")),
+            };
+            self.diags.push(d);
+        }
+        ArgPlan::Const(self.konst(Value::text(name)))
     }
 
     fn format_arg(&mut self, text: &Text<'_>) -> ArgPlan {

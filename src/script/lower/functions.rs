@@ -144,5 +144,6 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::Flag => "flag",
         Kind::Subst => "/regex/text/flags",
         Kind::Map(..) => "name of a list",
+        Kind::Defined(..) => "name",
     }
 }

@@ -149,13 +149,7 @@ const WORKLOADS: [Workload; 21] = [
     ),
     usual(
         "late",
-        Job::Waits(Waits {
-            wait: Duration::from_secs(2),
-            rate: 5000,
-            count: 30_000,
-            most_rounds: 2,
-            ..SLEEP
-        }),
+        Job::Waits(Waits { wait: Duration::from_secs(2), rate: 5000, count: 30_000, most_rounds: 2, ..SLEEP }),
     ),
     usual(
         "suspended",

@@ -98,6 +98,12 @@ impl Worker {
         if let Some(config) = &blueprint.env.settings.radius {
             driver.radius().configure(config.clone());
         }
+        // No request is to read a file.
+        if let Some(file) = &blueprint.env.settings.http_ca_file
+            && let Err(why) = driver.http().tls().preload(&file.to_lossy())
+        {
+            emit(-1, "ops", &format!("the CA certificates cannot be read: {why}"));
+        }
         for (_, url) in &blueprint.env.settings.db_urls {
             if !url.starts_with(b"sqlite")
                 && let Err(why) = driver.mysql().prepare(url)

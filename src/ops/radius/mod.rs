@@ -162,6 +162,9 @@ impl Radius {
 
     /// Sends the question to an address, or queues it there.
     fn ask(&mut self, id: OpId, to: SocketAddr, cx: &mut Cx<'_>) {
+        if let Some(op) = self.ops.get_mut(&id) {
+            op.phase = Phase::Send;
+        }
         match self.socket(to, cx) {
             Ok(Some(key)) => self.send(id, key, cx),
             Ok(None) if self.queue.len() < MAX_QUEUE => {
@@ -174,7 +177,7 @@ impl Radius {
                 let full = Failure::new(Why::Overload, Phase::Queue, "too many questions wait for the server");
                 self.end(id, Outcome::Failed(full), cx);
             }
-            Err(e) => self.fail_over(id, Why::System, format!("no socket: {e}"), cx),
+            Err(e) => self.fail_over(id, unreachable(&e), format!("no socket: {e}"), cx),
         }
     }
 
@@ -243,7 +246,7 @@ impl Radius {
         socket.take(identifier, id);
         let sent = socket.io.send(&packet.bytes);
         op.sent = Some(Sent { socket: key, identifier, packet });
-        op.phase = Phase::Wait;
+        op.phase = Phase::Send;
         self.after_send(id, sent, cx);
     }
 
@@ -252,8 +255,7 @@ impl Radius {
         match sent {
             // A full buffer is like a datagram lost on the way.
             Err(e) if !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                let why = if e.kind() == ErrorKind::ConnectionRefused { Why::Refused } else { Why::System };
-                return self.fail_over(id, why, e.to_string(), cx);
+                return self.fail_over(id, unreachable(&e), e.to_string(), cx);
             }
             _ => {}
         }
@@ -263,10 +265,11 @@ impl Radius {
         let _ = self.random.fill(&mut dice);
         let after = base.mul_f64(0.9 + f64::from(dice[0]) / 255.0 * 0.2);
         let timer = cx.arm(cx.now() + after, Source::Radius, id);
-        if let Some(op) = self.ops.get_mut(&id)
-            && let Some(old) = op.timer.replace(timer)
-        {
-            cx.io.disarm(old);
+        if let Some(op) = self.ops.get_mut(&id) {
+            op.phase = Phase::Wait;
+            if let Some(old) = op.timer.replace(timer) {
+                cx.io.disarm(old);
+            }
         }
     }
 
@@ -326,6 +329,14 @@ impl Radius {
             }
             self.end(id, Outcome::Radius(answer), cx);
         }
+    }
+}
+
+/// Whose fault it is that a datagram cannot be sent: the server's or the way's to it, or this system's.
+fn unreachable(e: &io::Error) -> Why {
+    match e.kind() {
+        ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Why::Refused,
+        _ => Why::System,
     }
 }
 
@@ -401,9 +412,8 @@ impl Engine for Radius {
                 Err(e) => {
                     // Nobody listens there: all that wait for it go on to the next server.
                     let waiting: Vec<OpId> = socket.asked.iter().flatten().copied().collect();
-                    let why = if e.kind() == ErrorKind::ConnectionRefused { Why::Refused } else { Why::System };
                     for id in waiting {
-                        self.fail_over(id, why, e.to_string(), cx);
+                        self.fail_over(id, unreachable(&e), e.to_string(), cx);
                     }
                 }
             }

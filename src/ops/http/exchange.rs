@@ -213,6 +213,9 @@ impl Connection {
                 },
                 Ok(n) => exchange.answer.feed(buffer.get(..n).unwrap_or_default()),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Advance::Blocked,
+                Err(e) if e.kind() == ErrorKind::InvalidData => {
+                    return Advance::Broken(Broken::Garbage("not TLS"), e.to_string());
+                }
                 Err(e) => return Advance::Broken(Broken::Closed, e.to_string()),
             };
             match fed {

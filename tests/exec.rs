@@ -196,6 +196,64 @@ fn the_deadline_kills_the_grandchildren_too() {
 }
 
 #[test]
+fn the_deadline_ends_a_child_that_is_stopped_or_does_not_read() {
+    let _alone = alone();
+    let mut l = Loop::new();
+    let clean = Clean::before(&l);
+    let limit = Duration::from_millis(300);
+    let f = failed(l.run(Request::Exec(sh("echo early; kill -STOP $$; echo late")), limit));
+    assert_eq!((f.why, f.phase), (Why::Timeout, Phase::Wait));
+    // More than a pipe holds.
+    let stdin = Some(vec![b'x'; 2_000_000].into());
+    let f = failed(l.run(Request::Exec(ExecRequest { stdin: stdin.clone(), ..sh("sleep 60") }), limit));
+    assert_eq!((f.why, f.phase), (Why::Timeout, Phase::Wait));
+    // It closes its outputs and reads no more, and lives: that is no end.
+    let quiet = sh("exec >&- 2>&-; head -c 5 >/dev/null; kill -STOP $$");
+    let f = failed(l.run(Request::Exec(ExecRequest { stdin, ..quiet }), limit));
+    assert_eq!((f.why, f.phase), (Why::Timeout, Phase::Wait));
+    clean.after(&mut l);
+}
+
+#[test]
+fn what_has_left_the_group_holds_nothing() {
+    let _alone = alone();
+    let mut l = Loop::new();
+    let clean = Clean::before(&l);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let command = format!("setsid sh -c 'echo $$ > {}; exec sleep 60' & wait", file.path().display());
+    let id = l.start(Request::Exec(sh(&command)), Duration::from_millis(500));
+    l.until(LONG, "the pid", |_| std::fs::read_to_string(file.path()).unwrap().ends_with('\n'));
+    let pid = std::fs::read_to_string(file.path()).unwrap();
+    assert_eq!(failed(l.wait(id)).why, Why::Timeout);
+    drop(file);
+    clean.after(&mut l);
+    // It lives on with our pipes closed at this end.
+    assert!(alive(pid.trim()));
+    let pid = nix::unistd::Pid::from_raw(pid.trim().parse().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+}
+
+#[test]
+fn without_file_descriptors_commands_wait_for_each_other() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let _alone = alone();
+    let mut l = Loop::new();
+    let clean = Clean::before(&l);
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, open_fds() as u64 + 20, hard).unwrap();
+    let ids: Vec<_> =
+        (0..40).map(|i| (i, l.start(Request::Exec(sh(&format!("sleep 0.05; echo {i}"))), LONG))).collect();
+    let running = l.driver.exec().children();
+    let outs: Vec<_> = ids.into_iter().map(|(i, id)| (i, exited(l.wait(id)))).collect();
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+    assert!(running > 0 && running < 10, "{running}");
+    for (i, out) in outs {
+        assert_eq!((out.status, out.stdout), (0, format!("{i}\n").into_bytes()));
+    }
+    clean.after(&mut l);
+}
+
+#[test]
 fn a_grandchild_that_holds_the_output_does_not_hold_the_operation() {
     let _alone = alone();
     let mut l = Loop::new();

@@ -8,6 +8,8 @@ mod host;
 mod check;
 #[path = "machine/expressions.rs"]
 mod expressions;
+#[path = "machine/several.rs"]
+mod several;
 #[path = "machine/statements.rs"]
 mod statements;
 #[path = "machine/suspension.rs"]

@@ -12,10 +12,11 @@ use reprise::base::Key;
 use reprise::net::reactor::{Source, clock};
 use reprise::net::resolver::{Answer, Fault, Found, Question, Record, ResolverConfig, Want};
 use reprise::ops::driver::Driver;
-use reprise::ops::{CancelReason, HttpMethod, HttpRequest, Outcome, Phase, Request, Why};
+use reprise::ops::{CancelReason, HttpMethod, HttpOptions, HttpRequest, Outcome, Phase, Request, Why};
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -385,11 +386,7 @@ fn web(host: &str, port: u16) -> Request {
         url: format!("http://{host}:{port}/").into(),
         headers: Vec::new(),
         body: None,
-        connect_timeout: Duration::ZERO,
-        max_body: 1000,
-        verify_peer: true,
-        verify_host: true,
-        ca_file: None,
+        options: Rc::new(HttpOptions { connect_timeout: Duration::ZERO, ..HttpOptions::default() }),
     })
 }
 

@@ -93,7 +93,7 @@ fn run(travel: bool) -> (Vec<u8>, usize) {
                 };
                 run = suspended.resume(Outcome::Op(ops::Outcome::Slept));
             }
-            Paused::Launch { .. } => panic!("nothing is launched here"),
+            Paused::Several(..) | Paused::Launch { .. } => panic!("nothing is launched here"),
         }
     }
 }

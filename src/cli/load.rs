@@ -38,7 +38,11 @@ pub fn load_text(name: &str, text: &str, dialect: Option<Dialect>) -> Loaded {
 fn check(dialect: Dialect, config: &Config, map: SourceMap, mut diags: Diagnostics) -> Loaded {
     let program = lower::compile::<SipHost>(dialect, config, &map, &mut diags);
     let params = program.as_ref().map(|p| p.modparams.clone()).unwrap_or_default();
-    let settings = read_settings(config, &params, &mut diags);
+    let mut settings = read_settings(config, &params, &mut diags);
+    if dialect == Dialect::Kamailio && !params.iter().any(|p| p.module == "exec" && p.param == "setvars") {
+        // On there unless the configuration says otherwise.
+        settings.settings.exec_setvars = true;
+    }
     let server = match (program, diags.has_errors()) {
         (Some(program), false) => Some((program, settings)),
         _ => None,

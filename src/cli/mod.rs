@@ -9,6 +9,7 @@ mod dns;
 mod files;
 pub mod functions;
 pub mod helper;
+mod http;
 pub mod load;
 mod names;
 pub mod paths;

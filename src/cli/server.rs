@@ -1,6 +1,6 @@
 //! Starting the server: from a loaded configuration to the supervisor.
 
-use super::files::raise_limit;
+use super::files::{needed, raise_limit};
 use super::helper;
 use super::load::load;
 use super::paths::Directories;
@@ -70,9 +70,7 @@ pub fn start(args: &StartArgs) -> ExitCode {
     };
     let env = Rc::new(environment(&config, &plan.listeners, random(), WallClock::default()));
     let streams = plan.listeners.iter().any(|l| l.transport.is_stream());
-    if streams || config.open_files.is_some() {
-        raise_limit(config.open_files, config.streams.max_connections);
-    }
+    raise_limit(config.open_files, needed(&config, &program, streams));
     let conns = match ConnTable::new(plan.workers, config.streams.max_connections) {
         Ok(table) => table,
         Err(e) => {

@@ -2,6 +2,7 @@
 
 use super::databases;
 use super::dns;
+use super::http;
 use super::radius;
 use crate::base::Str;
 use crate::modules::env::{Alias, Settings};
@@ -243,6 +244,7 @@ pub fn read_settings(config: &Config, modparams: &[ModParam], diags: &mut Diagno
     module_settings(&mut out, modparams, diags);
     databases::read(&mut out.settings, modparams, default_db, diags);
     radius::read(&mut out.settings, modparams, diags);
+    http::read(&mut out.settings, modparams, diags);
     out
 }
 
@@ -372,22 +374,12 @@ fn module_settings(out: &mut ServerConfig, params: &[ModParam], diags: &mut Diag
             ("rr", "enable_double_rr") => s.rr_double = yes,
             ("rr", "add_username") => s.rr_add_username = yes,
             ("maxfwd", "max_limit") => s.maxfwd_limit = int.unwrap_or(256).clamp(1, 256) as u32,
-            ("rest_client", "curl_timeout") => s.http_timeout = secs.unwrap_or(s.http_timeout),
-            ("rest_client", "connection_timeout") => s.http_connect_timeout = secs.unwrap_or(s.http_connect_timeout),
-            ("rest_client", "max_transfer_size") => {
-                s.http_max_body = match int.and_then(|n| usize::try_from(n).ok()) {
-                    Some(0) | None => 64 << 20,
-                    Some(n) => n.saturating_mul(1024),
-                };
-            }
-            ("rest_client", "max_async_transfers") => {
-                s.backends.http_transfers = int.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
-            }
-            ("rest_client", "ssl_verifypeer") => s.http_verify_peer = yes,
-            ("rest_client", "ssl_verifyhost") => s.http_verify_host = yes,
-            ("rest_client", "ssl_capath") => s.http_ca_file = text,
             ("exec", "time_to_kill") => s.exec_limit = secs.unwrap_or_default(),
             ("exec", "setvars") => s.exec_setvars = yes,
+            ("exec", "max_children") => {
+                s.backends.exec_children = within(int, 1, 10_000).unwrap_or(s.backends.exec_children)
+            }
+            ("exec", "max_output") => s.exec_output = within(int, 1, 16 << 20).unwrap_or(s.exec_output),
             ("cfgutils", "initial_probability") => s.rand_probability = int.unwrap_or(10).clamp(0, 100) as u8,
             ("cfgutils", "varset") => match text.as_deref().and_then(varset) {
                 Some(set) => out.varset.push(set),
@@ -410,6 +402,11 @@ fn module_settings(out: &mut ServerConfig, params: &[ModParam], diags: &mut Diag
     let or = |d: Duration, rfc: Duration| if d.is_zero() { rfc } else { d }.as_secs();
     s.fr_timeout = or(out.tm.fr_timeout, out.tm.t1_64());
     s.fr_inv_timeout = or(out.tm.fr_inv_timeout, out.tm.timer_c);
+}
+
+/// A number, or the nearest one that is allowed.
+fn within(n: Option<i64>, least: usize, most: usize) -> Option<usize> {
+    n.map(|n| usize::try_from(n).unwrap_or(0).clamp(least, most))
 }
 
 /// `name=s:text`, `name=i:5`

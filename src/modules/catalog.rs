@@ -5,7 +5,7 @@ use super::{
     aaa_radius, avpops, cfgutils, core, db_mysql, exec, maxfwd, rest_client, rr, sanity, signaling, sipmsgops, sl,
     sqlops, textops, tm, tmx, uac_redirect,
 };
-use super::{proto_tcp, tolerated};
+use super::{proto_tcp, tls_mgm, tolerated};
 use crate::script::ast::Dialect;
 use crate::script::registry::Catalog;
 
@@ -56,6 +56,7 @@ static OPENSIPS: Catalog<SipHost> = Catalog {
         &sqlops::MODULE,
         &exec::MODULE,
         &rest_client::MODULE,
+        &tls_mgm::MODULE,
         &aaa_radius::MODULE,
         &tolerated::PROTO_UDP,
         &proto_tcp::MODULE,

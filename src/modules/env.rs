@@ -1,6 +1,7 @@
 //! What every run of one process shares and never changes: who we are, and how we were configured.
 
 use super::host::split_host_port;
+use super::rest_client::settings::HttpSettings;
 use super::time_text::WallClock;
 use crate::base::Str;
 use crate::ops::backend::Policy;
@@ -160,18 +161,8 @@ pub struct Settings {
     pub rr_add_username: bool,
     /// maxfwd: `max_limit`
     pub maxfwd_limit: u32,
-    /// rest_client: `curl_timeout`
-    pub http_timeout: Duration,
-    /// rest_client: `connection_timeout`
-    pub http_connect_timeout: Duration,
-    /// rest_client: `max_transfer_size`, in bytes
-    pub http_max_body: usize,
-    /// rest_client: `ssl_verifypeer`
-    pub http_verify_peer: bool,
-    /// rest_client: `ssl_verifyhost`
-    pub http_verify_host: bool,
-    /// rest_client: `ssl_capath`: a file with CA certificates.
-    pub http_ca_file: Option<Str>,
+    /// rest_client, tls_mgm
+    pub http: HttpSettings,
     /// avpops, sqlops: database URLs by number.
     pub db_urls: Vec<(i64, Str)>,
     /// What is allowed towards the backends of operations.
@@ -182,6 +173,8 @@ pub struct Settings {
     pub exec_limit: Duration,
     /// exec: `setvars`
     pub exec_setvars: bool,
+    /// exec: `max_output`, bytes kept of each output.
+    pub exec_output: usize,
     /// aaa_radius: `radius_config`, read.
     pub radius: Option<Rc<crate::ops::radius::config::Config>>,
     /// aaa_radius: `fetch_all_values`
@@ -209,6 +202,8 @@ pub struct BackendSettings {
     pub db_connections: usize,
     /// rest_client: `max_async_transfers`: exchanges per worker; `None` = the default.
     pub http_transfers: Option<usize>,
+    /// exec: `max_children`: commands per worker.
+    pub exec_children: usize,
     /// What the MySQL engine may use.
     pub mysql: sql::Limits,
 }
@@ -224,6 +219,7 @@ impl Default for BackendSettings {
             slow_query: None,
             db_connections: sql::Limits::default().max_connections,
             http_transfers: None,
+            exec_children: 200,
             mysql: sql::Limits::default(),
         }
     }
@@ -431,17 +427,13 @@ impl Default for Settings {
             rr_double: true,
             rr_add_username: false,
             maxfwd_limit: 256,
-            http_timeout: Duration::from_secs(20),
-            http_connect_timeout: Duration::from_secs(20),
-            http_max_body: 10240 * 1024,
-            http_verify_peer: true,
-            http_verify_host: true,
-            http_ca_file: None,
+            http: HttpSettings::default(),
             db_urls: Vec::new(),
             backends: BackendSettings::default(),
             usr: UsrTable::default(),
             exec_limit: Duration::ZERO,
             exec_setvars: false,
+            exec_output: 64 * 1024,
             radius: None,
             radius_fetch_all: false,
             rand_probability: 10,

@@ -10,7 +10,7 @@ use crate::ops;
 use crate::script::ast::Dialect;
 use crate::script::avp::Avps;
 use crate::script::host::{Host, Index, PvSpec, SetError};
-use crate::script::registry::Catalog;
+use crate::script::registry::{Catalog, FnSpec};
 use crate::script::value::Value;
 use crate::sip::edits::Edits;
 use crate::sip::message::Message;
@@ -189,6 +189,8 @@ pub struct SipHost {
     pub rport: bool,
     /// Header lines for the next HTTP request of this run (`rest_append_hf`).
     pub http_headers: Vec<Str>,
+    /// The TLS domain of the next HTTP request of this run (`rest_init_client_tls`).
+    pub http_domain: Option<Str>,
     /// `$exec_status`
     pub exec_status: Option<i32>,
     /// Last internal error, for `sl_reply_error`: code and phrase.
@@ -239,6 +241,7 @@ impl SipHost {
             tm: TmView::default(),
             rport: false,
             http_headers: Vec::new(),
+            http_domain: None,
             exec_status: None,
             last_error: None,
             refusal: None,
@@ -391,6 +394,13 @@ impl Host for SipHost {
 
     fn is_myself(&mut self, text: &[u8]) -> bool {
         self.env().names_us(text, None)
+    }
+
+    fn side_by_side(function: &FnSpec<Self>) -> bool {
+        // These wait for what they do with the message, its transaction or the run's locks.
+        const ALONE: [&str; 4] = ["forward", "send", "get_static_lock", "get_dynamic_lock"];
+        let name = function.opensips.or(function.kamailio).unwrap_or_default();
+        function.waits && !ALONE.contains(&name) && !name.starts_with("t_")
     }
 
     fn detached(&self) -> Self {

@@ -29,6 +29,7 @@ pub mod sipmsgops;
 pub mod sl;
 pub mod sqlops;
 pub mod textops;
+pub mod tls_mgm;
 pub mod tm;
 pub mod tmx;
 

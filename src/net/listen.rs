@@ -405,6 +405,7 @@ fn prepare(listener: &Listener, fd: &OwnedFd, sizes: SocketSizes) -> io::Result<
 pub fn source_for(to: SocketAddr) -> Option<IpAddr> {
     let any: SocketAddr = if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
     let probe = std::net::UdpSocket::bind(any).ok()?;
+    probe.set_nonblocking(true).ok()?;
     probe.connect(to).ok()?;
     probe.local_addr().ok().map(|a| a.ip())
 }

@@ -7,8 +7,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use std::collections::HashMap;
 use std::fs;
@@ -36,6 +37,8 @@ pub struct TlsOptions {
     pub verify_host: bool,
     /// File (or directory of files) with the CA certificates; `None` = the system's.
     pub ca_file: Option<String>,
+    /// Name of the certificate that is shown if the server asks for one ([`Tls::set_identity`]).
+    pub identity: Option<String>,
     /// The protocol to offer by ALPN (RFC 7301).
     pub alpn: Option<&'static str>,
 }
@@ -49,11 +52,34 @@ struct Trust {
     pinned: Vec<CertificateDer<'static>>,
 }
 
+/// A certificate with its chain, and its private key.
+#[derive(Clone, Debug)]
+pub struct Identity(Arc<CertifiedKey>);
+
+impl Identity {
+    /// Reads PEM files: the certificate, followed by those that lead to its CA, and the key (PKCS#8, PKCS#1 or
+    /// SEC1, not encrypted). They must belong together.
+    pub fn load(certificate: &Path, key: &Path) -> Result<Identity, String> {
+        let named = |path: &Path, why: String| format!("{}: {why}", path.display());
+        let mut chain = Vec::new();
+        read_certificates(certificate, &mut chain).map_err(|e| named(certificate, e))?;
+        if chain.is_empty() {
+            return Err(named(certificate, "it holds no certificate".into()));
+        }
+        let text = read_file(key).map_err(|e| named(key, e))?;
+        let secret = PrivateKeyDer::from_pem_slice(&text)
+            .map_err(|_| named(key, "it holds no private key that can be read without a password".into()))?;
+        let both = CertifiedKey::from_der(chain, secret, &ring::default_provider());
+        Ok(Identity(Arc::new(both.map_err(|e| named(certificate, e.to_string()))?)))
+    }
+}
+
 /// The client configurations of one process.
 pub struct Tls {
     provider: Arc<CryptoProvider>,
     system: Arc<Trust>,
     files: HashMap<String, Arc<Trust>>,
+    identities: HashMap<String, Identity>,
     configs: HashMap<TlsOptions, Arc<ClientConfig>>,
 }
 
@@ -72,6 +98,7 @@ impl Tls {
             provider: Arc::new(ring::default_provider()),
             system: Arc::new(system),
             files: HashMap::new(),
+            identities: HashMap::new(),
             configs: HashMap::new(),
         }
     }
@@ -79,6 +106,12 @@ impl Tls {
     /// Reads a CA file (or directory) ahead of its use.
     pub fn preload(&mut self, ca_file: &str) -> Result<(), String> {
         self.trust(ca_file).map(|_| ())
+    }
+
+    /// From now on, `name` stands for this certificate in [`TlsOptions::identity`].
+    pub fn set_identity(&mut self, name: &str, identity: Identity) {
+        self.identities.insert(name.to_string(), identity);
+        self.configs.retain(|options, _| options.identity.as_deref() != Some(name));
     }
 
     /// The configuration for these demands.
@@ -91,12 +124,19 @@ impl Tls {
             None => Arc::clone(&self.system),
         };
         let verifier = Verifier::new(trust, options, Arc::clone(&self.provider))?;
-        let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()
             .map_err(|e| e.to_string())?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match &options.identity {
+            Some(name) => {
+                let Identity(key) =
+                    self.identities.get(name).ok_or_else(|| format!("no certificate is named {name}"))?;
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(key))))
+            }
+            None => builder.with_no_client_auth(),
+        };
         config.alpn_protocols = options.alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
         let config = Arc::new(config);
         if self.configs.len() < MAX_FILES {
@@ -140,14 +180,18 @@ fn read_trust(path: &Path, pin: bool) -> Result<Trust, String> {
 }
 
 fn read_certificates(path: &Path, out: &mut Vec<CertificateDer<'static>>) -> Result<(), String> {
-    if fs::metadata(path).map_err(|e| e.to_string())?.len() > MAX_CA_FILE {
-        return Err("it is larger than 16 MiB".into());
-    }
-    let text = fs::read(path).map_err(|e| e.to_string())?;
+    let text = read_file(path)?;
     for certificate in CertificateDer::pem_slice_iter(&text) {
         out.push(certificate.map_err(|e| format!("bad PEM: {e:?}"))?);
     }
     Ok(())
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    if fs::metadata(path).map_err(|e| e.to_string())?.len() > MAX_CA_FILE {
+        return Err("it is larger than 16 MiB".into());
+    }
+    fs::read(path).map_err(|e| e.to_string())
 }
 
 /// Checks a server's certificate as far as is wanted. What is signed in the handshake is checked as soon as

@@ -49,6 +49,12 @@ const DROP_PACE: Duration = Duration::from_millis(2);
 /// How often a child is looked at that has no pidfd.
 const REAP_PACE: Duration = Duration::from_millis(20);
 
+/// Children started in one turn of the loop: for each, the kernel suspends us until it executes its program, which takes
+/// long where processors are short.
+const STARTS_PER_TURN: usize = 4;
+/// Stands for no job: more are to be started.
+const NEXT_TURN: Key = Key { index: u32::MAX, generation: u32::MAX };
+
 /// Which of a job's fds (or timers) an event is about: the two low bits of its key's index.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
@@ -193,27 +199,31 @@ impl Job {
     }
 }
 
+/// `/dev/null`, for what a child is not to read or write: opened once, so that no start of a child opens a file.
+struct Nothing(Option<File>);
+
+impl Default for Nothing {
+    fn default() -> Nothing {
+        Nothing(File::options().read(true).write(true).open("/dev/null").ok())
+    }
+}
+
 /// The children of one process.
+#[derive(Default)]
 pub struct Exec {
     limits: Limits,
     jobs: Slab<Job>,
     running: HashMap<OpId, Key>,
-    queue: VecDeque<(OpId, ExecRequest)>,
-    /// `/dev/null`, for what a child is not to read or write: opened once, so that no start of a child opens a file.
-    nothing: Option<File>,
-}
-
-impl Default for Exec {
-    /// No child yet. Must be made after fork and before traffic.
-    fn default() -> Exec {
-        Exec {
-            limits: Limits::default(),
-            jobs: Slab::new(),
-            running: HashMap::new(),
-            queue: VecDeque::new(),
-            nothing: File::options().read(true).write(true).open("/dev/null").ok(),
-        }
-    }
+    /// Who waits for a child to end, in their order; may name some that wait no more.
+    queue: VecDeque<OpId>,
+    waiting: HashMap<OpId, ExecRequest>,
+    /// The system had no room for the latest child, and the log says so.
+    short: bool,
+    /// Children started in the turn of this time.
+    started: (Time, usize),
+    /// More are to be started in the next turn.
+    asked: bool,
+    nothing: Nothing,
 }
 
 impl Exec {
@@ -227,18 +237,28 @@ impl Exec {
         self.jobs.len()
     }
 
-    fn spawn(&mut self, id: OpId, request: ExecRequest, cx: &mut Cx<'_>) {
-        let mut child = match command(&request, self.nothing.as_ref()).and_then(|mut c| c.spawn()) {
+    /// Starts a child. The request comes back if the system has no room for one more now, but may have when another
+    /// one of ours has ended.
+    fn spawn(&mut self, id: OpId, request: ExecRequest, cx: &mut Cx<'_>) -> Option<ExecRequest> {
+        let mut child = match command(&request, self.nothing.0.as_ref()).and_then(|mut c| c.spawn()) {
             Ok(child) => child,
+            Err(e) if !self.jobs.is_empty() && no_room(&e) => {
+                if !self.short {
+                    log::warn!("exec: {e} with {} commands running: others wait for their end", self.jobs.len());
+                }
+                self.short = true;
+                return Some(request);
+            }
             Err(e) => {
                 let why = match e.raw_os_error() {
                     None | Some(libc::E2BIG) => Why::BadRequest,
                     Some(_) => Why::System,
                 };
                 cx.done(id, Outcome::Failed(Failure::new(why, Phase::Send, e.to_string())));
-                return;
+                return None;
             }
         };
+        self.short = false;
         let stdin = child.stdin.take().map(|p| File::from(OwnedFd::from(p)));
         let stdout = child.stdout.take().map(|p| File::from(OwnedFd::from(p)));
         let stderr = child.stderr.take().map(|p| File::from(OwnedFd::from(p)));
@@ -256,20 +276,39 @@ impl Exec {
         };
         let key = self.jobs.insert(job);
         self.running.insert(id, key);
-        let Some(job) = self.jobs.get_mut(key) else { return };
+        let job = self.jobs.get_mut(key)?;
         if let Err(e) = watch(job, key, cx) {
             let failure = Failure::new(Why::System, Phase::Send, e.to_string());
             self.give_up(key, Outcome::Failed(failure), cx);
-            return;
+            return None;
         }
         self.write_stdin(key, cx);
+        None
     }
 
-    /// Starts what waited, as far as there is room.
+    /// Starts what waited, as far as there is room and this turn allows.
     fn start_waiting(&mut self, cx: &mut Cx<'_>) {
+        if self.started.0 != cx.now() {
+            self.started = (cx.now(), 0);
+        }
         while self.jobs.len() < self.limits.children {
-            let Some((id, request)) = self.queue.pop_front() else { return };
-            self.spawn(id, request, cx);
+            let Some(id) = self.queue.pop_front() else { return };
+            let Some(request) = self.waiting.remove(&id) else { continue };
+            let left = if self.started.1 < STARTS_PER_TURN {
+                self.started.1 += 1;
+                self.spawn(id, request, cx)
+            } else {
+                if !self.asked {
+                    self.asked = true;
+                    cx.io.again(Source::Exec, NEXT_TURN);
+                }
+                Some(request)
+            };
+            if let Some(request) = left {
+                self.queue.push_front(id);
+                self.waiting.insert(id, request);
+                return;
+            }
         }
     }
 
@@ -397,6 +436,11 @@ impl Exec {
     }
 }
 
+/// Whether the system lacks what the end of another child gives back: processes, file descriptors, memory.
+fn no_room(e: &io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+}
+
 /// The first word of the command: the rest may hold passwords.
 pub(super) fn program(request: &ExecRequest) -> String {
     let word = request.command.split(u8::is_ascii_whitespace).find(|w| !w.is_empty()).unwrap_or_default();
@@ -452,17 +496,25 @@ impl Engine for Exec {
     type Request = ExecRequest;
 
     fn start(&mut self, id: OpId, request: ExecRequest, _deadline: Time, cx: &mut Cx<'_>) {
-        if self.jobs.len() < self.limits.children {
-            self.spawn(id, request, cx);
-        } else if self.queue.len() < self.limits.queue {
-            self.queue.push_back((id, request));
-        } else {
+        if self.jobs.len() + self.waiting.len() >= self.limits.children.saturating_add(self.limits.queue) {
             let failure = Failure::new(Why::Overload, Phase::Queue, "too many commands are running and waiting");
             cx.done(id, Outcome::Failed(failure));
+            return;
         }
+        self.queue.push_back(id);
+        self.waiting.insert(id, request);
+        // Names of those that were given up meanwhile.
+        if self.queue.len() > 2 * self.waiting.len() + 16 {
+            self.queue.retain(|id| self.waiting.contains_key(id));
+        }
+        self.start_waiting(cx);
     }
 
     fn ready(&mut self, key: Key, _readiness: Readiness, cx: &mut Cx<'_>) {
+        if key == NEXT_TURN {
+            self.asked = false;
+            return self.start_waiting(cx);
+        }
         let (key, part) = parse_token(key);
         match part {
             Part::Exit => self.reap(key, cx),
@@ -497,8 +549,7 @@ impl Engine for Exec {
 
     fn cancel(&mut self, id: OpId, reason: CancelReason, cx: &mut Cx<'_>) {
         let why = if reason == CancelReason::Deadline { Why::Timeout } else { Why::Cancelled };
-        if let Some(at) = self.queue.iter().position(|(op, _)| *op == id) {
-            self.queue.remove(at);
+        if self.waiting.remove(&id).is_some() {
             cx.done(id, Outcome::Failed(Failure::new(why, Phase::Queue, "")));
             return;
         }
@@ -517,8 +568,7 @@ impl Engine for Exec {
         if let Some(job) = self.running.get(&id).and_then(|k| self.jobs.get(*k)) {
             return Some((format!("{} (pid {})", job.program, job.child.id()), job.phase()));
         }
-        let (_, request) = self.queue.iter().find(|(op, _)| *op == id)?;
-        Some((program(request), Phase::Queue))
+        Some((program(self.waiting.get(&id)?), Phase::Queue))
     }
 }
 

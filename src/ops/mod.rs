@@ -24,6 +24,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 
+pub use http::options::HttpOptions;
 pub use request::{
     ExecOutcome, ExecRequest, Failure, HttpMethod, HttpRequest, HttpResponse, Outcome, Phase, Request, SqlRequest,
     SqlResult, SqlValue, Why,

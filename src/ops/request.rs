@@ -1,9 +1,11 @@
 //! Requests and outcomes of operations: plain data.
 
+use super::http::options::HttpOptions;
 use super::radius::{self, RadiusRequest};
 use crate::base::Str;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// What a script may wait for.
@@ -95,16 +97,8 @@ pub struct HttpRequest {
     pub headers: Vec<Str>,
     /// Body and its type (no `Content-Type` line if `None`).
     pub body: Option<(Str, Option<Str>)>,
-    /// Limit of resolve + connect + TLS.
-    pub connect_timeout: Duration,
-    /// Largest body accepted, in bytes.
-    pub max_body: usize,
-    /// Whether the server's certificate must be valid.
-    pub verify_peer: bool,
-    /// Whether it must name the host.
-    pub verify_host: bool,
-    /// File with the CA certificates; `None` = the system's.
-    pub ca_file: Option<Str>,
+    /// How it is carried out.
+    pub options: Rc<HttpOptions>,
 }
 
 /// An HTTP answer, whatever its status.
@@ -114,7 +108,7 @@ pub struct HttpResponse {
     pub status: u16,
     /// Value of `Content-Type`, trimmed.
     pub content_type: Option<Str>,
-    /// Body, decoded from chunks.
+    /// Body, without chunks, and decoded as [`super::http::answer::Expected::decode`] says.
     pub body: Vec<u8>,
     /// All header fields in order.
     pub headers: Vec<(Str, Str)>,

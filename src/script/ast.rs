@@ -269,12 +269,38 @@ pub enum StmtKind {
     },
     /// `await f(...);`
     Await(Call),
+    /// `async_all(route[, timeout]) { f(...); g(...); }` and its like.
+    Several(Several),
     /// `{ ... }`
     Block(Vec<Stmt>),
     /// An expression as a statement (Kamailio).
     Expr(Expr),
     /// `;`
     Empty,
+}
+
+/// Several functions started at once.
+#[derive(Clone, Debug)]
+pub struct Several {
+    /// The word of the statement.
+    pub word: Ident,
+    /// When it is over.
+    pub until: Until,
+    /// What is started, in the order written.
+    pub members: Vec<Call>,
+    /// Resume route; `None`: the script goes on behind the block.
+    pub route: Option<Ident>,
+    /// Seconds for all of it; 0 or absent = each member's own.
+    pub timeout: Option<u32>,
+}
+
+/// When several that were started at once are over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Until {
+    /// When all have ended.
+    All,
+    /// When one has succeeded, or all have failed.
+    Any,
 }
 
 /// One `case` (or `default`) of a switch.

@@ -129,6 +129,10 @@ pub static CODES: &[Code] = &[
     code("E0126", "other dialect",
         "The text belongs to Kamailio's language, not to that of OpenSIPS. The dialect is recognised from the file; `--dialect` or a \
          first line `#!OPENSIPS` or `#!KAMAILIO` overrides that."),
+    code("E0130", "malformed async_all, async_any, await_all or await_any",
+        "`async_all(ROUTE[, SECONDS]) { f(...); g(...); }` starts all functions of the block at once and goes on in ROUTE when all have \
+         ended; `await_all { f(...); g(...); }` or `await_all(SECONDS) { ... }` goes on behind the block. `async_any` and `await_any` go on \
+         with the first success. The block holds 1 to 32 calls and nothing else."),
     code("E0199", "too many errors",
         "After 100 errors nothing more is reported. Repair these first."),
     code("W0101", "assignment as a condition",
@@ -137,7 +141,7 @@ pub static CODES: &[Code] = &[
         "`&&` and `||` have the same precedence here: `a || b && c` is `(a || b) && c`. Most languages read it as `a || (b && c)`. \
          Say with parentheses what is meant."),
     code("W0103", "statement is never reached",
-        "The statement before it ends the block: exit, drop, return or async. With `async(f(...), ROUTE)` the script goes on in \
+        "The statement before it ends the block: exit, drop, return, async or async_all. With `async(f(...), ROUTE)` the script goes on in \
          ROUTE, never behind the async."),
     code("W0104", "label comes twice",
         "Two cases of a switch have the same label; only the first is ever used. Strings are compared without regard to case."),
@@ -187,8 +191,9 @@ pub static CODES: &[Code] = &[
          is anything to go on with. Call the function without `async`, or use `launch`."),
     code("E0403", "async needs tm",
         "A suspended script is kept in a transaction. Load the module that makes them: loadmodule \"tm.so\"."),
-    code("E0404", "function cannot be started by async",
-        "`async` and `launch` start functions that can wait. This one never waits: call it directly."),
+    code("E0404", "function cannot be started beside others",
+        "`async_all`, `await_all`, `async_any` and `await_any` start functions that can wait for somebody outside, beside one \
+         another. This one never waits, or it works on the message meanwhile: call it directly, before or behind."),
     code("W0401", "route is used from both kinds",
         "A sub-route that waits is called from a kind of route where it may wait, and from one where it may not. In the latter the \
          function returns -1 at run time."),

@@ -2,7 +2,7 @@
 //! control flow; everything else (the message, flags, the clock, operations) is the host's.
 
 use super::ast::Dialect;
-use super::registry::Catalog;
+use super::registry::{Catalog, FnSpec};
 use super::value::Value;
 use crate::base::Time;
 use serde::de::DeserializeOwned;
@@ -96,6 +96,12 @@ pub trait Host: Sized + Serialize + DeserializeOwned + 'static {
 
     /// The host of a run started by `launch`: no transaction, a phony message.
     fn detached(&self) -> Self;
+
+    /// Whether a function may be started beside others (`async_all` and its like): it waits for somebody outside
+    /// and does nothing else meanwhile.
+    fn side_by_side(function: &FnSpec<Self>) -> bool {
+        function.waits
+    }
 
     /// The outcome handed to a function whose operation was refused or cut off by the engine itself.
     fn failure(reason: &'static str, phase: &'static str) -> Self::Outcome;

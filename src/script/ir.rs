@@ -2,7 +2,7 @@
 //! [`Instr`] for all route blocks; everything an instruction needs beyond a few numbers stands
 //! in a table of the [`super::program::Program`].
 
-use super::ast::{AssignOp, BinaryOp, CompareOp, RouteKind, UnaryOp};
+use super::ast::{AssignOp, BinaryOp, CompareOp, RouteKind, UnaryOp, Until};
 use super::host::Host;
 use super::registry::{FnSpec, Subst};
 use super::source::Span;
@@ -129,6 +129,8 @@ pub enum Instr {
     Async(u32),
     /// Start a function for a run of its own.
     Launch(u32),
+    /// Start several functions at once, and wait for them.
+    Several(u32),
     /// Call a route block.
     Route(u32),
     /// Leave the route block; operands: the code and `extra` further values.
@@ -176,6 +178,8 @@ pub enum Base<P> {
     Rc,
     /// `$return(i)`
     Return,
+    /// `$async_rc`
+    AsyncRc,
     /// `$async_err`
     AsyncErr,
     /// `$async_phase`
@@ -337,6 +341,21 @@ pub struct LaunchSite {
     pub route: Option<u32>,
     /// `$param(1)` there stands on the operand stack.
     pub param: bool,
+}
+
+/// One statement that starts several functions at once.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SeveralSite {
+    /// Its word, for messages.
+    pub word: Box<str>,
+    /// The calls, in the order written.
+    pub members: Vec<u32>,
+    /// The resume route; `None`: it goes on behind the block.
+    pub route: Option<u32>,
+    /// When it is over.
+    pub until: Until,
+    /// Seconds for all of it.
+    pub timeout: Option<u32>,
 }
 
 /// One `route()` call.

@@ -76,6 +76,15 @@ pub fn instr<H: Host>(p: &Program<H>, i: &Instr) -> String {
             }
             None => "launch ?".into(),
         },
+        Instr::Several(n) => match p.severals.get(n as usize) {
+            Some(s) => {
+                let members: Vec<String> = s.members.iter().map(|m| site(p, *m)).collect();
+                let then = s.route.map_or(String::new(), |r| format!(" then {}", label(p, r)));
+                let within = s.timeout.map_or(String::new(), |t| format!(" within {t} s"));
+                format!("{} {}{then}{within}", s.word, members.join(" beside "))
+            }
+            None => "several ?".into(),
+        },
         Instr::Route(n) => match p.calls.get(n as usize) {
             Some(c) => format!("{} args {}", c.route.map_or("route computed".into(), |r| label(p, r)), c.args),
             None => "route ?".into(),

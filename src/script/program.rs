@@ -4,7 +4,9 @@
 
 use super::ast::{Dialect, RouteKind};
 use super::host::Host;
-use super::ir::{AsyncSite, CallSite, Format, Instr, LaunchSite, Net, Route, RouteSite, SwitchTable, VarRef};
+use super::ir::{
+    AsyncSite, CallSite, Format, Instr, LaunchSite, Net, Route, RouteSite, SeveralSite, SwitchTable, VarRef,
+};
 use super::pattern::compile_regex;
 use super::registry::Subst;
 use super::resolve::{Problem, Resolver, Slots};
@@ -102,6 +104,8 @@ pub struct Program<H: Host> {
     pub asyncs: Vec<AsyncSite>,
     /// `launch()` statements.
     pub launches: Vec<LaunchSite>,
+    /// Statements that start several functions at once.
+    pub severals: Vec<SeveralSite>,
     /// `route()` calls.
     pub calls: Vec<RouteSite>,
     /// Switches.
@@ -157,6 +161,7 @@ impl<H: Host> Program<H> {
             sites: Vec::new(),
             asyncs: Vec::new(),
             launches: Vec::new(),
+            severals: Vec::new(),
             calls: Vec::new(),
             switches: Vec::new(),
             nets: Vec::new(),

@@ -61,13 +61,14 @@ pub struct Resolver<'a> {
 }
 
 /// The machine's own variables, for "did you mean".
-const OWN: [&str; 14] = [
+const OWN: [&str; 15] = [
     "var",
     "avp",
     "param",
     "rc",
     "retcode",
     "return",
+    "async_rc",
     "async_err",
     "async_phase",
     "cfg_file",
@@ -185,6 +186,7 @@ impl Resolver<'_> {
             ("param", Dialect::OpenSips) => Ok(Some((Base::Param, SubName::Required, false))),
             ("return", Dialect::OpenSips) => Ok(Some((Base::Return, SubName::Required, false))),
             ("rc" | "retcode", _) | ("?", Dialect::Kamailio) => read(Base::Rc),
+            ("async_rc", _) => read(Base::AsyncRc),
             ("async_err", _) => read(Base::AsyncErr),
             ("async_phase", _) => read(Base::AsyncPhase),
             ("cfg_file", Dialect::OpenSips) => read(Base::CfgFile),

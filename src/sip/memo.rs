@@ -1,5 +1,6 @@
 //! The values that everything asks for (top Via, From, To), parsed once per message and kept as
-//! positions.
+//! positions. A message that waits keeps them too: so they are counted from the start of the value, in
+//! 16 bits; what does not fit is parsed at each use.
 
 use super::nameaddr::NameAddr;
 use super::params::Params;
@@ -12,115 +13,175 @@ use std::cell::OnceCell;
 #[derive(Debug, Default)]
 pub(super) struct Memo {
     /// The topmost Via value.
-    pub via: OnceCell<Option<ViaAt>>,
+    pub via: OnceCell<Seen<ViaAt>>,
     /// The From header.
-    pub from: OnceCell<Option<AddressAt>>,
+    pub from: OnceCell<Seen<AddressAt>>,
     /// The To header.
-    pub to: OnceCell<Option<AddressAt>>,
+    pub to: OnceCell<Seen<AddressAt>>,
+}
+
+/// What came of parsing a value.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Seen<T> {
+    /// It is missing or malformed.
+    Not,
+    /// It was found there.
+    At(T),
+    /// It is too long for a memo.
+    Large,
+}
+
+impl<T> Seen<T> {
+    /// From what the parser found, and where if that fits.
+    pub(super) fn of(found: Option<Option<T>>) -> Seen<T> {
+        match found {
+            None => Seen::Not,
+            Some(None) => Seen::Large,
+            Some(Some(at)) => Seen::At(at),
+        }
+    }
+
+    /// The value: from the memo, or parsed again.
+    pub(super) fn read<R>(&self, read: impl FnOnce(&T) -> R, parse: impl FnOnce() -> Option<R>) -> Option<R> {
+        match self {
+            Seen::Not => None,
+            Seen::At(at) => Some(read(at)),
+            Seen::Large => parse(),
+        }
+    }
+}
+
+/// A part of a value: where it starts in it, and its length.
+#[derive(Clone, Copy, Debug)]
+struct Near(u16, u16);
+
+impl Near {
+    /// There is no such part.
+    const ABSENT: Near = Near(0, u16::MAX);
+
+    fn of(value: &[u8], part: &[u8]) -> Option<Near> {
+        // An empty part lies anywhere.
+        let range = Range::locate(value, part).unwrap_or_default();
+        let len = u16::try_from(range.len()).ok().filter(|len| *len < u16::MAX)?;
+        Some(Near(u16::try_from(range.start).ok()?, len))
+    }
+
+    fn picked(value: &[u8], part: Option<&[u8]>) -> Option<Near> {
+        part.map_or(Some(Near::ABSENT), |part| Near::of(value, part))
+    }
+
+    fn read<'a>(&self, value: &'a [u8]) -> &'a [u8] {
+        let start = usize::from(self.0);
+        value.get(start..start + usize::from(self.1)).unwrap_or_default()
+    }
+
+    fn get<'a>(&self, value: &'a [u8]) -> Option<&'a [u8]> {
+        (self.1 != u16::MAX).then(|| self.read(value))
+    }
 }
 
 /// A parsed Via value as positions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ViaAt {
     raw: Range,
-    head: Range,
-    name: Range,
-    version: Range,
-    transport_bytes: Range,
-    host: Range,
-    params: Range,
-    comment: Option<Range>,
-    transport: Transport,
+    head: Near,
+    name: Near,
+    version: Near,
+    transport_bytes: Near,
+    host: Near,
+    params: Near,
+    comment: Near,
+    branch: Near,
+    received: Near,
+    maddr: Near,
+    rport: Near,
     port: Option<u16>,
-    branch: Option<Range>,
-    received: Option<Range>,
-    maddr: Option<Range>,
-    rport: Option<Range>,
+    transport: Transport,
 }
 
 /// A parsed From or To value as positions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AddressAt {
     raw: Range,
-    display: Range,
-    uri: Range,
-    params: Range,
-    tag: Option<Range>,
+    display: Near,
+    uri: Near,
+    params: Near,
+    tag: Near,
     bracketed: bool,
 }
 
-/// Where `part` lies in `bytes`; an empty part lies anywhere.
-fn at(bytes: &[u8], part: &[u8]) -> Range {
-    Range::locate(bytes, part).unwrap_or_default()
-}
-
 impl ViaAt {
-    pub(super) fn of(bytes: &[u8], via: &Via<'_>) -> ViaAt {
-        let picked = |value: Option<&[u8]>| value.map(|v| at(bytes, v));
-        ViaAt {
-            raw: at(bytes, via.raw),
-            head: at(bytes, via.head),
-            name: at(bytes, via.name),
-            version: at(bytes, via.version),
-            transport_bytes: at(bytes, via.transport_bytes),
-            host: at(bytes, via.host),
-            params: at(bytes, via.params.raw()),
-            comment: via.comment.map(|c| at(bytes, c)),
-            transport: via.transport,
+    /// `None`: too long.
+    pub(super) fn of(bytes: &[u8], via: &Via<'_>) -> Option<ViaAt> {
+        let raw = via.raw;
+        Some(ViaAt {
+            raw: Range::locate(bytes, raw)?,
+            head: Near::of(raw, via.head)?,
+            name: Near::of(raw, via.name)?,
+            version: Near::of(raw, via.version)?,
+            transport_bytes: Near::of(raw, via.transport_bytes)?,
+            host: Near::of(raw, via.host)?,
+            params: Near::of(raw, via.params.raw())?,
+            comment: Near::picked(raw, via.comment)?,
+            branch: Near::picked(raw, via.picked.branch)?,
+            received: Near::picked(raw, via.picked.received)?,
+            maddr: Near::picked(raw, via.picked.maddr)?,
+            rport: Near::picked(raw, via.picked.rport)?,
             port: via.port,
-            branch: picked(via.picked.branch),
-            received: picked(via.picked.received),
-            maddr: picked(via.picked.maddr),
-            rport: picked(via.picked.rport),
-        }
+            transport: via.transport,
+        })
     }
 
     pub(super) fn read<'a>(&self, bytes: &'a [u8]) -> Via<'a> {
+        let raw = self.raw.of(bytes);
         Via {
-            raw: self.raw.of(bytes),
-            head: self.head.of(bytes),
-            name: self.name.of(bytes),
-            version: self.version.of(bytes),
+            raw,
+            head: self.head.read(raw),
+            name: self.name.read(raw),
+            version: self.version.read(raw),
             transport: self.transport,
-            transport_bytes: self.transport_bytes.of(bytes),
-            host: self.host.of(bytes),
+            transport_bytes: self.transport_bytes.read(raw),
+            host: self.host.read(raw),
             port: self.port,
-            params: Params::new(self.params.of(bytes)),
-            comment: self.comment.map(|c| c.of(bytes)),
+            params: Params::new(self.params.read(raw)),
+            comment: self.comment.get(raw),
             picked: Picked {
-                branch: self.branch.map(|b| b.of(bytes)),
-                received: self.received.map(|r| r.of(bytes)),
-                maddr: self.maddr.map(|m| m.of(bytes)),
-                rport: self.rport.map(|r| r.of(bytes)),
+                branch: self.branch.get(raw),
+                received: self.received.get(raw),
+                maddr: self.maddr.get(raw),
+                rport: self.rport.get(raw),
             },
         }
     }
 }
 
 impl AddressAt {
-    pub(super) fn of(bytes: &[u8], address: &NameAddr<'_>) -> AddressAt {
-        AddressAt {
-            raw: at(bytes, address.raw),
-            display: at(bytes, address.display),
-            uri: at(bytes, address.uri),
-            params: at(bytes, address.params.raw()),
-            tag: address.tag().map(|t| at(bytes, t)),
+    /// `None`: too long.
+    pub(super) fn of(bytes: &[u8], address: &NameAddr<'_>) -> Option<AddressAt> {
+        let raw = address.raw;
+        Some(AddressAt {
+            raw: Range::locate(bytes, raw)?,
+            display: Near::of(raw, address.display)?,
+            uri: Near::of(raw, address.uri)?,
+            params: Near::of(raw, address.params.raw())?,
+            tag: Near::picked(raw, address.tag())?,
             bracketed: address.bracketed,
-        }
+        })
     }
 
     pub(super) fn read<'a>(&self, bytes: &'a [u8]) -> NameAddr<'a> {
+        let raw = self.raw.of(bytes);
         NameAddr {
-            raw: self.raw.of(bytes),
-            display: self.display.of(bytes),
-            uri: self.uri.of(bytes),
+            raw,
+            display: self.display.read(raw),
+            uri: self.uri.read(raw),
             bracketed: self.bracketed,
-            params: Params::new(self.params.of(bytes)),
+            params: Params::new(self.params.read(raw)),
         }
     }
 
     /// The tag, without reading the rest.
     pub(super) fn tag<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
-        self.tag.map(|t| t.of(bytes))
+        self.tag.get(self.raw.of(bytes))
     }
 }

@@ -5,7 +5,7 @@ use super::cseq::CSeq;
 use super::error::ParseError;
 use super::header::{Header, HeaderId, same_name};
 use super::list::{List, split_list};
-use super::memo::{AddressAt, Memo, ViaAt};
+use super::memo::{AddressAt, Memo, Seen, ViaAt};
 use super::method::Method;
 use super::nameaddr::NameAddr;
 use super::range::Range;
@@ -165,12 +165,12 @@ impl Message {
     }
 
     fn make<'a>(&'a self, e: &Entry) -> Header<'a> {
-        let value_range = Range::new(e.value_start, e.value_end);
+        let value_range = e.value(self.bytes());
         Header {
             id: e.id,
-            name: self.slice(Range::new(e.start, e.start + u32::from(e.name_len))),
+            name: self.slice(e.name()),
             value: self.slice(value_range),
-            line: Range::new(e.start, e.end),
+            line: e.line(self.bytes()),
             value_range,
         }
     }
@@ -203,7 +203,7 @@ impl Message {
 
     /// The value of the first header of this kind; empty if there is none.
     pub fn value(&self, id: HeaderId) -> &[u8] {
-        self.first(id).map_or(b"", |e| self.slice(Range::new(e.value_start, e.value_end)))
+        self.first(id).map_or(b"", |e| self.slice(e.value(self.bytes())))
     }
 
     /// Every header of this kind, in order.
@@ -240,11 +240,9 @@ impl Message {
 
     /// The topmost Via value; `None` if it is missing or malformed.
     pub fn top_via(&self) -> Option<Via<'_>> {
-        let parse = || {
-            let via = Via::parse(split_list(self.value(HeaderId::Via)).next()?).ok()?;
-            Some(ViaAt::of(self.bytes(), &via))
-        };
-        self.0.memo.via.get_or_init(parse).as_ref().map(|v| v.read(self.bytes()))
+        let parse = || Via::parse(split_list(self.value(HeaderId::Via)).next()?).ok();
+        let seen = self.0.memo.via.get_or_init(|| Seen::of(parse().map(|via| ViaAt::of(self.bytes(), &via))));
+        seen.read(|at| at.read(self.bytes()), parse)
     }
 
     /// The Call-ID.
@@ -258,20 +256,31 @@ impl Message {
         CSeq { number: index.cseq_number, method: index.cseq_id, method_bytes: self.slice(index.cseq_method) }
     }
 
-    fn address_at(&self, id: HeaderId) -> Option<&AddressAt> {
+    fn parse_address(&self, id: HeaderId) -> Option<NameAddr<'_>> {
+        NameAddr::parse(self.value(id)).ok()
+    }
+
+    fn address_at(&self, id: HeaderId) -> &Seen<AddressAt> {
         let memo = if id == HeaderId::From { &self.0.memo.from } else { &self.0.memo.to };
-        let parse = || NameAddr::parse(self.value(id)).ok().map(|a| AddressAt::of(self.bytes(), &a));
-        memo.get_or_init(parse).as_ref()
+        memo.get_or_init(|| Seen::of(self.parse_address(id).map(|a| AddressAt::of(self.bytes(), &a))))
+    }
+
+    fn address(&self, id: HeaderId) -> Option<NameAddr<'_>> {
+        self.address_at(id).read(|at| at.read(self.bytes()), || self.parse_address(id))
+    }
+
+    fn tag(&self, id: HeaderId) -> Option<&[u8]> {
+        self.address_at(id).read(|at| at.tag(self.bytes()), || self.parse_address(id).map(|a| a.tag())).flatten()
     }
 
     /// The From header; `None` if it is missing or malformed.
     pub fn parse_from(&self) -> Option<NameAddr<'_>> {
-        self.address_at(HeaderId::From).map(|a| a.read(self.bytes()))
+        self.address(HeaderId::From)
     }
 
     /// The To header; `None` if it is missing or malformed.
     pub fn parse_to(&self) -> Option<NameAddr<'_>> {
-        self.address_at(HeaderId::To).map(|a| a.read(self.bytes()))
+        self.address(HeaderId::To)
     }
 
     /// The From header. A malformed one has an empty URI (requests like that are refused by
@@ -287,12 +296,12 @@ impl Message {
 
     /// The tag of the From header; empty ones do not count.
     pub fn from_tag(&self) -> Option<&[u8]> {
-        self.address_at(HeaderId::From)?.tag(self.bytes())
+        self.tag(HeaderId::From)
     }
 
     /// The tag of the To header; empty ones do not count.
     pub fn to_tag(&self) -> Option<&[u8]> {
-        self.address_at(HeaderId::To)?.tag(self.bytes())
+        self.tag(HeaderId::To)
     }
 
     /// The value of Max-Forwards; numbers that are too large count as the largest one. `None` if

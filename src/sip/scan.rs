@@ -17,15 +17,54 @@ const MAX_NAME: usize = 255;
 /// No such header.
 pub const NONE: u16 = u16::MAX;
 
-/// Where one header line lies.
+/// The way from the start of a header line to its value is too long to be kept.
+const FAR: u16 = u16::MAX;
+/// The value is empty.
+const EMPTY: u16 = u16::MAX - 1;
+
+/// Where one header line lies. A message that waits keeps all of them: twelve bytes each.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     pub start: u32,
-    pub value_start: u32,
-    pub value_end: u32,
-    pub end: u32,
+    value_end: u32,
+    /// From the start to the value.
+    lead: u16,
     pub id: HeaderId,
-    pub name_len: u8,
+    name_len: u8,
+}
+
+impl Entry {
+    /// The header's name.
+    pub fn name(&self) -> Range {
+        Range::new(self.start, self.start + u32::from(self.name_len))
+    }
+
+    /// The header's value in the message `b`, without white space around it.
+    pub fn value(&self, b: &[u8]) -> Range {
+        let start = match self.lead {
+            FAR => {
+                let rest = Range::new(self.name().end, self.value_end).of(b);
+                let value = trim_start(trim_start(rest).get(1..).unwrap_or_default());
+                self.value_end - value.len() as u32
+            }
+            EMPTY => self.value_end,
+            lead => self.start + u32::from(lead),
+        };
+        Range::new(start, self.value_end)
+    }
+
+    /// The whole header in the message `b`: all its lines with their line ends.
+    pub fn line(&self, b: &[u8]) -> Range {
+        let mut at = self.value_end as usize;
+        // Behind the value only line ends and empty continuation lines follow.
+        while let Some(newline) = b.get(at..).and_then(|rest| memchr::memchr(b'\n', rest)) {
+            at += newline + 1;
+            if !matches!(b.get(at), Some(b' ' | b'\t')) {
+                return Range::at(self.start as usize, at);
+            }
+        }
+        Range::at(self.start as usize, b.len())
+    }
 }
 
 /// The start line (§7.1, §7.2).
@@ -85,7 +124,7 @@ pub fn scan(b: &[u8]) -> Option<(Index, Option<Problem>)> {
             // The empty line never came.
             problem = problem.or(Some(Problem::Malformed("Incomplete Message")));
             if at < b.len() {
-                index.add(b, at, b.len(), b.len());
+                index.add(b, at, b.len());
             }
             index.headers_end = b.len() as u32;
             index.body = b.len() as u32;
@@ -99,9 +138,9 @@ pub fn scan(b: &[u8]) -> Option<(Index, Option<Problem>)> {
             break;
         }
         let wrong = if matches!(b.get(at), Some(b' ' | b'\t')) {
-            if skipping { Some("Bad Header") } else { index.fold(b, at, text_end, next) }
+            if skipping { Some("Bad Header") } else { index.fold(b, at, text_end) }
         } else {
-            let wrong = index.add(b, at, text_end, next);
+            let wrong = index.add(b, at, text_end);
             skipping = wrong.is_some();
             wrong
         };
@@ -110,6 +149,10 @@ pub fn scan(b: &[u8]) -> Option<(Index, Option<Problem>)> {
     }
     problem = problem.or_else(|| index.finish(b).map(Problem::Malformed));
     Some((index, problem))
+}
+
+fn lead(start: usize, value_start: usize) -> u16 {
+    u16::try_from(value_start.saturating_sub(start)).ok().filter(|lead| *lead < EMPTY).unwrap_or(FAR)
 }
 
 /// The line `start..newline` without a CR at its end.
@@ -192,8 +235,8 @@ impl Index {
         }
     }
 
-    /// Adds the header line `start..end`, whose text ends at `text_end`.
-    fn add(&mut self, b: &[u8], start: usize, text_end: usize, end: usize) -> Option<&'static str> {
+    /// Adds the header line that begins at `start` and whose text ends at `text_end`.
+    fn add(&mut self, b: &[u8], start: usize, text_end: usize) -> Option<&'static str> {
         if self.headers.len() >= MAX_HEADERS {
             return Some("Too Many Headers");
         }
@@ -228,9 +271,8 @@ impl Index {
         }
         self.headers.push(Entry {
             start: start as u32,
-            value_start: value_start as u32,
             value_end: value_end as u32,
-            end: end as u32,
+            lead: if value.is_empty() { EMPTY } else { lead(start, value_start) },
             id,
             name_len: name_len as u8,
         });
@@ -239,24 +281,23 @@ impl Index {
 
     /// Adds the continuation line `start..text_end` to the last header (§7.3.1). Only the line itself is
     /// looked at: a header may have thousands.
-    fn fold(&mut self, b: &[u8], start: usize, text_end: usize, end: usize) -> Option<&'static str> {
+    fn fold(&mut self, b: &[u8], start: usize, text_end: usize) -> Option<&'static str> {
         let last = self.headers.last_mut()?;
         let rest = trim_start(b.get(start..text_end)?);
         let text = trim_end(rest);
         if !text.is_empty() {
-            let text_start = (text_end - rest.len()) as u32;
-            if last.value_start == last.value_end {
-                last.value_start = text_start;
+            let text_start = text_end - rest.len();
+            if last.lead == EMPTY {
+                last.lead = lead(last.start as usize, text_start);
             }
-            last.value_end = text_start + text.len() as u32;
+            last.value_end = (text_start + text.len()) as u32;
         }
-        last.end = end as u32;
         None
     }
 
     /// The value of header number `at`.
     pub fn value<'a>(&self, b: &'a [u8], at: u16) -> &'a [u8] {
-        self.headers.get(at as usize).map_or(b"", |e| Range::new(e.value_start, e.value_end).of(b))
+        self.headers.get(at as usize).map_or(b"", |e| e.value(b).of(b))
     }
 
     /// Checks what every message must have (§8.1.1) and finds the end of the body (§18.3).

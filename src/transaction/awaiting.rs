@@ -1,9 +1,10 @@
 //! Transactions that wait for branches which nobody knows yet: a callee registers while the call
 //! is under way. Also what a script may set for one transaction only.
 
+use super::alarms::{Accuracy, Machine};
 use super::entry::{Awaiting, Branch, Failure, Tx};
 use super::output::{BranchError, TxKey};
-use super::table::{Desk, Machine, Transactions};
+use super::table::{Desk, Transactions};
 use crate::base::{Str, Time};
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
             let until = desk.timing(tx, true).final_deadline(desk.now);
             desk.stop_awaiting(tx);
             let mut timer = None;
-            desk.arm(&mut timer, Some(until), Machine::Awaiting);
+            desk.arm(&mut timer, Some(until), Accuracy::Sharp, Machine::Awaiting);
             tx.awaiting = Some(Box::new(Awaiting { until, timer, left: count }));
             Ok(())
         })
@@ -109,7 +110,7 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
 impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
     pub(super) fn stop_awaiting(&mut self, tx: &mut Tx<U, D, P>) {
         if let Some(mut awaiting) = tx.awaiting.take() {
-            self.arm(&mut awaiting.timer, None, Machine::Awaiting);
+            self.arm(&mut awaiting.timer, None, Accuracy::Sharp, Machine::Awaiting);
         }
     }
 

@@ -94,6 +94,11 @@ impl ClientInvite {
         }
     }
 
+    /// Whether nothing happens at the deadline but the end.
+    pub fn lingers(&self) -> bool {
+        matches!(self, ClientInvite::Completed(_) | ClientInvite::Accepted(_))
+    }
+
     /// The state's name.
     pub fn state(&self) -> &'static str {
         match self {

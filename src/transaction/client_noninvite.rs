@@ -52,6 +52,11 @@ impl ClientNonInvite {
         }
     }
 
+    /// Whether nothing happens at the deadline but the end.
+    pub fn lingers(&self) -> bool {
+        matches!(self, ClientNonInvite::Completed(_))
+    }
+
     /// The state's name.
     pub fn state(&self) -> &'static str {
         match self {

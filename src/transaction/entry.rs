@@ -1,5 +1,6 @@
 //! One transaction: its server machine, its branches, what the worker attached.
 
+use super::alarms::{Accuracy, AlarmKey};
 use super::branch_id::BranchNo;
 use super::client_invite::{self, ClientInvite};
 use super::client_noninvite::ClientNonInvite;
@@ -8,7 +9,7 @@ use super::output::Ask;
 use super::server_invite::{self, ServerInvite};
 use super::server_noninvite::ServerNonInvite;
 use super::timing::Timing;
-use crate::base::{Str, Time, TimerKey};
+use crate::base::{Str, Time};
 use crate::sip::{HeaderId, Message, Method};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -145,7 +146,7 @@ impl Busy {
 }
 
 /// The armed timer of a machine.
-pub(super) type Timer = Option<(Time, TimerKey)>;
+pub(super) type Timer = Option<(Time, AlarmKey)>;
 
 /// A client machine of either kind.
 #[derive(Debug)]
@@ -301,6 +302,13 @@ impl ServerMachine {
         }
     }
 
+    pub(super) fn accuracy(&self) -> Accuracy {
+        Accuracy::of(match self {
+            ServerMachine::Invite(m) => m.lingers(),
+            ServerMachine::NonInvite(m) => m.lingers(),
+        })
+    }
+
     pub(super) fn state(&self) -> &'static str {
         match self {
             ServerMachine::Invite(m) => m.state(),
@@ -380,6 +388,14 @@ impl ClientMachine {
             ClientMachine::NonInvite(m) => m.deadline(),
             ClientMachine::Ended => None,
         }
+    }
+
+    pub(super) fn accuracy(&self) -> Accuracy {
+        Accuracy::of(match self {
+            ClientMachine::Preparing { .. } | ClientMachine::Ended => false,
+            ClientMachine::Invite(m) => m.lingers(),
+            ClientMachine::NonInvite(m) => m.lingers(),
+        })
     }
 
     pub(super) fn state(&self) -> &'static str {

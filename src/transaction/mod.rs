@@ -6,7 +6,7 @@
 //! - [`key`] finds the server transaction of a request, [`branch_id`] that of a reply.
 //! - [`Transactions`] (`table.rs`) is all transactions of one worker; `forking.rs` is what can
 //!   be done with branches, `steps.rs` how, [`best`] which reply wins, [`inspect`] looks.
-//! - `awaiting.rs`: transactions that wait for branches which nobody knows yet.
+//! - `alarms.rs`: their timers. `awaiting.rs`: transactions that wait for branches which nobody knows yet.
 //! - [`output`] is what goes in and comes out, [`timing`] the timer values.
 //!
 //! # The life of a proxied INVITE
@@ -23,6 +23,7 @@
 //!    that goes out with [`Transactions::relay_final`].
 //! 5. Timers run out; [`Output::Ended`] gives back what the worker had attached.
 
+mod alarms;
 mod awaiting;
 pub mod best;
 pub mod branch_id;

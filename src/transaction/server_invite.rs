@@ -95,6 +95,15 @@ impl ServerInvite {
         }
     }
 
+    /// Whether nothing happens at the deadline but the end.
+    pub fn lingers(&self) -> bool {
+        match self {
+            ServerInvite::Confirmed(_) => true,
+            ServerInvite::Accepted(s) => s.resend.is_none(),
+            ServerInvite::Proceeding(_) | ServerInvite::Completed(_) | ServerInvite::Terminated => false,
+        }
+    }
+
     /// The state's name.
     pub fn state(&self) -> &'static str {
         match self {

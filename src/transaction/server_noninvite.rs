@@ -58,6 +58,11 @@ impl ServerNonInvite {
         }
     }
 
+    /// Whether nothing happens at the deadline but the end.
+    pub fn lingers(&self) -> bool {
+        matches!(self, ServerNonInvite::Completed(_) | ServerNonInvite::Silent(_))
+    }
+
     /// The state's name.
     pub fn state(&self) -> &'static str {
         match self {

@@ -1,12 +1,13 @@
 //! Steps of branches and the choice of the final reply: what one input leads to.
 
+use super::alarms::{Accuracy, Machine};
 use super::best::best;
 use super::branch_id::BranchNo;
 use super::client_invite::{Action, Actions, ClientInvite, Input};
 use super::client_noninvite::ClientNonInvite;
 use super::entry::{CancelTx, ClientMachine, Failure, Outcome, Tx};
 use super::output::{Ask, Decision, Output, SendKind};
-use super::table::{Desk, Machine};
+use super::table::Desk;
 use super::timing::{Config, Noninvite408};
 use crate::base::{Str, Time};
 use crate::sip::{HeaderId, Method};
@@ -58,8 +59,8 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
 
     pub(super) fn arm_branch(&mut self, tx: &mut Tx<U, D, P>, no: BranchNo) {
         if let Some(b) = tx.branch_mut(no) {
-            let deadline = b.machine.deadline();
-            self.arm(&mut b.timer, deadline, Machine::Branch(no));
+            let (deadline, accuracy) = (b.machine.deadline(), b.machine.accuracy());
+            self.arm(&mut b.timer, deadline, accuracy, Machine::Branch(no));
         }
     }
 
@@ -210,8 +211,8 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
         }
         let Some(b) = tx.branch_mut(no) else { return };
         if let Some(cancel) = &mut b.cancel {
-            let deadline = cancel.machine.deadline();
-            self.arm(&mut cancel.timer, deadline, Machine::Cancel(no));
+            let (deadline, accuracy) = (cancel.machine.deadline(), Accuracy::of(cancel.machine.lingers()));
+            self.arm(&mut cancel.timer, deadline, accuracy, Machine::Cancel(no));
             if matches!(cancel.machine, ClientNonInvite::Terminated) {
                 b.cancel = None;
             }

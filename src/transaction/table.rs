@@ -1,6 +1,7 @@
 //! [`Transactions`]: all transactions of one worker. This file: making, finding and ending them,
 //! the server side, time. `forking.rs` has the branches.
 
+use super::alarms::{Accuracy, Alarm, Alarms, Machine};
 use super::branch_id::{BranchId, BranchNo, BranchText};
 use super::entry::{Server, ServerMachine, Timer, Tx};
 use super::key::{Keys, PrehashedState, ServerKey};
@@ -8,7 +9,7 @@ use super::output::{CreateError, Matched, Outgoing, Output, ReplyError, TxKey};
 use super::server_invite::{Action, Actions, Answer, Input, ServerInvite};
 use super::server_noninvite::ServerNonInvite;
 use super::timing::{Config, Timing};
-use crate::base::{Slab, Str, Time, Wheel};
+use crate::base::{Slab, Str, Time};
 use crate::sip::Message;
 use crate::sip::Method;
 use std::collections::{HashMap, VecDeque};
@@ -29,7 +30,7 @@ pub struct Transactions<U, D, P> {
     pub(super) slab: Slab<Box<Tx<U, D, P>>>,
     by_request: HashMap<ServerKey, TxKey, PrehashedState>,
     legs: HashMap<u64, TxKey, PrehashedState>,
-    wheel: Wheel<Alarm>,
+    alarms: Alarms,
     due: Vec<Alarm>,
     out: VecDeque<Queued<U, D, P>>,
     pub(super) stats: Stats,
@@ -79,22 +80,6 @@ pub enum Birth {
     Embryonic,
 }
 
-/// An armed timer: which machine it belongs to.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Alarm {
-    tx: TxKey,
-    machine: Machine,
-}
-
-/// One machine of a transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Machine {
-    Server,
-    Branch(BranchNo),
-    Cancel(BranchNo),
-    Awaiting,
-}
-
 /// An output, or a transaction that ends when everything before it has been taken: so the data
 /// attached to it can be reached while its last outputs are dealt with.
 enum Queued<U, D, P> {
@@ -110,7 +95,7 @@ pub(super) struct Desk<'a, U, D, P> {
     pub now: Time,
     out: &'a mut VecDeque<Queued<U, D, P>>,
     pub stats: &'a mut Stats,
-    wheel: &'a mut Wheel<Alarm>,
+    alarms: &'a mut Alarms,
     legs: &'a mut HashMap<u64, TxKey, PrehashedState>,
 }
 
@@ -123,7 +108,7 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
             slab: Slab::new(),
             by_request: HashMap::default(),
             legs: HashMap::default(),
-            wheel: Wheel::new(now),
+            alarms: Alarms::new(now),
             due: Vec::new(),
             out: VecDeque::new(),
             stats: Stats::default(),
@@ -376,13 +361,13 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
 
     /// When [`Transactions::expire`] has to be called next (at the latest).
     pub fn next_timer(&self) -> Option<Time> {
-        self.wheel.next_deadline()
+        self.alarms.next()
     }
 
     /// Does what is due at `now`.
     pub fn expire(&mut self, now: Time) {
         let mut due = std::mem::take(&mut self.due);
-        self.wheel.expire(now, |alarm| due.push(alarm));
+        self.alarms.expire(now, |alarm| due.push(alarm));
         for alarm in due.drain(..) {
             self.on(now, alarm.tx, |desk, tx| match alarm.machine {
                 Machine::Server => {
@@ -426,7 +411,7 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
 
     /// How many timers are armed.
     pub fn timers(&self) -> usize {
-        self.wheel.len()
+        self.alarms.len()
     }
 
     /// Counters since the start.
@@ -474,7 +459,7 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
             now,
             out: &mut self.out,
             stats: &mut self.stats,
-            wheel: &mut self.wheel,
+            alarms: &mut self.alarms,
             legs: &mut self.legs,
         };
         let result = step(&mut desk, tx);
@@ -515,7 +500,7 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
         let timers = tx.branches.iter().flat_map(|b| [b.timer, b.cancel.as_ref().and_then(|c| c.timer)]);
         let others = [tx.server.as_ref().and_then(|s| s.timer), tx.awaiting.as_ref().and_then(|a| a.timer)];
         for (_, timer) in timers.chain(others).flatten() {
-            self.wheel.cancel(timer);
+            self.alarms.cancel(timer);
         }
         Some(Output::Ended { tx: key, user: tx.user })
     }
@@ -547,21 +532,22 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
     }
 
     /// Arms, moves or disarms a machine's timer.
-    pub(super) fn arm(&mut self, timer: &mut Timer, deadline: Option<Time>, machine: Machine) {
+    pub(super) fn arm(&mut self, timer: &mut Timer, deadline: Option<Time>, accuracy: Accuracy, machine: Machine) {
         let deadline = deadline.filter(|at| *at < Time::NEVER);
         // Not one that is due: it may have left the wheel already.
         if timer.map(|(at, _)| at) == deadline && deadline.is_none_or(|at| at > self.now) {
             return;
         }
         if let Some((_, old)) = timer.take() {
-            self.wheel.cancel(old);
+            self.alarms.cancel(old);
         }
-        *timer = deadline.map(|at| (at, self.wheel.insert(at, Alarm { tx: self.key, machine })));
+        *timer = deadline.map(|at| (at, self.alarms.insert(at, accuracy, Alarm { tx: self.key, machine })));
     }
 
     pub(super) fn arm_server(&mut self, tx: &mut Tx<U, D, P>) {
         if let Some(server) = &mut tx.server {
-            self.arm(&mut server.timer, server.machine.deadline(), Machine::Server);
+            let (deadline, accuracy) = (server.machine.deadline(), server.machine.accuracy());
+            self.arm(&mut server.timer, deadline, accuracy, Machine::Server);
         }
     }
 

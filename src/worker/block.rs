@@ -3,6 +3,7 @@
 //! operations is served meanwhile; what else happens is kept for later.
 
 use super::state::Worker;
+use crate::base::Key;
 use crate::modules::request::Outcome;
 use crate::net::reactor::Event;
 use crate::ops::driver::Ended;
@@ -10,28 +11,34 @@ use crate::ops::{self, OpId};
 use std::time::Duration;
 
 impl Worker {
-    /// Serves nothing but operations until this one has ended.
-    pub(super) fn block_on(&mut self, wanted: OpId) -> Outcome {
+    /// Serves nothing but operations until one of these has ended.
+    pub(super) fn block_on(&mut self, wanted: &[OpId]) -> (OpId, Outcome) {
         let mut events: Vec<Event> = Vec::new();
         loop {
             let mut found = None;
             let mut io = self.reactor.io(self.now);
             while let Some(ended) = self.driver.poll_ended(&mut io) {
-                if ended.id == wanted {
-                    found = Some(ended.outcome);
+                if found.is_none() && wanted.contains(&ended.id) {
+                    found = Some((ended.id, Outcome::Op(ended.outcome)));
                 } else {
                     self.stalled.finished.push(ended);
                 }
             }
-            if let Some(outcome) = found {
-                return Outcome::Op(outcome);
+            if let Some(found) = found {
+                return found;
+            }
+            // Of several, another may have ended in the same turn as the one before.
+            if let Some(at) = self.stalled.finished.iter().position(|e| wanted.contains(&e.id)) {
+                let ended = self.stalled.finished.swap_remove(at);
+                return (ended.id, Outcome::Op(ended.outcome));
             }
             events.clear();
             match self.reactor.turn(self.now, Duration::from_secs(1), &mut events) {
                 Ok(now) => self.now = now,
                 Err(e) => {
                     let failure = ops::Failure::new(ops::Why::System, ops::Phase::Wait, e.to_string());
-                    return Outcome::Op(ops::Outcome::Failed(failure));
+                    let one = wanted.first().copied().unwrap_or(Key { index: u32::MAX, generation: 0 });
+                    return (one, Outcome::Op(ops::Outcome::Failed(failure)));
                 }
             }
             for event in &events {

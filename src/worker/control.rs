@@ -1,12 +1,13 @@
 //! What main asks a worker: its waits, and to end one.
 
 use super::seat::{CallError, ToChild, ToMain};
-use super::state::{Waiting, Worker};
+use super::state::{Parked, Waiting, Worker};
 use crate::base::Key;
 use crate::modules::emit;
 use crate::net::connections::Why;
 use crate::net::connections::conn::State;
-use crate::ops::CancelReason;
+use crate::ops::{CancelReason, OpId};
+use crate::script::vm::WaitInfo;
 use serde_json::{Value, json};
 
 impl Worker {
@@ -82,43 +83,59 @@ impl Worker {
         }
     }
 
-    /// Every run that waits, and for what.
+    /// Every run that waits, and for what; several operations of one run have a line each.
     fn waits(&self) -> Value {
-        let list: Vec<Value> = self
-            .parked
-            .iter()
-            .map(|(key, p)| {
-                let info = p.run.describe();
-                let op = match p.waiting {
-                    Waiting::Op(id) => self.driver.info(id),
-                    _ => None,
-                };
-                let (kind, backend, phase) = match &op {
-                    Some(op) => (op.kind.as_str(), op.backend.clone(), op.phase.as_str()),
-                    None => {
-                        let name = match &p.waiting {
-                            Waiting::Lock(name) => name.to_lossy().into_owned(),
-                            _ => String::new(),
-                        };
-                        (p.waiting.as_str(), name, "wait")
+        let mut list = Vec::new();
+        for (key, p) in self.parked.iter() {
+            match &p.waiting {
+                Waiting::Several(several) => {
+                    let word = p.run.describe().function;
+                    for (member, id) in several.in_flight() {
+                        let Some(info) = p.run.describe_member(*member) else { continue };
+                        let mut line = self.wait(key, p, &info, Some(*id));
+                        if let Some(line) = line.as_object_mut() {
+                            line.insert("id".into(), json!(format!("{}.{member}", self.wait_id(key))));
+                            line.insert("within".into(), json!(word));
+                        }
+                        list.push(line);
                     }
-                };
-                let msg = &p.run.host().msg;
-                json!({
-                    "id": format!("{}.{}.{}", self.me, key.index, key.generation),
-                    "kind": kind,
-                    "backend": backend,
-                    "phase": phase,
-                    "age_ms": u64::try_from(self.now.since(p.since).as_millis()).unwrap_or(u64::MAX),
-                    "function": info.function,
-                    "route": info.route,
-                    "file": info.file,
-                    "line": info.line,
-                    "call_id": if p.run.host().phony { Value::Null } else { json!(String::from_utf8_lossy(msg.call_id())) },
-                })
-            })
-            .collect();
+                }
+                Waiting::Op(id) => list.push(self.wait(key, p, &p.run.describe(), Some(*id))),
+                _ => list.push(self.wait(key, p, &p.run.describe(), None)),
+            }
+        }
         json!(list)
+    }
+
+    fn wait_id(&self, key: Key) -> String {
+        format!("{}.{}.{}", self.me, key.index, key.generation)
+    }
+
+    fn wait(&self, key: Key, p: &Parked, info: &WaitInfo, op: Option<OpId>) -> Value {
+        let op = op.and_then(|id| self.driver.info(id));
+        let (kind, backend, phase) = match &op {
+            Some(op) => (op.kind.as_str(), op.backend.clone(), op.phase.as_str()),
+            None => {
+                let name = match &p.waiting {
+                    Waiting::Lock(name) => name.to_lossy().into_owned(),
+                    _ => String::new(),
+                };
+                (p.waiting.as_str(), name, "wait")
+            }
+        };
+        let msg = &p.run.host().msg;
+        json!({
+            "id": self.wait_id(key),
+            "kind": kind,
+            "backend": backend,
+            "phase": phase,
+            "age_ms": u64::try_from(self.now.since(p.since).as_millis()).unwrap_or(u64::MAX),
+            "function": info.function,
+            "route": info.route,
+            "file": info.file,
+            "line": info.line,
+            "call_id": if p.run.host().phony { Value::Null } else { json!(String::from_utf8_lossy(msg.call_id())) },
+        })
     }
 
     /// Every connection of this worker.
@@ -180,21 +197,31 @@ impl Worker {
         }
         .ok_or_else(|| CallError::bad_params("the id of a wait is expected, as `waits` shows it"))?;
         let parts: Vec<u32> = id.split('.').filter_map(|p| p.parse().ok()).collect();
-        let [worker, index, generation] = parts[..] else {
-            return Err(CallError::bad_params("an id looks like 0.12.3"));
+        let (worker, key, member) = match parts[..] {
+            [worker, index, generation] => (worker, Key { index, generation }, None),
+            [worker, index, generation, member] => (worker, Key { index, generation }, Some(member)),
+            _ => return Err(CallError::bad_params("an id looks like 0.12.3, or 0.12.3.1 for one of several")),
         };
         if worker as usize != self.me {
             return Err(CallError::not_found("no such wait"));
         }
-        let key = Key { index, generation };
-        match self.parked.get(key).map(|p| p.waiting.clone()) {
-            Some(Waiting::Op(op)) => {
-                let io = self.reactor.io(self.now);
-                self.driver.cancel(op, CancelReason::Operator, io);
-                Ok(json!({ "killed": id }))
+        let operations = match (self.parked.get(key).map(|p| &p.waiting), member) {
+            (Some(Waiting::Op(op)), None) => vec![*op],
+            // All of them, or the one that is named.
+            (Some(Waiting::Several(several)), None) => several.operations(),
+            (Some(Waiting::Several(several)), Some(member)) => {
+                several.in_flight().iter().filter(|(m, _)| *m == member).map(|(_, id)| *id).collect()
             }
-            Some(_) => Err(CallError::bad_params("this wait is no operation; it cannot be killed")),
-            None => Err(CallError::not_found("no such wait")),
+            (Some(_), None) => return Err(CallError::bad_params("this wait is no operation; it cannot be killed")),
+            _ => Vec::new(),
+        };
+        if operations.is_empty() {
+            return Err(CallError::not_found("no such wait"));
         }
+        for op in operations {
+            let io = self.reactor.io(self.now);
+            self.driver.cancel(op, CancelReason::Operator, io);
+        }
+        Ok(json!({ "killed": id }))
     }
 }

@@ -5,7 +5,6 @@ use super::seat::ToMain;
 use super::state::{Role, RoleKind, Waiting, Work, Worker};
 use crate::base::{Key, Time};
 use crate::net::reactor::Source;
-use crate::ops::CancelReason;
 use crate::store::Counter;
 use crate::transaction::{Disposition, TxKey};
 use std::time::Duration;
@@ -98,14 +97,11 @@ impl Worker {
     pub(super) fn abandon(&mut self, key: Key) {
         let Some(parked) = self.parked.remove(key) else { return };
         self.counters.set(Counter::WaitsNow, self.parked.len() as u64);
-        if let Waiting::Op(id) = parked.waiting {
-            self.by_op.remove(&id);
-            self.writing.remove(&id);
-            let io = self.reactor.io(self.now);
-            self.driver.cancel(id, CancelReason::Gone, io);
-        }
-        if matches!(parked.waiting, Waiting::Lock(_)) {
-            self.withdraw_lock(key);
+        match &parked.waiting {
+            Waiting::Op(id) => self.give_up(*id),
+            Waiting::Several(several) => several.operations().into_iter().for_each(|id| self.give_up(id)),
+            Waiting::Lock(_) => self.withdraw_lock(key),
+            _ => {}
         }
         let mut role: Role = parked.role;
         self.release_locks(&mut role);

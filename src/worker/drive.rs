@@ -30,10 +30,11 @@ impl Worker {
                     run = rest;
                 }
                 Paused::Wait(suspended, request) => match self.answer(suspended, role, request) {
-                    Some((next, its_role)) => {
-                        run = next;
-                        role = its_role;
-                    }
+                    Some((next, its_role)) => (run, role) = (next, its_role),
+                    None => return,
+                },
+                Paused::Several(suspended, requests) => match self.start_several(suspended, role, requests) {
+                    Some((next, its_role)) => (run, role) = (next, its_role),
                     None => return,
                 },
             }
@@ -57,12 +58,12 @@ impl Worker {
                 None
             }
             Act::Relay(order) => {
-                let key = self.park(suspended, role, Waiting::Relay(Key { index: u32::MAX, generation: 0 }));
+                let key = self.park(suspended, role, Waiting::Relay);
                 self.begin_relay(Some(key), order);
                 None
             }
             Act::Forward(order) => {
-                let key = self.park(suspended, role, Waiting::Lookup(Key { index: u32::MAX, generation: 0 }));
+                let key = self.park(suspended, role, Waiting::Lookup);
                 self.begin_forward(key, order);
                 None
             }
@@ -97,9 +98,12 @@ impl Worker {
             self.queue_lock(&name, key);
         }
         self.counters.set(Counter::WaitsNow, self.parked.len() as u64);
-        if let Some(Parked { waiting: Waiting::Op(id), .. }) = self.parked.get(key) {
-            self.by_op.insert(*id, key);
-            self.counters.inc(Counter::WaitsStarted);
+        match self.parked.get(key).map(|p| &p.waiting) {
+            Some(Waiting::Op(id)) => drop(self.by_op.insert(*id, key)),
+            Some(Waiting::Several(several)) => {
+                self.by_op.extend(several.in_flight().iter().map(|(_, id)| (*id, key)));
+            }
+            _ => {}
         }
         key
     }

@@ -1,6 +1,6 @@
 //! Forwarding without state (RFC 3261 16.11), and the resolution of next hops.
 
-use super::state::{Waiting, Work, Worker};
+use super::state::{Work, Worker};
 use crate::base::{Key, Str, Time};
 use crate::modules::emit;
 use crate::modules::host::Target;
@@ -126,11 +126,7 @@ impl Worker {
         loop {
             match trip.locator.next() {
                 Next::Ask(question) => {
-                    let parked = trip.parked;
-                    let key = self.look_up(question, LookupFor::Forward(trip));
-                    if let Some(p) = self.parked.get_mut(parked) {
-                        p.waiting = Waiting::Lookup(key);
-                    }
+                    self.look_up(question, LookupFor::Forward(trip));
                     return None;
                 }
                 Next::Try(to) => {

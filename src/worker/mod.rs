@@ -35,6 +35,7 @@ mod receive;
 mod relay;
 mod replies;
 mod resume;
+mod several;
 mod state;
 mod statistics;
 mod streams;

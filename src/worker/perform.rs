@@ -7,8 +7,8 @@ use super::state::{ReplyPath, Role, RoleKind, TxData, Waiting, Worker, origin_of
 use crate::base::{Str, Time};
 use crate::modules::host::SipHost;
 use crate::modules::request::{CancelWhich, Outcome, ReplyRequest, Request};
-use crate::ops;
-use crate::script::vm::Suspended;
+use crate::ops::{self, OpId};
+use crate::script::vm::{Suspended, WaitInfo};
 use crate::sip::Method;
 use crate::store::Counter;
 use crate::transaction::{Birth, CancelScope, CreateError, Matched, TxKey};
@@ -138,30 +138,62 @@ impl Worker {
         op: ops::Request,
         limit: Option<f64>,
     ) -> Act {
-        if self.parked.len() >= self.blueprint.max_suspended && !matches!(op, ops::Request::Sleep(Duration::ZERO)) {
-            self.counters.inc(Counter::WaitsRefused);
-            return refused("too many runs wait already", self.now);
-        }
         let info = run.describe();
-        let blocks = self.env().settings.script_io_block && !info.via_async;
-        let waits = info.via_async || !matches!(op, ops::Request::Sleep(Duration::ZERO));
-        if !blocks && waits && !self.shelter(run, role) {
-            return refused("no transaction could be made", self.now);
+        if let Some(outcome) = self.no_wait(run, role, &op, &info, 0) {
+            return Act::Now(outcome);
+        }
+        let id = self.start_operation(op, limit, info.timeout_secs, Time::NEVER);
+        if self.blocks(&info) && !info.launched {
+            self.writing.remove(&id);
+            return Act::Now(self.block_on(&[id]).1);
+        }
+        self.counters.inc(Counter::WaitsStarted);
+        Act::Park(Waiting::Op(id))
+    }
+
+    /// `script_io=block`, and a call that this is about.
+    pub(super) fn blocks(&self, info: &WaitInfo) -> bool {
+        self.env().settings.script_io_block && !info.via_async
+    }
+
+    /// What a function hears at once instead of waiting: that there is nothing to wait for, or that it may
+    /// not. Else the run has found shelter. `beside`: how many operations of the run have been started already.
+    pub(super) fn no_wait(
+        &mut self,
+        run: &mut Suspended<SipHost>,
+        role: &mut Role,
+        op: &ops::Request,
+        info: &WaitInfo,
+        beside: usize,
+    ) -> Option<Outcome> {
+        let at_once = matches!(op, ops::Request::Sleep(Duration::ZERO));
+        let waiting = self.parked.len().max(self.by_op.len()) + beside;
+        if !at_once && waiting >= self.blueprint.max_suspended {
+            self.counters.inc(Counter::WaitsRefused);
+            return Some(refused("too many runs wait already"));
+        }
+        if !self.blocks(info) && (info.via_async || !at_once) && !self.shelter(run, role) {
+            return Some(refused("no transaction could be made"));
         }
         if info.via_async
             && let Some(tx) = role.tx
         {
             self.promote(run.host_mut(), tx);
         }
-        if let ops::Request::Sleep(d) = &op
-            && d.is_zero()
-        {
-            return Act::Now(Outcome::Op(ops::Outcome::Slept));
-        }
-        let secs = match (info.timeout_secs, limit) {
-            (Some(a), Some(b)) => Some(f64::from(a).min(b)),
-            (Some(a), None) => Some(f64::from(a)),
-            (None, b) => b,
+        at_once.then_some(Outcome::Op(ops::Outcome::Slept))
+    }
+
+    /// Starts an operation: `limit` seconds are the function's, `timeout` the statement's; it ends at `latest`.
+    pub(super) fn start_operation(
+        &mut self,
+        op: ops::Request,
+        limit: Option<f64>,
+        timeout: Option<u32>,
+        latest: Time,
+    ) -> OpId {
+        let secs = match (timeout.map(f64::from), limit) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
         };
         let deadline = match secs {
             Some(s) => self.now + Duration::from_secs_f64(s.clamp(0.001, 86_400.0)),
@@ -171,14 +203,11 @@ impl Worker {
         };
         let keeps = !self.env().settings.resume_on_cancel && !op.only_reads();
         let io = self.reactor.io(self.now);
-        let id = self.driver.start(op, deadline, io);
-        if self.env().settings.script_io_block && !info.via_async && !info.launched {
-            return Act::Now(self.block_on(id));
-        }
+        let id = self.driver.start(op, deadline.min(latest), io);
         if keeps {
             self.writing.insert(id);
         }
-        Act::Park(Waiting::Op(id))
+        id
     }
 
     /// A request that is about to wait without a transaction gets one, which absorbs its
@@ -372,6 +401,6 @@ impl Worker {
 }
 
 /// A wait that the engine refuses: the function hears it as a failed operation.
-fn refused(reason: &'static str, _now: Time) -> Act {
-    Act::Now(Outcome::Op(ops::Outcome::Failed(ops::Failure::new(ops::Why::Overload, ops::Phase::Queue, reason))))
+pub(super) fn refused(reason: &'static str) -> Outcome {
+    Outcome::Op(ops::Outcome::Failed(ops::Failure::new(ops::Why::Overload, ops::Phase::Queue, reason)))
 }

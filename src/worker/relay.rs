@@ -169,9 +169,6 @@ impl Worker {
         }
         let job = RelayJob { parked, order, current: None, locating: 0, routing, sent: 0, first, failed: -1 };
         let key = self.jobs.insert(job);
-        if let Some(p) = parked.and_then(|p| self.parked.get_mut(p)) {
-            p.waiting = super::state::Waiting::Relay(key);
-        }
         self.job(key);
         key
     }

@@ -45,7 +45,12 @@ impl Worker {
                 self.log_operation(key, &format!("slow: {}", ended.backend), &ended);
             }
         }
-        self.resume(key, Outcome::Op(ended.outcome));
+        let outcome = Outcome::Op(ended.outcome);
+        if matches!(self.parked.get(key), Some(Parked { waiting: Waiting::Several(_), .. })) {
+            self.member_ended(key, ended.id, outcome);
+        } else {
+            self.resume(key, outcome);
+        }
         self.flush_transactions();
     }
 
@@ -67,19 +72,25 @@ impl Worker {
     pub(super) fn drop_runs(&mut self, tx: TxKey) {
         let waits = |p: &Parked| {
             p.role.tx == Some(tx)
-                && matches!(p.waiting, Waiting::Op(_) | Waiting::Lock(_))
+                && matches!(p.waiting, Waiting::Op(_) | Waiting::Several(_) | Waiting::Lock(_))
                 && !matches!(p.role.kind, RoleKind::Reply(_))
         };
         let keys: Vec<Key> = self.parked.iter().filter(|(_, p)| waits(p)).map(|(k, _)| k).collect();
         for key in keys {
-            if let Some(Parked { waiting: Waiting::Op(id), .. }) = self.parked.get(key)
-                && self.writing.remove(id)
-            {
-                // Nobody waits for its outcome any more.
-                let id = *id;
-                self.by_op.remove(&id);
-                if let Some(parked) = self.parked.get_mut(key) {
-                    parked.waiting = Waiting::Nothing;
+            // Nobody waits any more for the outcome of what may change something.
+            let Some(parked) = self.parked.get_mut(key) else { continue };
+            let operations = match &parked.waiting {
+                Waiting::Op(id) => vec![*id],
+                Waiting::Several(several) => several.operations(),
+                _ => Vec::new(),
+            };
+            for id in operations {
+                if self.writing.remove(&id) {
+                    self.by_op.remove(&id);
+                    match &mut parked.waiting {
+                        Waiting::Several(several) => several.forget(id),
+                        waiting => *waiting = Waiting::Nothing,
+                    }
                 }
             }
             self.abandon(key);
@@ -90,7 +101,11 @@ impl Worker {
     /// Names backend, phase, age, place in the script and Call-ID of what failed or took long.
     fn log_operation(&self, key: Key, what: &str, ended: &Ended) {
         let Some(parked) = self.parked.get(key) else { return };
-        let info = parked.run.describe();
+        let info = match &parked.waiting {
+            Waiting::Several(several) => several.member(ended.id).and_then(|m| parked.run.describe_member(m)),
+            _ => None,
+        };
+        let info = info.unwrap_or_else(|| parked.run.describe());
         let queued = match ended.queued.as_millis() {
             0 => String::new(),
             ms => format!(" ({ms} ms of them in the queue)"),

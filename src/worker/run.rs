@@ -13,6 +13,7 @@ use super::seat::{Seat, ToMain};
 use super::state::{Age, Blueprint, MainRoutes, Worker};
 use crate::base::{Key, Slab, Time};
 use crate::modules::emit;
+use crate::modules::rest_client::settings::HttpSettings;
 use crate::modules::time_text::wall_micros;
 use crate::net::batch::RecvBatch;
 use crate::net::bus::Bus;
@@ -21,6 +22,8 @@ use crate::net::listen::{Listener, Transport};
 use crate::net::reactor::{Event, Interest, Reactor, Source, clock};
 use crate::net::udp::UdpSocket;
 use crate::ops::driver::{Driver, OpKind};
+use crate::ops::exec;
+use crate::ops::http::{Http, Limits as HttpLimits};
 use crate::ops::sql::Limits;
 use crate::ops::sql::mysql::Mysql;
 use crate::ops::sql::sqlite::{Sqlite, SqliteEndpoint};
@@ -72,6 +75,19 @@ pub(super) struct Ground {
     pub streams: Vec<(Rc<Listener>, OwnedFd)>,
 }
 
+/// Hands the certificates over, and reads those of the CAs before there is traffic.
+fn prepare_http(http: &mut Http, settings: &HttpSettings) {
+    http.set_limits(HttpLimits { lifetime: settings.lifetime, ..HttpLimits::default() });
+    for (name, identity) in &settings.identities {
+        http.tls().set_identity(name, identity.clone());
+    }
+    for file in settings.ca_files() {
+        if let Err(why) = http.tls().preload(&file.to_lossy()) {
+            emit(-1, "ops", &format!("CA certificates cannot be read: {why}"));
+        }
+    }
+}
+
 impl Worker {
     fn new(mut seat: Seat, blueprint: Blueprint) -> io::Result<Worker> {
         let now = clock();
@@ -91,6 +107,12 @@ impl Worker {
         for kind in OpKind::ALL {
             driver.backends().set_policy(kind, backends.policy(kind));
         }
+        driver.exec().set_limits(exec::Limits {
+            children: backends.exec_children,
+            queue: backends.queue,
+            output: blueprint.env.settings.exec_output,
+            ..exec::Limits::default()
+        });
         *driver.mysql() = Mysql::new(backends.mysql.clone());
         if let Some(path) = &blueprint.sqlite {
             *driver.sqlite() = Sqlite::new(Some(SqliteEndpoint { path: path.clone() }), Limits::default());
@@ -98,12 +120,7 @@ impl Worker {
         if let Some(config) = &blueprint.env.settings.radius {
             driver.radius().configure(config.clone());
         }
-        // No request is to read a file.
-        if let Some(file) = &blueprint.env.settings.http_ca_file
-            && let Err(why) = driver.http().tls().preload(&file.to_lossy())
-        {
-            emit(-1, "ops", &format!("the CA certificates cannot be read: {why}"));
-        }
+        prepare_http(driver.http(), &blueprint.env.settings.http);
         for (_, url) in &blueprint.env.settings.db_urls {
             if !url.starts_with(b"sqlite")
                 && let Err(why) = driver.mysql().prepare(url)

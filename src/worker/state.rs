@@ -219,14 +219,16 @@ pub struct Parked {
 }
 
 /// What a run waits for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Waiting {
     /// An operation.
     Op(OpId),
+    /// Several at once.
+    Several(Box<super::several::Several>),
     /// Its branches to be sent.
-    Relay(Key),
+    Relay,
     /// A name, before a stateless forward.
-    Lookup(Key),
+    Lookup,
     /// A script lock.
     Lock(Str),
     /// Its run is being dropped.
@@ -238,8 +240,9 @@ impl Waiting {
     pub fn as_str(&self) -> &'static str {
         match self {
             Waiting::Op(_) => "operation",
-            Waiting::Relay(_) => "relay",
-            Waiting::Lookup(_) => "lookup",
+            Waiting::Several(_) => "operations",
+            Waiting::Relay => "relay",
+            Waiting::Lookup => "lookup",
             Waiting::Lock(_) => "lock",
             Waiting::Nothing => "nothing",
         }

@@ -130,6 +130,7 @@ fn every_way_to_wait_works_in_its_example() {
     assert!(last("command").starts_with("SIP/2.0 200 "));
     // Whether or not somebody serves the web here.
     assert!(["SIP/2.0 200 ", "SIP/2.0 504 "].contains(&&last("web")[..12]));
+    assert_eq!(last("both"), "SIP/2.0 200 0 failed, credit 100");
     assert_eq!(last("later"), "SIP/2.0 202 Accepted");
     server.wait_log("logger ended with -?1 for Call-ID alice-later-MESSAGE", SECOND * 5);
     assert_eq!(last("loop"), "SIP/2.0 200 3 times");

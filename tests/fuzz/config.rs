@@ -7,13 +7,14 @@ use reprise::script::parse::fuzz;
 use std::time::{Duration, Instant};
 
 /// Small pieces, so that many inputs can be tried: the grammar in a nutshell.
-const SEEDS: [&[u8]; 12] = [
+const SEEDS: [&[u8]; 13] = [
     b"#!OPENSIPS\nlog_level=3\nsocket=udp:127.0.0.1:5060 as 1.2.3.4:5060 use_workers 4 tag x\nalias=a.b c:5060\nroute{t_relay();}",
     b"listen=udp:[::1]:5060-5062,5070\nmpath=\"/x\" loadmodule \"tm.so\"\nmodparam(\"a|b\", \"c\", 'd' \"e\")\nroute[r]{;}",
     b"route { if (!f() || $rU==NULL && uri==myself) { g(\"a\", , $x); } else if (1) exit; else { drop(); } }",
     b"route { while ($var(i) < 3) { $var(i) += 1; break; } for ($var(i) in $(avp(l)[*])) xlog(\"$var(i)\" \"\\n\"); }",
     b"route { switch ($rc) { case 1: f(); break; case \"a\": case -0x2: default: h(); } return(1, \"a\", $x); }",
     b"route[a] { async(f($(hdr(X)[1]{s.len})), b, 3); async(b) { g(); } launch(h(), b, \"$ci\"); await k(); }",
+    b"route[a] { async_all(b, 3) { f($x); g(\"y\", , 2); } await_any(0) { h(); ; } await_all { k(); } async_any(c) { if (1) { l(); } } }",
     b"timer_route[t, 30] {} event_route[E_X, sync] {} failure_route[1] { $var(x) = (1 + 2) * ~3 & $y << 4; }",
     b"route { if ([ $var(a) & 4 ] and not ($si == 10.0.0.0/8) or $du =~ \"^sip:\\x41\\101\\.\") { route(x, 1, NULL); } }",
     b"dst_blacklist = g:{( tcp , 1.2.3.4/255.0.0.0 , 5060 , \"\" )}\nauto_scaling_profile = P scale up to 6 on 70% for 4\nfork=no",
@@ -22,7 +23,7 @@ const SEEDS: [&[u8]; 12] = [
     b"include_file \"x\" import_file 'y' route { setflag(NAT); force_send_socket(udp:10.0.0.1:5060); }",
 ];
 
-const WORDS: [&[u8]; 44] = [
+const WORDS: [&[u8]; 46] = [
     b"route",
     b"{",
     b"}",
@@ -42,6 +43,8 @@ const WORDS: [&[u8]; 44] = [
     b"async(",
     b"launch(",
     b"await ",
+    b"async_all(",
+    b"await_any {",
     b"$var(x)",
     b"$(",
     b"/*",

@@ -105,8 +105,34 @@ fn waits_where_none_may_be() {
 }
 
 #[test]
+fn several_are_functions_that_wait() {
+    finds(
+        "route { await_all { ask(\"q\"); xlog(\"x\"); } }",
+        &[
+            "test.cfg:2:31: error[E0404]: `xlog` cannot be started by `await_all`",
+            "in front of `await_all`, or behind it",
+        ],
+    );
+    finds("route { async_any(nowhere) { ask(\"q\"); } }", &["E0205", "route[nowhere]"]);
+    finds("route { await_any { aks(\"q\"); ask(); ask(\"$fUx\"); } }", &["E0201", "`ask`", "E0301", "E0204"]);
+    finds(
+        "startup_route { async_all(r) { ask(\"q\"); } } route[r] { exit; }",
+        &["test.cfg:2:32: error[E0402]: `async_all` in startup_route", "write `await_all { ... }`"],
+    );
+    finds("startup_route { route(s); } route[s] { async_any(r) { ask(\"q\"); } } route[r] { exit; }", &["E0402"]);
+    assert_eq!(findings("startup_route { await_all { ask(\"q\"); } }"), "");
+    finds("route { async_all(r) { ask(\"q\"); } xlog(\"x\"); } route[r] { exit; }", &["W0103"]);
+}
+
+#[test]
 fn waiting_needs_tm() {
-    for body in ["async(ask(\"q\"), r);", "ask(\"q\");", "if (ask(\"q\")) { exit; }"] {
+    for body in [
+        "async(ask(\"q\"), r);",
+        "await_all { ask(\"q\"); }",
+        "async_all(r) { ask(\"q\"); }",
+        "ask(\"q\");",
+        "if (ask(\"q\")) { exit; }",
+    ] {
         let (_, brief) = try_compile(&format!("loadmodule \"io.so\"\nroute {{ {body} }} route[r] {{ exit; }}"));
         assert!(brief.contains("E0403") && brief.contains("loadmodule \"tm.so\""), "{brief}");
     }

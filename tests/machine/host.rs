@@ -3,7 +3,7 @@
 //! the run encoded and decoded in between.
 
 use reprise::base::{Str, Time};
-use reprise::script::ast::{Dialect, RouteKind};
+use reprise::script::ast::{Dialect, RouteKind, Until};
 use reprise::script::diagnostics::Diagnostics;
 use reprise::script::host::{Host, Index, PvSpec, SetError, SubName};
 use reprise::script::lower::compile;
@@ -14,7 +14,7 @@ use reprise::script::registry::{
 };
 use reprise::script::source::SourceMap;
 use reprise::script::value::Value;
-use reprise::script::vm::{End, Launched, Paused, Run, Suspended, WaitInfo};
+use reprise::script::vm::{End, Launched, Paused, Progress, Run, Suspended, WaitInfo};
 use serde::{Deserialize, Serialize};
 use std::rc::Rc;
 
@@ -441,6 +441,7 @@ fn drive(mut run: Run<Fake>, mode: Mode) -> Story {
                 waits.push(s.describe());
                 run = travelled(s, mode, &program).resume(answer(&request));
             }
+            Paused::Several(s, requests) => run = several(s, requests, mode, &program, &mut waits),
             Paused::Launch { run: r, child } => {
                 run = r;
                 children.push(match child {
@@ -466,6 +467,31 @@ fn drive(mut run: Run<Fake>, mode: Mode) -> Story {
                     children: children.into_iter().map(|c| drive(c, mode)).collect(),
                 };
             }
+        }
+    }
+}
+
+/// Carries out several requests: all of them together, the last one first; one by one where the first success
+/// ends it. What waits travels in between.
+fn several(
+    mut s: Suspended<Fake>,
+    requests: Vec<(u32, Request)>,
+    mode: Mode,
+    program: &Rc<Program<Fake>>,
+    waits: &mut Vec<WaitInfo>,
+) -> Run<Fake> {
+    let info = s.several().expect("it waits for several");
+    waits.push(s.describe());
+    waits.extend(requests.iter().map(|(m, _)| s.describe_member(*m).expect("a member")));
+    let mut left = requests;
+    loop {
+        s = travelled(s, mode, program);
+        let now = if info.until == Until::Any { vec![left.remove(0)] } else { std::mem::take(&mut left) };
+        let mut ended: Vec<_> = now.iter().map(|(m, request)| (*m, answer(request))).collect();
+        ended.reverse();
+        match s.members_ended(ended, Time::from_millis(1)) {
+            Progress::Over => return travelled(s, mode, program).resume_several(),
+            Progress::Waits(more) => left.extend(more),
         }
     }
 }
@@ -497,6 +523,11 @@ pub fn run_quietly(p: Program<Fake>) {
     for _ in 0..100 {
         match run.go(&mut budget, Time::ZERO) {
             Paused::Wait(s, request) => run = s.resume(answer(&request)),
+            Paused::Several(mut s, requests) => {
+                let ended = requests.iter().map(|(m, request)| (*m, answer(request))).collect();
+                let _ = s.members_ended(ended, Time::ZERO);
+                run = s.resume_several();
+            }
             Paused::Launch { run: r, .. } => run = r,
             Paused::Finished(_) | Paused::Budget(_) => return,
         }

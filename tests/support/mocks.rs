@@ -11,8 +11,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, connect, getsockname, listen, setsockopt, socket,
-    sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, connect, getsockname, listen, setsockopt,
+    socket, sockopt,
 };
 
 use super::lock;
@@ -63,8 +63,13 @@ pub struct TcpMock {
 impl TcpMock {
     /// Starts one on a free port of 127.0.0.1.
     pub fn start(scripts: Vec<Vec<Step>>) -> TcpMock {
+        TcpMock::at(SocketAddr::from(([127, 0, 0, 1], 0)), scripts)
+    }
+
+    /// Starts one at this address.
+    pub fn at(addr: SocketAddr, scripts: Vec<Vec<Step>>) -> TcpMock {
         assert!(!scripts.is_empty(), "at least one script");
-        let listener = TcpListener::bind("127.0.0.1:0").expect("listener");
+        let listener = TcpListener::bind(addr).expect("listener");
         listener.set_nonblocking(true).expect("non-blocking");
         let addr = listener.local_addr().expect("own address");
         let seen = Arc::new(Seen::default());
@@ -300,14 +305,21 @@ pub struct BlackHole {
 }
 
 impl BlackHole {
-    /// Makes one and fills its queue.
+    /// Makes one on a free port of 127.0.0.1 and fills its queue.
     pub fn tcp() -> BlackHole {
-        let stream = |flags| socket(AddressFamily::Inet, SockType::Stream, flags, None).expect("socket");
+        BlackHole::at(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// Makes one at this address and fills its queue.
+    pub fn at(addr: SocketAddr) -> BlackHole {
+        let family = if addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let stream = |flags| socket(family, SockType::Stream, flags, None).expect("socket");
         let listener = stream(SockFlag::SOCK_CLOEXEC);
-        bind(listener.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).expect("bound");
+        bind(listener.as_raw_fd(), &SockaddrStorage::from(addr)).expect("bound");
         listen(&listener, Backlog::new(0).expect("backlog")).expect("listening");
-        let name: SockaddrIn = getsockname(listener.as_raw_fd()).expect("own address");
-        let addr = SocketAddr::from(([127, 0, 0, 1], name.port()));
+        let name: SockaddrStorage = getsockname(listener.as_raw_fd()).expect("own address");
+        let port = name.as_sockaddr_in().map(|n| n.port()).or(name.as_sockaddr_in6().map(|n| n.port()));
+        let addr = SocketAddr::new(addr.ip(), port.expect("a port"));
         let mut filler = Vec::new();
         // The queue takes one or two connections; the rest stay in SYN-SENT and prove it full.
         for _ in 0..8 {

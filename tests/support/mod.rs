@@ -20,6 +20,7 @@ pub mod reprise;
 pub mod sip;
 pub mod sipp;
 pub mod tcp;
+pub mod tinyproxy;
 pub mod uas;
 
 use std::collections::HashSet;

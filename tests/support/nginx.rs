@@ -32,6 +32,13 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// | `/chunked` | `one two three` in three chunks at once |
 /// | `/status/CODE` | that status (204 301 400 401 403 404 409 429 500 502 503), body `status CODE` |
 /// | `/redirect` | 302 to `/now` |
+/// | `/to/CODE?URL` | a redirection with that status (301 302 303 307 308) to the URL |
+/// | `/loop` | 302 to itself |
+/// | `/gzip` | as `/large`, compressed if that is asked for |
+/// | `/zeros` | 16 MiB of zeros, compressed to 16 KiB if that is asked for |
+/// | `/trailer` | `one two` in chunks, with the trailer `X-Sum: 42` |
+/// | `/small` | the request's body, up to 1 KiB; 413 for more |
+/// | `/who` | the subject of the client's certificate (HTTPS) |
 /// | `/echo` | the request's body |
 /// | `/headers` | the request line and headers as received |
 /// | `/method` | the method |
@@ -44,6 +51,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// | `/huge` | 256 MiB with Content-Length |
 const LOCATIONS: &str = r#"
     default_type text/plain;
+    absolute_redirect off;
     keepalive_requests 1000000;
     keepalive_timeout 60;
     client_max_body_size 64m;
@@ -54,6 +62,17 @@ const LOCATIONS: &str = r#"
     location = /drip { echo -n a; echo_flush; echo_sleep 0.1; echo -n b; echo_flush; echo_sleep 0.1; echo -n c; }
     location = /chunked { echo -n "one "; echo_flush; echo -n "two "; echo_flush; echo -n three; }
     location = /redirect { return 302 /now; }
+    location = /to/301 { return 301 $args; }
+    location = /to/302 { return 302 $args; }
+    location = /to/303 { return 303 $args; }
+    location = /to/307 { return 307 $args; }
+    location = /to/308 { return 308 $args; }
+    location = /loop { return 302 /loop; }
+    location = /gzip { gzip on; gzip_min_length 1; gzip_types text/plain; gzip_proxied any; try_files /large =500; }
+    location = /zeros { gzip on; gzip_comp_level 9; gzip_types text/plain; try_files /zeros =500; }
+    location = /trailer { add_trailer X-Sum 42; echo -n "one "; echo_flush; echo -n two; }
+    location = /small { client_max_body_size 1k; echo_read_request_body; echo_request_body; }
+    location = /who { return 200 $ssl_client_s_dn; }
     location = /echo { echo_read_request_body; echo_request_body; }
     location = /headers { echo -n $echo_client_request_headers; }
     location = /method { echo -n $request_method; }
@@ -76,6 +95,8 @@ pub struct Nginx {
     pub wrong_name_port: u16,
     /// HTTPS port whose certificate is from an authority nobody trusts.
     pub untrusted_port: u16,
+    /// HTTPS port that demands a certificate of the test authority from its clients.
+    pub client_port: u16,
     dir: TempDir,
     child: Mutex<Option<Child>>,
 }
@@ -104,12 +125,14 @@ impl Nginx {
         large.truncate(LARGE);
         fs::write(html.join("large"), large).expect("file written");
         fs::File::create(html.join("huge")).and_then(|f| f.set_len(HUGE)).expect("file written");
+        fs::File::create(html.join("zeros")).and_then(|f| f.set_len(16 << 20)).expect("file written");
         fs::write(dir.path().join("users"), "alice:{PLAIN}wonderland\n").expect("file written");
         let server = Nginx {
             port: free_port(),
             tls_port: free_port(),
             wrong_name_port: free_port(),
             untrusted_port: free_port(),
+            client_port: free_port(),
             dir,
             child: Mutex::new(None),
         };
@@ -125,9 +148,9 @@ impl Nginx {
             .iter()
             .map(|code| format!("    location = /status/{code} {{ return {code} \"status {code}\"; }}\n"))
             .collect();
-        let tls = |port: u16, certificate: &ca::Certificate| {
+        let tls = |port: u16, certificate: &ca::Certificate, more: &str| {
             format!(
-                "  server {{\n    listen 127.0.0.1:{port} ssl;\n    ssl_certificate {};\n    ssl_certificate_key {};\n{LOCATIONS}{statuses}  }}\n",
+                "  server {{\n    listen 127.0.0.1:{port} ssl;\n    ssl_certificate {};\n    ssl_certificate_key {};\n{more}{LOCATIONS}{statuses}  }}\n",
                 certificate.cert.display(),
                 certificate.key.display()
             )
@@ -139,11 +162,16 @@ impl Nginx {
              \x20 client_body_temp_path t1; proxy_temp_path t2; fastcgi_temp_path t3; uwsgi_temp_path t4; scgi_temp_path t5;\n\
              \x20 log_format counted '$request_method $request_uri $status $connection $connection_requests';\n\
              \x20 access_log access.log counted;\n\
-             \x20 server {{\n    listen 127.0.0.1:{} backlog=1024;\n{LOCATIONS}{statuses}  }}\n{}{}{}}}\n",
+             \x20 server {{\n    listen 127.0.0.1:{0} backlog=1024;\n    listen [::1]:{0};\n{LOCATIONS}{statuses}  }}\n{1}{2}{3}{4}}}\n",
             self.port,
-            tls(self.tls_port, &ca.server),
-            tls(self.wrong_name_port, &ca.wrong_name),
-            tls(self.untrusted_port, &ca.untrusted),
+            tls(self.tls_port, &ca.server, ""),
+            tls(self.wrong_name_port, &ca.wrong_name, ""),
+            tls(self.untrusted_port, &ca.untrusted, ""),
+            tls(
+                self.client_port,
+                &ca.server,
+                &format!("    ssl_client_certificate {};\n    ssl_verify_client on;\n", ca.ca.display())
+            ),
         )
     }
 

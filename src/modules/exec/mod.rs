@@ -1,11 +1,13 @@
 //! `exec`: run a command (opensips.md section 3.2, with the differences of docs/differences.md:
 //! it always waits for the child's exit, and `$exec_status` holds its status).
 
+mod environment;
 mod older;
 
 use super::host::SipHost;
 use super::request::{Outcome, Request};
 use crate::base::Str;
+use crate::modules::log_line;
 use crate::ops;
 use crate::script::ast::Dialect;
 use crate::script::registry::{
@@ -29,7 +31,30 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
             name: "setvars",
             kind: ModParamKind::Int,
             ignored: false,
-            doc: "1: the child's environment gets SIP_METHOD, SIP_RURI, SIP_HF_CALLID and the like",
+            doc: "1: the child's environment gets SIP_METHOD, SIP_RURI and SIP_ORURI (the one that came), SIP_USER and \
+                  SIP_OUSER, SIP_SRCIP, SIP_SRCPORT, SIP_TID (branch of the topmost Via), SIP_DID (To tag), and for each \
+                  header name a SIP_HF_NAME, SIP_HF_CALLID for instance (with `_` for hyphens too: SIP_HF_CALL_ID); values of \
+                  several lines have commas between them",
+        },
+        ModParamSpec {
+            name: "max_children",
+            kind: ModParamKind::Int,
+            ignored: false,
+            doc: "commands of one worker that run at a time, 1 to 10000, default 200; up to `backend_queue_size` more wait \
+                  for their turn, one more fails at once",
+        },
+        ModParamSpec {
+            name: "max_output",
+            kind: ModParamKind::Int,
+            ignored: false,
+            doc: "bytes kept of each of a command's outputs, 1 to 16777216, default 65536; the rest is read and dropped, \
+                  with a line in the log",
+        },
+        ModParamSpec {
+            name: "bash_safety",
+            kind: ModParamKind::Int,
+            ignored: true,
+            doc: "accepted: no shell of today takes functions from such variables",
         },
     ],
     any_param: false,
@@ -51,14 +76,16 @@ const EXEC: FnSpec<SipHost> = FnSpec {
     waits: true,
     doc: "Runs `/bin/sh -c COMMAND` and waits for its exit. A `$var` gets the whole output, an `$avp` one value \
           per line with the last line at index 0. Called with two arguments of which the second is a single \
-          writable variable that is NULL, the output goes there. Nothing is quoted: put untrusted text in \
-          `'...'` after removing quotes from it.",
+          writable variable that is NULL, the output goes there. Nothing is quoted: write text from outside as \
+          `$(rU{s.escape.shell})`, which makes one word of whatever it holds, or hand it over by *stdin* or *env*. The values of \
+          the *env* AVP become OSIPS_EXEC_0, OSIPS_EXEC_1 and so on. At the deadline the command's process group is \
+          killed, with all that it has started, except what has left the group (`setsid`).",
     returns: &[
         (1, "the command ran; its exit status is in $exec_status"),
         (-1, "it could not be started, was killed at the deadline, or the shell could not run it (126, 127)"),
         (-11, "not tried: the program has failed too often in a row"),
     ],
-    example: r#"async(exec("/usr/bin/lookup '$rU'", , $var(out)), got_it);"#,
+    example: r#"async(exec("/usr/bin/lookup -- $(rU{s.escape.shell})", , $var(out)), got_it);"#,
     run,
     finish: Some(finish),
 };
@@ -84,7 +111,7 @@ fn run(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
         );
     }
     if call.host.env().settings.exec_setvars {
-        request.env.extend(message_env(call.host));
+        request.env.extend(environment::of(call.host));
     }
     let limit = call.host.env().settings.exec_limit;
     Step::Wait(Request::Op { op: ops::Request::Exec(request), limit: Some(limit.as_secs_f64()).filter(|s| *s > 0.0) })
@@ -99,6 +126,15 @@ fn finish(call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost> {
         }
     };
     call.host.exec_status = Some(done.status);
+    if done.truncated {
+        let kept = call.host.env().settings.exec_output;
+        let (file, line) = call.scope.plain().position();
+        log_line(
+            call.host,
+            1,
+            &format!("exec ({file}:{line}): the command wrote more than {kept} bytes; the rest is dropped"),
+        );
+    }
     let stdout = match (call.args.get(1), call.args.get(2)) {
         (_, Some(Arg::Out(o))) => Some(o.clone()),
         (Some(Arg::Out(o)), _) => Some(o.clone()),
@@ -129,20 +165,4 @@ fn deliver(call: &mut Call<'_, SipHost>, var: &OutVar, text: &[u8]) {
     for line in text.split(|b| *b == b'\n') {
         call.assign_to(var, Value::text(line));
     }
-}
-
-/// Variables about the message, as `setvars` exports them.
-fn message_env(host: &SipHost) -> Vec<(Str, Str)> {
-    let mut out = vec![
-        (Str::from("SIP_METHOD"), Str::from(host.msg.method_bytes())),
-        (Str::from("SIP_RURI"), Str::from(host.current_ruri())),
-        (Str::from("SIP_SRCIP"), Str::from(host.source.ip().to_string())),
-        (Str::from("SIP_SRCPORT"), Str::from(host.source.port().to_string())),
-    ];
-    for header in host.msg.headers().take(100) {
-        let mut name = b"SIP_HF_".to_vec();
-        name.extend(header.name.iter().filter(|b| b.is_ascii_alphanumeric()).map(u8::to_ascii_uppercase));
-        out.push((Str::from(name), Str::from(header.value)));
-    }
-    out
 }

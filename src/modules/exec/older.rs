@@ -2,13 +2,14 @@
 //! kamailio.md section 4.4): what the command is for is in the name. They wait like `exec`; other than
 //! there a non-zero exit status is a failure.
 
-use super::{SipHost, message_env};
+use super::{SipHost, environment};
 use crate::base::Str;
 use crate::modules::host::Target;
 use crate::modules::pv_set::MAX_BRANCHES;
 use crate::modules::request::{Outcome, Request};
 use crate::ops;
 use crate::script::registry::{Arg, Call, FnSpec, Kind, Param, RouteSet, Step};
+use crate::script::transform::shell_word;
 use crate::script::value::Value;
 use crate::sip::uri::Uri;
 
@@ -38,7 +39,7 @@ pub const EXEC_CMD: FnSpec<SipHost> = FnSpec {
     opensips: None,
     kamailio: Some("exec_cmd"),
     doc: "Runs `/bin/sh -c COMMAND`. What it writes is discarded.",
-    example: r#"exec_cmd("logger 'a call for $rU'");"#,
+    example: r#"exec_cmd("logger a call for $(rU{s.escape.shell})");"#,
     run: |call| {
         let Some(command) = call.text(0) else { return null() };
         start(call, ops::ExecRequest { command, ..ops::ExecRequest::default() })
@@ -60,7 +61,7 @@ pub const EXEC_DSET: FnSpec<SipHost> = FnSpec {
         let Some(command) = call.text(0) else { return null() };
         let mut line = command.to_vec();
         line.push(b' ');
-        line.extend_from_slice(&quoted(call.host.current_ruri()));
+        line.extend_from_slice(&shell_word(call.host.current_ruri()));
         start(call, ops::ExecRequest { command: Str::from(line), stdout: true, ..ops::ExecRequest::default() })
     },
     finish: Some(destinations),
@@ -75,7 +76,7 @@ pub const EXEC_AVP: FnSpec<SipHost> = FnSpec {
     doc: "Runs `/bin/sh -c COMMAND` and puts the first line of its output into the first variable, the second into the \
           second, and so on. Without a list the variables are $avp(1), $avp(2) ...",
     returns: &[(1, "it ended with exit status 0"), FAILED],
-    example: r#"exec_avp("/usr/bin/lookup '$rU'", "$avp(name);$avp(next_hop)");"#,
+    example: r#"exec_avp("/usr/bin/lookup -- $(rU{s.escape.shell})", "$avp(name);$avp(next_hop)");"#,
     run: |call| {
         let Some(command) = call.text(0) else { return null() };
         start(call, ops::ExecRequest { command, stdout: true, ..ops::ExecRequest::default() })
@@ -117,24 +118,10 @@ fn null() -> Step<SipHost> {
 
 fn start(call: &mut Call<'_, SipHost>, mut request: ops::ExecRequest) -> Step<SipHost> {
     if call.host.env().settings.exec_setvars {
-        request.env = message_env(call.host);
+        request.env = environment::of(call.host);
     }
     let limit = call.host.env().settings.exec_limit.as_secs_f64();
     Step::Wait(Request::Op { op: ops::Request::Exec(request), limit: Some(limit).filter(|s| *s > 0.0) })
-}
-
-/// One word of a shell command line, whatever it holds.
-fn quoted(text: &[u8]) -> Vec<u8> {
-    let mut out = vec![b'\''];
-    for b in text {
-        match b {
-            b'\'' => out.extend_from_slice(b"'\\''"),
-            0 => {}
-            b => out.push(*b),
-        }
-    }
-    out.push(b'\'');
-    out
 }
 
 /// The output of a command that ended with exit status 0.
@@ -184,15 +171,4 @@ fn variables(call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost> {
         }
     }
     Step::Done(1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quoted;
-
-    #[test]
-    fn a_word_stays_one_word() {
-        assert_eq!(quoted(b"sip:a@b"), b"'sip:a@b'");
-        assert_eq!(quoted(b"a';rm x;'"), b"'a'\\'';rm x;'\\'''");
-    }
 }

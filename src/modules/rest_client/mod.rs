@@ -1,5 +1,7 @@
 //! `rest_client`: HTTP (opensips.md section 3.3).
 
+pub mod settings;
+
 use super::host::SipHost;
 use super::request::{Outcome, Request};
 use crate::base::Str;
@@ -7,29 +9,68 @@ use crate::ops::{self, HttpMethod, Phase, Why};
 use crate::script::ast::Dialect;
 use crate::script::registry::{Call, FnSpec, Kind, ModParamKind, ModParamSpec, ModuleSpec, Param, RouteSet, Step};
 use crate::script::value::Value;
+use std::rc::Rc;
 
 const fn int(name: &'static str, ignored: bool, doc: &'static str) -> ModParamSpec {
     ModParamSpec { name, kind: ModParamKind::Int, ignored, doc }
+}
+
+const fn string(name: &'static str, doc: &'static str) -> ModParamSpec {
+    ModParamSpec { name, kind: ModParamKind::Str, ignored: false, doc }
 }
 
 /// The module.
 pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
     name: "rest_client",
     dialects: &[Dialect::OpenSips],
-    functions: &[REST_GET, REST_DELETE, REST_HEAD, REST_OPTIONS, REST_POST, REST_PUT, REST_PATCH, REST_APPEND_HF],
+    functions: &[
+        REST_GET,
+        REST_DELETE,
+        REST_HEAD,
+        REST_OPTIONS,
+        REST_POST,
+        REST_PUT,
+        REST_PATCH,
+        REST_APPEND_HF,
+        REST_INIT_CLIENT_TLS,
+    ],
     params: &[
-        int("curl_timeout", false, "limit of the whole exchange, seconds; default 20"),
-        int("connection_timeout", false, "limit of resolve, connect and TLS, seconds; default 20"),
-        int("max_transfer_size", false, "largest body, KiB; 0 = 64 MiB; default 10240"),
+        int("curl_timeout", false, "limit of the whole exchange, redirections included, seconds; default 20"),
+        int("connection_timeout", false, "limit of resolve, connect and TLS together, seconds; default 20"),
+        int("resolve_timeout", false, "limit of resolving the name, milliseconds; default 0: none of its own"),
+        int("tcp_timeout", false, "limit of connecting, with a proxy's part, milliseconds; default 0: none of its own"),
+        int("tls_timeout", false, "limit of the TLS handshake, milliseconds; default 0: none of its own"),
+        int(
+            "first_byte_timeout",
+            false,
+            "limit from the end of the request to the beginning of the response, milliseconds; default 0: none of its own",
+        ),
+        int("max_transfer_size", false, "largest body, as it comes and decompressed, KiB; 0 = 64 MiB; default 10240"),
+        int("max_header_size", false, "largest header of a response, trailers included, KiB; at most 1024; default 64"),
+        int(
+            "max_redirects",
+            false,
+            "redirections that are followed; at most 50; default 0: a 302 is a response as any",
+        ),
+        int("compression", false, "1: ask for compressed responses (gzip, deflate); default 0"),
+        string(
+            "proxy",
+            "the proxy of all requests, `http://[USER:PASSWORD@]HOST:PORT`; https goes through it by CONNECT",
+        ),
+        string("no_proxy", "hosts and domains that are reached without it, separated by commas; `*` = all"),
         int("ssl_verifypeer", false, "the server's certificate must be valid; default 1"),
         int("ssl_verifyhost", false, "it must name the host; default 1"),
-        ModParamSpec { name: "ssl_capath", kind: ModParamKind::Str, ignored: false, doc: "file with CA certificates" },
-        int("connect_poll_interval", true, "connecting never blocks here"),
+        string("ssl_capath", "file or directory with CA certificates, instead of the system's"),
         int("max_async_transfers", false, "exchanges that one worker runs at once; more wait; default 1000"),
-        int("curl_http_version", true, "HTTP/1.1 is spoken"),
-        int("enable_expect_100", true, "not sent"),
-        int("no_concurrent_connects", true, "not needed"),
-        int("curl_conn_lifetime", true, "idle connections live 30 s"),
+        int("curl_http_version", false, "1: HTTP/1.0; anything else: HTTP/1.1, which is all that is spoken; default 0"),
+        int("enable_expect_100", false, "1: ask the server whether it wants a body before sending it; default 0"),
+        int(
+            "curl_conn_lifetime",
+            false,
+            "how old a connection may be that is used again, seconds; default 0: as old as it gets. An idle one is closed after 30 s in any case",
+        ),
+        int("connect_poll_interval", true, "connecting never blocks here"),
+        int("no_concurrent_connects", true, "a host that does not answer blocks nobody; -4 is never returned"),
     ],
     any_param: false,
     needs: &[],
@@ -42,7 +83,7 @@ const RETURNS: &[(i32, &str)] = &[
     (-1, "refused, or the name does not resolve"),
     (-2, "not connected in time"),
     (-3, "connected, but no whole response in time"),
-    (-10, "anything else: bad URL, body too large, protocol error"),
+    (-10, "anything else: bad URL, body too large, protocol error, a redirection that may not be followed"),
     (-11, "not tried: the server has failed too often in a row"),
 ];
 
@@ -148,6 +189,24 @@ const REST_APPEND_HF: FnSpec<SipHost> = FnSpec {
     finish: None,
 };
 
+const REST_INIT_CLIENT_TLS: FnSpec<SipHost> = FnSpec {
+    opensips: Some("rest_init_client_tls"),
+    params: &[Param::req("domain", Kind::Str)],
+    doc: "Has the next HTTP request of this run use a client domain of tls_mgm: the certificate it shows, the CAs it \
+          trusts.",
+    returns: &[(1, "noted"), (-1, "there is no such domain")],
+    example: r#"rest_init_client_tls("billing");"#,
+    run: |call| {
+        let name = call.text(0).unwrap_or_default();
+        if !call.host.env().settings.http.domains.contains_key(&name) {
+            return Step::Done(-1);
+        }
+        call.host.http_domain = Some(name);
+        Step::Done(1)
+    },
+    ..REST_APPEND_HF
+};
+
 fn without_body(call: &mut Call<'_, SipHost>, method: HttpMethod) -> Step<SipHost> {
     start(call, method, None)
 }
@@ -161,19 +220,12 @@ fn with_body(call: &mut Call<'_, SipHost>, method: HttpMethod) -> Step<SipHost> 
 fn start(call: &mut Call<'_, SipHost>, method: HttpMethod, body: Option<(Str, Option<Str>)>) -> Step<SipHost> {
     let Some(url) = call.text(0) else { return Step::Fail("the URL is NULL".to_string()) };
     let headers = std::mem::take(&mut call.host.http_headers);
-    let s = &call.host.env().settings;
-    let op = ops::Request::Http(ops::HttpRequest {
-        method,
-        url,
-        headers,
-        body,
-        connect_timeout: s.http_connect_timeout,
-        max_body: s.http_max_body,
-        verify_peer: s.http_verify_peer,
-        verify_host: s.http_verify_host,
-        ca_file: s.http_ca_file.clone(),
-    });
-    Step::Wait(Request::Op { op, limit: Some(s.http_timeout.as_secs_f64()) })
+    let domain = call.host.http_domain.take();
+    let http = &call.host.env().settings.http;
+    let options = Rc::clone(domain.and_then(|name| http.domains.get(&name)).unwrap_or(&http.options));
+    let limit = http.timeout.as_secs_f64();
+    let op = ops::Request::Http(ops::HttpRequest { method, url, headers, body, options });
+    Step::Wait(Request::Op { op, limit: Some(limit) })
 }
 
 /// Stores body, type and code in the outputs that begin at argument `first`.

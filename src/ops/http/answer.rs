@@ -1,11 +1,12 @@
 //! Reading an answer (RFC 9112): bytes in, [`HttpResponse`] out. Knows no socket.
 
 use super::chunked::{Chunked, Chunks};
+use super::coding::{Coding, Decoder};
 use crate::base::Str;
 use crate::ops::HttpResponse;
 use std::fmt;
 
-/// Bytes of all heads (and trailers) of one answer.
+/// Bytes of all heads (and trailers) of one answer, if nothing else is said.
 pub const MAX_HEAD: usize = 64 * 1024;
 /// Fields of one head.
 const MAX_FIELDS: usize = 128;
@@ -42,11 +43,58 @@ enum State {
     Done,
 }
 
+/// What is known of an answer before it comes.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected {
+    /// Whether it has no body, since it answers HEAD (or CONNECT).
+    pub to_head: bool,
+    /// Largest body, as it comes and decoded, in bytes.
+    pub max_body: usize,
+    /// Bytes of all heads and trailers.
+    pub max_head: usize,
+    /// Whether a content coding is undone (RFC 9110 section 8.4).
+    pub decode: bool,
+}
+
+/// A body while it arrives.
+#[derive(Debug, Default)]
+pub(super) struct Body {
+    bytes: Vec<u8>,
+    decoder: Option<Box<Decoder>>,
+    received: usize,
+    limit: usize,
+}
+
+impl Body {
+    /// How many more bytes may come.
+    pub(super) fn room(&self) -> usize {
+        self.limit.saturating_sub(self.received)
+    }
+
+    /// Takes what came.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        if bytes.len() > self.room() {
+            return Err(Broken::TooLarge("the body is larger than the limit"));
+        }
+        self.received += bytes.len();
+        match &mut self.decoder {
+            Some(decoder) => decoder.feed(bytes, self.limit, &mut self.bytes),
+            None => {
+                self.bytes.extend_from_slice(bytes);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(&self) -> Result<(), Broken> {
+        self.decoder.as_ref().map_or(Ok(()), |d| d.finish())
+    }
+}
+
 /// One answer while it arrives.
 #[derive(Debug)]
 pub struct Answer {
-    to_head: bool,
-    max_body: usize,
+    expected: Expected,
     state: State,
     /// The head, until it is complete.
     head: Vec<u8>,
@@ -54,24 +102,31 @@ pub struct Answer {
     searched: usize,
     head_bytes: usize,
     interim: u32,
+    continued: bool,
     begun: bool,
+    awaited: bool,
     keep_alive: bool,
+    surplus: bool,
+    body: Body,
     response: HttpResponse,
 }
 
 impl Answer {
-    /// An answer of which nothing arrived yet. `to_head`: it answers a HEAD request, so it has no body.
-    pub fn new(to_head: bool, max_body: usize) -> Answer {
+    /// An answer of which nothing arrived yet.
+    pub fn new(expected: Expected) -> Answer {
         Answer {
-            to_head,
-            max_body,
+            expected,
             state: State::Head,
             head: Vec::new(),
             searched: 0,
             head_bytes: 0,
             interim: 0,
+            continued: false,
             begun: false,
+            awaited: true,
             keep_alive: false,
+            surplus: false,
+            body: Body { limit: expected.max_body, ..Body::default() },
             response: HttpResponse::default(),
         }
     }
@@ -81,14 +136,46 @@ impl Answer {
         self.begun
     }
 
+    /// Whether the server has asked for the request's body (100, RFC 9110 section 15.2.1).
+    pub fn continued(&self) -> bool {
+        self.continued
+    }
+
+    /// Whether nothing has come yet of the final answer.
+    pub fn is_awaited(&self) -> bool {
+        self.awaited
+    }
+
+    /// Whether bytes have come behind the end of the answer.
+    pub fn has_surplus(&self) -> bool {
+        self.surplus
+    }
+
+    /// Whether the head of the final answer has come.
+    pub fn is_final(&self) -> bool {
+        !matches!(self.state, State::Head)
+    }
+
+    /// Whether a few bytes more may become many: the head may be the end of what is known of the body, or the
+    /// body is coded.
+    pub fn may_swell(&self) -> bool {
+        self.expected.decode && (!self.is_final() || self.body.decoder.is_some())
+    }
+
+    /// Bytes of the body so far, decoded.
+    pub fn body_len(&self) -> usize {
+        self.body.bytes.len()
+    }
+
     /// Whether the connection may carry another exchange. Meaningful once the answer is complete.
     pub fn keep_alive(&self) -> bool {
-        self.keep_alive
+        self.keep_alive && !self.surplus
     }
 
     /// The answer, as far as it has arrived.
     pub fn take(&mut self) -> HttpResponse {
-        std::mem::take(&mut self.response)
+        let body = std::mem::take(&mut self.body.bytes);
+        HttpResponse { body, ..std::mem::take(&mut self.response) }
     }
 
     /// Takes what arrived. `true`: the answer is complete.
@@ -108,32 +195,30 @@ impl Answer {
                 State::Length(left) => {
                     let n = bytes.len().min(*left);
                     let (now, rest) = bytes.split_at(n);
-                    self.response.body.extend_from_slice(now);
+                    self.body.take(now)?;
                     *left -= n;
                     bytes = rest;
                     if *left > 0 {
                         return Ok(false);
                     }
+                    self.body.finish()?;
                     self.state = State::Done;
                 }
                 State::Chunked(chunks) => {
-                    let room = self.max_body.saturating_sub(self.response.body.len());
-                    match chunks.feed(bytes, room, &mut self.response.body)? {
+                    match chunks.feed(bytes, &mut self.body)? {
                         Chunks::More => return Ok(false),
                         Chunks::End(rest) => bytes = rest,
                     }
+                    self.body.finish()?;
                     self.state = State::Done;
                 }
                 State::UntilClose => {
-                    if bytes.len() > self.max_body.saturating_sub(self.response.body.len()) {
-                        return Err(Broken::TooLarge("the body is larger than the limit"));
-                    }
-                    self.response.body.extend_from_slice(bytes);
+                    self.body.take(bytes)?;
                     return Ok(false);
                 }
                 State::Done => {
                     // Nobody asked for more: the next answer on this connection could not be trusted.
-                    self.keep_alive &= bytes.is_empty();
+                    self.surplus |= !bytes.is_empty();
                     return Ok(true);
                 }
             }
@@ -146,7 +231,7 @@ impl Answer {
             State::Done => Ok(()),
             State::UntilClose => {
                 self.state = State::Done;
-                Ok(())
+                self.body.finish()
             }
             _ => Err(Broken::Closed),
         }
@@ -155,8 +240,9 @@ impl Answer {
     /// Takes bytes of the head; gives back what follows it once it is complete.
     fn feed_head<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<&'b [u8]>, Broken> {
         const START: &[u8] = b"HTTP/1.";
+        self.awaited = false;
         let had = self.head.len();
-        let take = bytes.len().min(MAX_HEAD.saturating_sub(self.head_bytes));
+        let take = bytes.len().min(self.expected.max_head.saturating_sub(self.head_bytes));
         self.head.extend_from_slice(bytes.get(..take).unwrap_or_default());
         if !START.iter().zip(&self.head).all(|(a, b)| a == b) {
             return Err(Broken::Garbage("the answer is not HTTP/1"));
@@ -165,7 +251,7 @@ impl Answer {
             self.searched = self.head.len();
             self.head_bytes += take;
             if take < bytes.len() {
-                return Err(Broken::TooLarge("the head is larger than 64 KiB"));
+                return Err(Broken::TooLarge("the head is larger than the limit"));
             }
             return Ok(None);
         };
@@ -200,6 +286,8 @@ impl Answer {
         if status < 200 {
             // RFC 9110 section 15.2: any number of interim answers may come, and a client can ignore them.
             self.interim += 1;
+            self.continued |= status == 100;
+            self.awaited = true;
             return if self.interim > MAX_INTERIM {
                 Err(Broken::TooLarge("too many interim answers"))
             } else {
@@ -207,6 +295,8 @@ impl Answer {
             };
         }
         let mut framing = Framing { keep_alive: version == 1, ..Framing::default() };
+        // Several codings, or one that nobody here knows, are left as they are.
+        let (mut coding, mut codings) = (None, 0);
         self.response.status = status;
         for field in parsed.headers.iter() {
             let value = unfold(field.value);
@@ -214,22 +304,29 @@ impl Answer {
             if field.name.eq_ignore_ascii_case("Content-Type") && self.response.content_type.is_none() {
                 self.response.content_type = Some(Str::from(&*value));
             }
+            if field.name.eq_ignore_ascii_case("Content-Encoding") && !value.eq_ignore_ascii_case(b"identity") {
+                coding = Coding::named(&value);
+                codings += 1;
+            }
             self.response.headers.push((Str::from(field.name), Str::from(value)));
         }
         self.keep_alive = framing.keep_alive;
         // RFC 9112 section 6.3, rule 1.
-        if self.to_head || status == 204 || status == 304 {
+        if self.expected.to_head || status == 204 || status == 304 {
             return Ok(State::Done);
+        }
+        if self.expected.decode && codings == 1 {
+            self.body.decoder = coding.map(|c| Box::new(Decoder::new(c)));
         }
         if framing.chunked {
             // RFC 9112 section 6.1: with HTTP/1.0, or together with a length, the framing is not to be trusted further.
             self.keep_alive &= version == 1 && framing.length.is_none();
-            return Ok(State::Chunked(Chunked::new(MAX_HEAD.saturating_sub(self.head_bytes))));
+            return Ok(State::Chunked(Chunked::new(self.expected.max_head.saturating_sub(self.head_bytes))));
         }
         match framing.length {
             Some(n) => match usize::try_from(n) {
-                Ok(n) if n <= self.max_body => {
-                    self.response.body.reserve(n.min(64 * 1024));
+                Ok(n) if n <= self.expected.max_body => {
+                    self.body.bytes.reserve(n.min(64 * 1024));
                     Ok(State::Length(n))
                 }
                 _ => Err(Broken::TooLarge("the body is larger than the limit")),

@@ -1,6 +1,6 @@
 //! The chunked transfer coding (RFC 9112 section 7.1).
 
-use super::answer::Broken;
+use super::answer::{Body, Broken};
 
 /// Longest line of a chunk's size, extensions included.
 const MAX_SIZE_LINE: usize = 4096;
@@ -41,17 +41,13 @@ impl Chunked {
         Chunked { state: State::Size { size: 0, digits: 0, extension: false }, line: 0, trailers }
     }
 
-    /// Decodes `bytes` to the end of `body`, which may grow by `room` bytes.
-    pub fn feed<'b>(&mut self, mut bytes: &'b [u8], room: usize, body: &mut Vec<u8>) -> Result<Chunks<'b>, Broken> {
-        let limit = body.len().saturating_add(room);
+    /// Hands what is in the chunks to `body`.
+    pub(super) fn feed<'b>(&mut self, mut bytes: &'b [u8], body: &mut Body) -> Result<Chunks<'b>, Broken> {
         loop {
             if let State::Data(left) = &mut self.state {
                 let n = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                 let (now, rest) = bytes.split_at(n);
-                if n > limit.saturating_sub(body.len()) {
-                    return Err(Broken::TooLarge("the body is larger than the limit"));
-                }
-                body.extend_from_slice(now);
+                body.take(now)?;
                 *left -= n as u64;
                 bytes = rest;
                 if *left > 0 {
@@ -61,7 +57,7 @@ impl Chunked {
             }
             let Some((byte, rest)) = bytes.split_first() else { return Ok(Chunks::More) };
             bytes = rest;
-            if self.step(*byte, limit.saturating_sub(body.len()))? {
+            if self.step(*byte, body.room())? {
                 return Ok(Chunks::End(bytes));
             }
         }

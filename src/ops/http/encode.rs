@@ -1,5 +1,6 @@
 //! Writing a request (RFC 9112 sections 2 and 3).
 
+use super::proxy::Proxy;
 use super::url::Url;
 use crate::ops::{HttpMethod, HttpRequest};
 use std::fmt;
@@ -48,8 +49,22 @@ fn is_token(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b))
 }
 
-/// The bytes of a request, body included. A field that the caller sets replaces ours.
-pub fn encode(request: &HttpRequest, url: &Url) -> Result<Vec<u8>, BadHeader> {
+/// A request, fit to be sent.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Encoded {
+    /// Head and body.
+    pub bytes: Vec<u8>,
+    /// How much of that is the head.
+    pub head: usize,
+    /// Whether the server is to say first that it wants the body (RFC 9110 section 10.1.1).
+    pub expects: bool,
+    /// Whether a content coding of the answer is to be undone: not if the caller has chosen the codings.
+    pub decode: bool,
+}
+
+/// Writes a request. A field that the caller sets replaces ours. `proxy`: it goes to this one, which passes it on.
+/// `expect`: the server may be asked first whether it wants the body.
+pub fn encode(request: &HttpRequest, url: &Url, proxy: Option<&Proxy>, expect: bool) -> Result<Encoded, BadHeader> {
     let mut fields: Vec<(&[u8], &[u8])> = Vec::with_capacity(request.headers.len());
     for line in &request.headers {
         // RFC 9110 section 5.5: these could end the field, or mean something else to somebody else.
@@ -68,24 +83,44 @@ pub fn encode(request: &HttpRequest, url: &Url) -> Result<Vec<u8>, BadHeader> {
     }
     let given = |name: &str| fields.iter().any(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes()));
 
+    let options = &request.options;
     let body: &[u8] = request.body.as_ref().map(|(b, _)| b.as_bytes()).unwrap_or_default();
     let mut out = Vec::with_capacity(256 + url.target.len() + body.len());
-    let mut field = |name: &str, value: &[u8]| {
-        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+    let version = if options.http10 { "1.0" } else { "1.1" };
+    out.extend_from_slice(method_name(request.method).as_bytes());
+    out.push(b' ');
+    if proxy.is_some() {
+        // RFC 9112 section 3.2.2.
+        out.extend_from_slice(b"http://");
+        out.extend_from_slice(url.host_field().as_bytes());
+    }
+    out.extend_from_slice(url.target.as_bytes());
+    out.extend_from_slice(format!(" HTTP/{version}\r\n").as_bytes());
+    let mut field = |name: &[u8], value: &[u8]| {
+        for part in [name, b": ", value, b"\r\n"] {
             out.extend_from_slice(part);
         }
     };
     let own_host = url.host_field();
     // RFC 9110 section 7.2: Host comes first.
     let host = fields.iter().find(|(n, _)| n.eq_ignore_ascii_case(b"Host")).map_or(own_host.as_bytes(), |(_, v)| v);
-    field("Host", host);
+    field(b"Host", host);
+    if let Some(value) = proxy.and_then(|p| p.authorization.as_ref())
+        && !given("Proxy-Authorization")
+    {
+        field(b"Proxy-Authorization", value.as_bytes());
+    }
     if !given("Accept") {
-        field("Accept", b"*/*");
+        field(b"Accept", b"*/*");
+    }
+    let codings = given("Accept-Encoding");
+    if options.compression && !codings {
+        field(b"Accept-Encoding", b"gzip, deflate");
     }
     if let Some(value) = &url.authorization
         && !given("Authorization")
     {
-        field("Authorization", value.as_bytes());
+        field(b"Authorization", value.as_bytes());
     }
     if let Some((_, Some(kind))) = &request.body
         && !given("Content-Type")
@@ -93,30 +128,33 @@ pub fn encode(request: &HttpRequest, url: &Url) -> Result<Vec<u8>, BadHeader> {
         if kind.iter().any(u8::is_ascii_control) {
             return Err(BadHeader::Control);
         }
-        field("Content-Type", kind.trim_ascii());
+        field(b"Content-Type", kind.trim_ascii());
     }
     // RFC 9110 section 8.6: methods that define a body say so when it is empty, too.
     let defines_body = matches!(request.method, HttpMethod::Post | HttpMethod::Put | HttpMethod::Patch);
     if request.body.is_some() || defines_body {
-        field("Content-Length", body.len().to_string().as_bytes());
+        field(b"Content-Length", body.len().to_string().as_bytes());
+    }
+    let expects = expect && !body.is_empty() && !options.http10 && !given("Expect");
+    if expects {
+        field(b"Expect", b"100-continue");
     }
     for (name, value) in &fields {
         if !name.eq_ignore_ascii_case(b"Host") && !name.eq_ignore_ascii_case(b"Content-Length") {
-            field(&String::from_utf8_lossy(name), value);
+            field(name, value);
         }
     }
-    let mut all = format!("{} {} HTTP/1.1\r\n", method_name(request.method), url.target).into_bytes();
-    all.reserve(out.len() + body.len() + 2);
-    all.extend_from_slice(&out);
-    all.extend_from_slice(b"\r\n");
-    all.extend_from_slice(body);
-    Ok(all)
+    out.extend_from_slice(b"\r\n");
+    let head = out.len();
+    out.extend_from_slice(body);
+    Ok(Encoded { bytes: out, head, expects, decode: !codings })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use crate::ops::HttpOptions;
+    use std::rc::Rc;
 
     fn request(method: HttpMethod, headers: &[&str], body: Option<(&str, Option<&str>)>) -> HttpRequest {
         HttpRequest {
@@ -124,16 +162,19 @@ mod tests {
             url: "".into(),
             headers: headers.iter().map(|h| (*h).into()).collect(),
             body: body.map(|(b, t)| (b.into(), t.map(Into::into))),
-            connect_timeout: Duration::ZERO,
-            max_body: 0,
-            verify_peer: true,
-            verify_host: true,
-            ca_file: None,
+            options: Rc::default(),
         }
     }
 
     fn text(request: &HttpRequest, url: &str) -> Result<String, BadHeader> {
-        encode(request, &Url::parse(url.as_bytes()).unwrap()).map(|b| String::from_utf8(b).unwrap())
+        through(request, url, None)
+    }
+
+    fn through(request: &HttpRequest, url: &str, proxy: Option<&Proxy>) -> Result<String, BadHeader> {
+        let url = Url::parse(url.as_bytes()).unwrap();
+        let encoded = encode(request, &url, proxy, request.options.expect)?;
+        assert_eq!(encoded.bytes.len() - encoded.head, request.body.as_ref().map_or(0, |(b, _)| b.len()));
+        Ok(String::from_utf8(encoded.bytes).unwrap())
     }
 
     #[test]
@@ -169,5 +210,44 @@ mod tests {
         }
         let post = request(HttpMethod::Post, &[], Some(("", Some("a\r\nb: c"))));
         assert_eq!(text(&post, "http://h"), Err(BadHeader::Control));
+    }
+
+    #[test]
+    fn what_options_add() {
+        let with = |options: HttpOptions, headers: &[&str], body| {
+            let r = HttpRequest { options: Rc::new(options), ..request(HttpMethod::Post, headers, body) };
+            text(&r, "http://h/").unwrap()
+        };
+        let head = "POST / HTTP/1.1\r\nHost: h\r\nAccept: */*\r\n";
+        let compressed = HttpOptions { compression: true, ..HttpOptions::default() };
+        assert_eq!(
+            with(compressed.clone(), &[], None),
+            format!("{head}Accept-Encoding: gzip, deflate\r\nContent-Length: 0\r\n\r\n")
+        );
+        assert_eq!(
+            with(compressed, &["Accept-Encoding: br"], None),
+            format!("{head}Content-Length: 0\r\nAccept-Encoding: br\r\n\r\n")
+        );
+        let expecting = HttpOptions { expect: true, ..HttpOptions::default() };
+        assert_eq!(
+            with(expecting.clone(), &[], Some(("x", None))),
+            format!("{head}Content-Length: 1\r\nExpect: 100-continue\r\n\r\nx")
+        );
+        assert_eq!(with(expecting.clone(), &[], None), format!("{head}Content-Length: 0\r\n\r\n"));
+        assert_eq!(
+            with(HttpOptions { http10: true, ..expecting }, &[], Some(("x", None))),
+            "POST / HTTP/1.0\r\nHost: h\r\nAccept: */*\r\nContent-Length: 1\r\n\r\nx"
+        );
+    }
+
+    #[test]
+    fn what_a_proxy_is_sent() {
+        let proxy = Proxy::parse("u:p@proxy:3128").unwrap();
+        let get = request(HttpMethod::Get, &[], None);
+        assert_eq!(
+            through(&get, "http://a:b@host:8080/x?y", Some(&proxy)).unwrap(),
+            "GET http://host:8080/x?y HTTP/1.1\r\nHost: host:8080\r\nProxy-Authorization: Basic dTpw\r\n\
+             Accept: */*\r\nAuthorization: Basic YTpi\r\n\r\n"
+        );
     }
 }

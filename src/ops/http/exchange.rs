@@ -1,36 +1,31 @@
-//! One request and what is known of its answer; the host it is for; its connection.
+//! One request and what is known of its answer; the host it is for.
 
-use super::answer::{Answer, Broken};
+use super::answer::{Answer, Expected};
 use super::encode::{encode, is_idempotent};
+use super::proxy::{Proxy, is_direct};
+use super::redirect::follow;
 use super::url::Url;
-use crate::base::{Key, Time, TimerKey};
-use crate::net::stream::Stream;
+use super::{Cx, limit_token, pace_token};
+use crate::base::{Key, Str, Time, TimerKey};
+use crate::net::reactor::Source;
 use crate::net::tls::{Tls, TlsOptions};
-use crate::ops::{Failure, HttpMethod, HttpRequest, OpId, Phase, Why};
+use crate::ops::{Failure, HttpMethod, HttpOptions, HttpRequest, HttpResponse, OpId, Phase, Why};
 use rustls::ClientConfig;
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bytes read or written in one turn for one connection.
-const BUDGET: usize = 256 * 1024;
-
 /// Connections to the same of these are interchangeable.
 #[derive(PartialEq, Eq, Hash, Debug)]
 pub(super) struct HostKey {
-    pub(super) tls: Option<TlsOptions>,
-    pub(super) host: String,
-    pub(super) port: u16,
-}
-
-impl fmt::Display for HostKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&shown(self.tls.is_some(), &self.host, self.port))
-    }
+    tls: Option<TlsOptions>,
+    /// Empty for plain HTTP through a proxy, which takes requests for any host.
+    host: String,
+    port: u16,
+    proxy: Option<Proxy>,
 }
 
 /// A host as operators see it: `scheme://host:port`.
@@ -43,187 +38,272 @@ pub(super) fn shown(tls: bool, host: &str, port: u16) -> String {
 pub(super) enum Stage {
     New,
     Resolving,
+    /// Its [`Exchange::attempts`] are under way.
+    Connecting,
     /// It has this connection.
     Linked(Key),
 }
 
-/// One request until its outcome is told.
+/// Whom a connection goes to: the host, or the proxy.
+pub(super) struct Peer {
+    pub(super) host: String,
+    pub(super) ip: Option<IpAddr>,
+    pub(super) port: u16,
+}
+
+/// One request until its outcome is told, or the next one takes its place after a redirection.
 pub(super) struct Exchange {
+    pub(super) request: HttpRequest,
+    pub(super) url: Url,
+    /// Redirections so far.
+    hops: u8,
     pub(super) host: Rc<HostKey>,
     pub(super) config: Option<Arc<ClientConfig>>,
-    pub(super) ip: Option<IpAddr>,
+    pub(super) peer: Peer,
+    /// What the proxy is asked for a connection to the host with.
+    pub(super) connect_head: Option<Vec<u8>>,
     pub(super) stage: Stage,
     bytes: Vec<u8>,
+    head: usize,
     written: usize,
+    /// Whether the server is asked first.
+    expects: bool,
+    /// Whether the body waits until the server wants it.
+    pub(super) hold: bool,
     pub(super) answer: Answer,
-    to_head: bool,
-    max_body: usize,
-    idempotent: bool,
+    expected: Expected,
     /// Whether it was sent again on a fresh connection already.
     pub(super) retried: bool,
-    pub(super) connect_timeout: Duration,
+    /// When resolve, connect and TLS must be over.
     pub(super) connect_deadline: Time,
-    pub(super) connect_timer: Option<TimerKey>,
+    /// The limit of the present phase.
+    limit: Option<(TimerKey, Time)>,
+    /// When the next address is tried, or the body is sent unasked.
+    pace: Option<TimerKey>,
     /// Addresses not tried yet.
     pub(super) addresses: VecDeque<SocketAddr>,
+    /// Connections that are being made; the first that stands is taken.
+    pub(super) attempts: Vec<Key>,
     /// What the last address said.
     pub(super) last_error: String,
 }
 
+fn bad(e: impl fmt::Display) -> Failure {
+    Failure::new(Why::BadRequest, Phase::Queue, e.to_string())
+}
+
 impl Exchange {
-    /// Checks a request and makes its bytes.
-    pub(super) fn new(request: &HttpRequest, tls: &mut Tls, max_body: usize) -> Result<Exchange, Failure> {
-        let bad = |e: &dyn fmt::Display| Failure::new(Why::BadRequest, Phase::Queue, e.to_string());
-        let url = Url::parse(&request.url).map_err(|e| bad(&e))?;
-        let bytes = encode(request, &url).map_err(|e| bad(&e))?;
-        let options = if url.tls {
-            let ca_file = match &request.ca_file {
-                Some(f) => Some(String::from_utf8(f.to_vec()).map_err(|e| bad(&e))?),
-                None => None,
-            };
-            let (verify_peer, verify_host) = (request.verify_peer, request.verify_host);
-            Some(TlsOptions { verify_peer, verify_host, ca_file, alpn: Some("http/1.1") })
-        } else {
-            None
-        };
-        let config = match &options {
+    /// Checks a request and makes its bytes. `max_body`: the largest body that any request may ask for.
+    pub(super) fn new(request: HttpRequest, tls: &mut Tls, max_body: usize) -> Result<Exchange, Failure> {
+        let url = Url::parse(&request.url).map_err(bad)?;
+        let max_body = request.options.max_body.min(max_body);
+        Self::prepared(request, url, 0, max_body, tls)
+    }
+
+    fn prepared(request: HttpRequest, url: Url, hops: u8, max_body: usize, tls: &mut Tls) -> Result<Exchange, Failure> {
+        let options = Rc::clone(&request.options);
+        let proxy = options.proxy.as_ref().filter(|_| !is_direct(&options.direct, &url.host));
+        let encoded = encode(&request, &url, proxy.filter(|_| !url.tls), options.expect).map_err(bad)?;
+        let tls_options = if url.tls { Some(tls_options(&options)?) } else { None };
+        let config = match &tls_options {
             Some(o) => Some(tls.config(o).map_err(|e| Failure::new(Why::System, Phase::Tls, e))?),
             None => None,
         };
-        let max_body = request.max_body.min(max_body);
-        let to_head = request.method == HttpMethod::Head;
-        Ok(Exchange {
-            host: Rc::new(HostKey { tls: options, host: url.host, port: url.port }),
-            config,
-            ip: url.ip,
-            stage: Stage::New,
-            bytes,
-            written: 0,
-            answer: Answer::new(to_head, max_body),
-            to_head,
+        let shared = proxy.is_some() && !url.tls;
+        let host = HostKey {
+            tls: tls_options,
+            host: if shared { String::new() } else { url.host.clone() },
+            port: if shared { 0 } else { url.port },
+            proxy: proxy.cloned(),
+        };
+        let peer = match proxy {
+            Some(p) => Peer { host: p.host.clone(), ip: p.ip, port: p.port },
+            None => Peer { host: url.host.clone(), ip: url.ip, port: url.port },
+        };
+        let expected = Expected {
+            to_head: request.method == HttpMethod::Head,
             max_body,
-            idempotent: is_idempotent(request.method),
+            max_head: options.max_head,
+            decode: encoded.decode,
+        };
+        Ok(Exchange {
+            host: Rc::new(host),
+            config,
+            peer,
+            connect_head: proxy.filter(|_| url.tls).map(|p| p.connect_head(&url)),
+            stage: Stage::New,
+            bytes: encoded.bytes,
+            head: encoded.head,
+            written: 0,
+            expects: encoded.expects,
+            hold: encoded.expects,
+            answer: Answer::new(expected),
+            expected,
             retried: false,
-            connect_timeout: request.connect_timeout,
             connect_deadline: Time::NEVER,
-            connect_timer: None,
+            limit: None,
+            pace: None,
             addresses: VecDeque::new(),
+            attempts: Vec::new(),
             last_error: String::new(),
+            request,
+            url,
+            hops,
         })
+    }
+
+    /// What follows a complete answer: the next request, if it leads on and that is wanted.
+    pub(super) fn redirected(&self, answer: &HttpResponse, tls: &mut Tls) -> Result<Option<Exchange>, Failure> {
+        let most = self.request.options.redirects;
+        if most == 0 {
+            return Ok(None);
+        }
+        let refused = |why: String| Failure::new(Why::Denied, Phase::Receive, why);
+        let Some(hop) = follow(&self.url, self.request.method, answer).map_err(|e| refused(e.to_string()))? else {
+            return Ok(None);
+        };
+        if self.hops >= most {
+            return Err(refused(format!("more than {most} redirections")));
+        }
+        let mut request = self.request.clone();
+        request.method = hop.method;
+        if !hop.keeps_body {
+            request.body = None;
+            request.headers.retain(|line| !name_of(line).is_some_and(|n| begins_with(n, b"Content-")));
+        }
+        if !hop.same_origin {
+            const OWN: [&[u8]; 4] = [b"Authorization", b"Proxy-Authorization", b"Cookie", b"Host"];
+            request
+                .headers
+                .retain(|line| !name_of(line).is_some_and(|n| OWN.iter().any(|o| n.eq_ignore_ascii_case(o))));
+            if request.options.identity.is_some() {
+                request.options = Rc::new(HttpOptions { identity: None, ..(*request.options).clone() });
+            }
+        }
+        Self::prepared(request, hop.url, self.hops + 1, self.expected.max_body, tls).map(Some)
+    }
+
+    /// The server knows nothing of expectations (417, RFC 9110 section 10.1.1): the same again without one.
+    pub(super) fn unexpecting(&self) -> Option<(Vec<u8>, usize)> {
+        if !self.expects {
+            return None;
+        }
+        let proxy = self.request.options.proxy.as_ref().filter(|_| self.host.host.is_empty());
+        encode(&self.request, &self.url, proxy, false).ok().map(|e| (e.bytes, e.head))
+    }
+
+    /// Begins again with other bytes, which ask for nothing first.
+    pub(super) fn restart(&mut self, (bytes, head): (Vec<u8>, usize)) {
+        (self.bytes, self.head) = (bytes, head);
+        (self.expects, self.hold) = (false, false);
+        self.rewind();
     }
 
     /// Whether the same request may be sent once more, after a connection that had served before ended
     /// without a byte of the answer (RFC 9110 section 9.2.2).
     pub(super) fn may_retry(&self) -> bool {
-        !self.retried && !self.answer.has_begun() && (self.idempotent || self.written == 0)
+        !self.retried && !self.answer.has_begun() && (is_idempotent(self.request.method) || self.written == 0)
     }
 
     /// Back to the beginning.
     pub(super) fn rewind(&mut self) {
         self.retried = true;
         self.written = 0;
-        self.answer = Answer::new(self.to_head, self.max_body);
+        self.answer = Answer::new(self.expected);
+    }
+
+    /// What may be sent now and is not.
+    pub(super) fn unsent(&self) -> &[u8] {
+        let end = if self.hold { self.head } else { self.bytes.len() };
+        self.bytes.get(self.written..end).unwrap_or_default()
+    }
+
+    pub(super) fn wrote(&mut self, n: usize) {
+        self.written = self.written.saturating_add(n);
     }
 
     pub(super) fn is_sent(&self) -> bool {
-        self.written == self.bytes.len()
+        self.written >= self.bytes.len()
     }
-}
 
-/// Where a connection stands.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    Connecting,
-    Handshake,
-    Busy,
-    Idle,
-}
+    /// The host as operators see it.
+    pub(super) fn shown(&self) -> String {
+        shown(self.url.tls, &self.url.host, self.url.port)
+    }
 
-/// One connection to a host.
-pub(super) struct Connection {
-    pub(super) stream: Stream,
-    pub(super) host: Rc<HostKey>,
-    pub(super) state: State,
-    /// Whose it is; `None` only when idle.
-    pub(super) exchange: Option<OpId>,
-    /// Whether it has served before.
-    pub(super) reused: bool,
-    /// Connecting: when the next address is tried. Idle: when it is closed.
-    pub(super) timer: Option<TimerKey>,
-}
+    /// Enters a phase of making a connection, which has a limit of its own (zero = none).
+    pub(super) fn limit_phase(&mut self, id: OpId, limit: Duration, cx: &mut Cx<'_>) {
+        let own = if limit.is_zero() { Time::NEVER } else { cx.now() + limit };
+        self.limit_until(id, own.min(self.connect_deadline), cx);
+    }
 
-/// What one call of [`Connection::advance`] ended in.
-pub(super) enum Advance {
-    /// The socket would block.
-    Blocked,
-    /// The budget is used up.
-    More,
-    /// The answer is complete. `open`: the connection was not closed with it.
-    Complete { open: bool },
-    /// The connection is of no use any more.
-    Broken(Broken, String),
-}
-
-impl Connection {
-    /// Sends and receives as far as the socket lets. `readable`: there may be something to read.
-    pub(super) fn advance(&mut self, exchange: &mut Exchange, readable: bool) -> Advance {
-        let mut budget = BUDGET;
-        let mut write_error = None;
-        while !exchange.is_sent() {
-            let rest = exchange.bytes.get(exchange.written..).unwrap_or_default();
-            match self.stream.write(rest.get(..budget).unwrap_or(rest)) {
-                Ok(0) => break,
-                Ok(n) => {
-                    exchange.written += n;
-                    budget = budget.saturating_sub(n);
-                    if budget == 0 {
-                        return Advance::More;
-                    }
-                }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
-                // The server may have answered and closed without reading all of it.
-                Err(e) => {
-                    write_error = Some(e);
-                    break;
-                }
-            }
+    /// The present phase must be over then; [`Time::NEVER`]: it may take as long as it likes.
+    pub(super) fn limit_until(&mut self, id: OpId, deadline: Time, cx: &mut Cx<'_>) {
+        if self.limit.map_or(Time::NEVER, |(_, at)| at) == deadline {
+            return;
         }
-        if let Err(e) = self.stream.flush() {
-            write_error = Some(e);
+        if let Some((timer, _)) = self.limit.take() {
+            cx.io.disarm(timer);
         }
-        if readable || write_error.is_some() {
-            match self.receive(exchange) {
-                Advance::Blocked => {}
-                other => return other,
-            }
-        }
-        match write_error {
-            Some(e) => Advance::Broken(Broken::Closed, e.to_string()),
-            None => Advance::Blocked,
+        if deadline != Time::NEVER {
+            self.limit = Some((cx.arm(deadline, Source::Http, limit_token(id)), deadline));
         }
     }
 
-    fn receive(&mut self, exchange: &mut Exchange) -> Advance {
-        let mut buffer = [0; 16 * 1024];
-        for _ in 0..BUDGET / buffer.len() {
-            let fed = match self.stream.read(&mut buffer) {
-                Ok(0) => match exchange.answer.end() {
-                    Ok(()) => return Advance::Complete { open: false },
-                    Err(e) => Err(e),
-                },
-                Ok(n) => exchange.answer.feed(buffer.get(..n).unwrap_or_default()),
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return Advance::Blocked,
-                Err(e) if e.kind() == ErrorKind::InvalidData => {
-                    return Advance::Broken(Broken::Garbage("not TLS"), e.to_string());
-                }
-                Err(e) => return Advance::Broken(Broken::Closed, e.to_string()),
-            };
-            match fed {
-                Ok(true) => return Advance::Complete { open: true },
-                Ok(false) => {}
-                Err(e) => return Advance::Broken(e, e.to_string()),
-            }
-        }
-        Advance::More
+    /// The limit's timer has fired.
+    pub(super) fn limit_passed(&mut self) {
+        self.limit = None;
     }
+
+    pub(super) fn is_limited(&self) -> bool {
+        self.limit.is_some()
+    }
+
+    /// Sets the pace: the next step comes after this time, if nothing happens before.
+    pub(super) fn set_pace(&mut self, id: OpId, after: Duration, cx: &mut Cx<'_>) {
+        self.stop_pace(cx);
+        self.pace = Some(cx.arm(cx.now() + after, Source::Http, pace_token(id)));
+    }
+
+    pub(super) fn stop_pace(&mut self, cx: &mut Cx<'_>) {
+        if let Some(timer) = self.pace.take() {
+            cx.io.disarm(timer);
+        }
+    }
+
+    pub(super) fn is_paced(&self) -> bool {
+        self.pace.is_some()
+    }
+
+    /// The pace's timer has fired.
+    pub(super) fn pace_passed(&mut self) {
+        self.pace = None;
+    }
+
+    /// No timer of this exchange is left.
+    pub(super) fn disarm(&mut self, cx: &mut Cx<'_>) {
+        self.stop_pace(cx);
+        if let Some((timer, _)) = self.limit.take() {
+            cx.io.disarm(timer);
+        }
+    }
+}
+
+fn tls_options(options: &HttpOptions) -> Result<TlsOptions, Failure> {
+    let text = |s: &Option<Str>| s.as_ref().map(|s| String::from_utf8(s.to_vec()).map_err(bad)).transpose();
+    Ok(TlsOptions {
+        verify_peer: options.verify_peer,
+        verify_host: options.verify_host,
+        ca_file: text(&options.ca_file)?,
+        identity: text(&options.identity)?,
+        alpn: Some("http/1.1"),
+    })
+}
+
+fn name_of(line: &[u8]) -> Option<&[u8]> {
+    line.split(|b| *b == b':').next()
+}
+
+fn begins_with(name: &[u8], prefix: &[u8]) -> bool {
+    name.get(..prefix.len()).is_some_and(|n| n.eq_ignore_ascii_case(prefix))
 }

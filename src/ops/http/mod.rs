@@ -1,67 +1,73 @@
-//! HTTP/1.1 client operations (RFC 9110, RFC 9112), `http` and `https`.
+//! HTTP/1.1 client operations (RFC 9110, RFC 9112), `http` and `https`, directly or through a proxy.
 //!
-//! An exchange takes a connection of its host's pool, or resolves, connects (one address after the
-//! other) and, for `https`, shakes hands; then it sends and receives. Redirects are not followed. A
-//! connection that carried a whole answer and may carry another goes back to the pool, after a look
+//! An exchange takes a connection of its host's pool (`pool`), or resolves and connects, several addresses
+//! side by side (`connect`), asks a proxy for its way, and, for `https`, shakes hands; then it sends and
+//! receives (`connection`). A redirection that is to be followed puts a new exchange in its place (`redirect`).
+//! A connection that carried a whole answer and may carry another goes back to the pool, after a look
 //! that nothing unasked is in it; idle ones are watched and closed when the server closes them.
 //! A request that meets a dead connection of the pool is sent again, once, on a fresh one, if that
 //! cannot do twice what should be done once.
 
 pub mod answer;
 mod chunked;
+pub mod coding;
+mod connect;
+mod connection;
 mod encode;
 mod exchange;
-mod url;
+pub mod options;
+mod pool;
+pub mod proxy;
+pub mod redirect;
+pub mod url;
 
 use super::{CancelReason, Cx, Engine, Failure, HttpRequest, OpId, Outcome, Phase, Why};
 use crate::base::{Key, Slab, Time};
-use crate::net::reactor::{Interest, Readiness, Source};
-use crate::net::stream::Stream;
+use crate::net::reactor::{Readiness, Source};
 use crate::net::tls::Tls;
 use answer::Broken;
-use exchange::{Advance, Connection, Exchange, HostKey, Stage, State};
+use connection::{Advance, Connection, State};
+use exchange::{Exchange, HostKey, Stage};
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// What the HTTP operations of one process may use.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Idle connections kept to one host.
-    pub idle: usize,
-    /// Idle connections kept to all hosts.
-    pub idle_total: usize,
-    /// How long an idle connection is kept.
-    pub idle_timeout: Duration,
-    /// Largest body of an answer, in bytes, whatever a request allows.
-    pub body: usize,
-}
+pub use pool::Limits;
 
-impl Default for Limits {
-    fn default() -> Self {
-        Limits { idle: 100, idle_total: 300, idle_timeout: Duration::from_secs(30), body: 256 << 20 }
-    }
-}
+/// How long a body waits to be asked for before it is sent all the same (RFC 9110 section 10.1.1: a server need
+/// not know what is expected of it).
+const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
-/// What a key is about: its index's low bit.
+/// What a key is about: its index's two lowest bits.
 enum About {
     Connection(Key),
-    Exchange(OpId),
+    /// The limit of a phase, or its name.
+    Limit(OpId),
+    /// The next step of an exchange, if nothing happens before.
+    Pace(OpId),
 }
 
 fn connection_token(key: Key) -> Key {
-    Key { index: key.index << 1, generation: key.generation }
+    Key { index: key.index << 2, generation: key.generation }
 }
 
-fn exchange_token(id: OpId) -> Key {
-    Key { index: id.index << 1 | 1, generation: id.generation }
+fn limit_token(id: OpId) -> Key {
+    Key { index: id.index << 2 | 1, generation: id.generation }
+}
+
+fn pace_token(id: OpId) -> Key {
+    Key { index: id.index << 2 | 2, generation: id.generation }
 }
 
 fn parse_token(token: Key) -> About {
-    let key = Key { index: token.index >> 1, generation: token.generation };
-    if token.index & 1 == 0 { About::Connection(key) } else { About::Exchange(key) }
+    let key = Key { index: token.index >> 2, generation: token.generation };
+    match token.index & 3 {
+        0 => About::Connection(key),
+        1 => About::Limit(key),
+        _ => About::Pace(key),
+    }
 }
 
 /// The HTTP exchanges and connections of one process.
@@ -109,115 +115,6 @@ impl Http {
         (self.connections.len(), self.idle)
     }
 
-    /// Gives an exchange a connection of the pool, or begins one.
-    fn begin(&mut self, id: OpId, cx: &mut Cx<'_>) {
-        let Some(exchange) = self.exchanges.get(&id) else { return };
-        let (host, fresh) = (Rc::clone(&exchange.host), exchange.retried);
-        let pooled = if fresh { None } else { self.take_idle(&host, cx) };
-        let Some(exchange) = self.exchanges.get_mut(&id) else { return };
-        if let Some(key) = pooled
-            && let Some(connection) = self.connections.get_mut(key)
-        {
-            connection.state = State::Busy;
-            connection.reused = true;
-            connection.exchange = Some(id);
-            exchange.stage = Stage::Linked(key);
-            self.advance(key, false, cx);
-            return;
-        }
-        if exchange.connect_timeout > Duration::ZERO {
-            exchange.connect_deadline = cx.now() + exchange.connect_timeout;
-            exchange.connect_timer = Some(cx.arm(exchange.connect_deadline, Source::Http, exchange_token(id)));
-        }
-        match exchange.ip {
-            Some(ip) => {
-                exchange.addresses.push_back(SocketAddr::new(ip, exchange.host.port));
-                self.connect(id, cx);
-            }
-            None => {
-                exchange.stage = Stage::Resolving;
-                cx.resolve(Source::Http, exchange_token(id), &exchange.host.host);
-            }
-        }
-    }
-
-    /// A connection of the pool that is still good.
-    fn take_idle(&mut self, host: &Rc<HostKey>, cx: &mut Cx<'_>) -> Option<Key> {
-        loop {
-            let idle = self.pool.get_mut(host)?;
-            let key = idle.pop()?;
-            if idle.is_empty() {
-                self.pool.remove(host);
-            }
-            self.idle -= 1;
-            let connection = self.connections.get_mut(key)?;
-            if let Some(timer) = connection.timer.take() {
-                cx.io.disarm(timer);
-            }
-            if connection.stream.is_quiet() {
-                return Some(key);
-            }
-            self.close(key, cx);
-        }
-    }
-
-    /// Begins to connect to the next address that lets itself be tried.
-    fn connect(&mut self, id: OpId, cx: &mut Cx<'_>) {
-        let Some(exchange) = self.exchanges.get_mut(&id) else { return };
-        let mut why = Why::Refused;
-        while let Some(address) = exchange.addresses.pop_front() {
-            let stream = match Stream::connect(address) {
-                Ok(stream) => stream,
-                Err(e) => {
-                    exchange.last_error = format!("{address}: {e}");
-                    if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
-                        // It is us: another address would not help.
-                        why = Why::System;
-                        break;
-                    }
-                    continue;
-                }
-            };
-            let key = self.connections.insert(Connection {
-                stream,
-                host: Rc::clone(&exchange.host),
-                state: State::Connecting,
-                exchange: Some(id),
-                reused: false,
-                timer: None,
-            });
-            let Some(connection) = self.connections.get_mut(key) else { return };
-            exchange.stage = Stage::Linked(key);
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            if let Err(e) = cx.register(&connection.stream, Source::Http, connection_token(key), interest) {
-                exchange.last_error = e.to_string();
-                self.connections.remove(key);
-                continue;
-            }
-            // An address that does not answer must leave time for the others.
-            let tries = u32::try_from(exchange.addresses.len()).unwrap_or(u32::MAX).saturating_add(1);
-            if tries > 1 && exchange.connect_deadline != Time::NEVER {
-                let share = exchange.connect_deadline.since(cx.now()) / tries;
-                connection.timer = Some(cx.arm(cx.now() + share, Source::Http, connection_token(key)));
-            }
-            return;
-        }
-        let detail = std::mem::take(&mut exchange.last_error);
-        self.fail(id, Failure::new(why, Phase::Connect, detail), cx);
-    }
-
-    /// An address did not work out: on to the next.
-    fn next_address(&mut self, key: Key, error: String, cx: &mut Cx<'_>) {
-        let id = self.connections.get(key).and_then(|c| c.exchange);
-        self.close(key, cx);
-        if let Some(id) = id {
-            if let Some(exchange) = self.exchanges.get_mut(&id) {
-                exchange.last_error = error;
-            }
-            self.connect(id, cx);
-        }
-    }
-
     /// Moves a connection along, whatever it is doing.
     fn advance(&mut self, key: Key, mut readable: bool, cx: &mut Cx<'_>) {
         loop {
@@ -232,24 +129,22 @@ impl Http {
             match connection.state {
                 State::Connecting => match connection.stream.connected() {
                     Ok(false) => return,
+                    Ok(true) => self.attempt_stands(id, key, cx),
+                    Err(e) => return self.attempt_failed(key, &e.to_string(), cx),
+                },
+                State::Tunnel => match connection.ask_proxy() {
+                    Ok(false) => return,
                     Ok(true) => {
-                        if let Some(timer) = connection.timer.take() {
-                            cx.io.disarm(timer);
-                        }
                         connection.state = State::Handshake;
-                        if let Some(config) = exchange.config.clone()
-                            && let Err(e) = connection.stream.start_tls(config, &exchange.host.host)
-                        {
-                            self.fail(id, Failure::new(Why::BadRequest, Phase::Tls, e.to_string()), cx);
-                            return;
+                        if let Some(config) = exchange.config.clone() {
+                            if let Err(e) = connection.stream.start_tls(config, &exchange.url.host) {
+                                let failure = Failure::new(Why::BadRequest, Phase::Tls, e.to_string());
+                                return self.fail(id, failure, cx);
+                            }
+                            exchange.limit_phase(id, exchange.request.options.tls_limit, cx);
                         }
                     }
-                    Err(e) => {
-                        let host = &exchange.host;
-                        let error = format!("{}:{}: {e}", host.host, host.port);
-                        self.next_address(key, error, cx);
-                        return;
-                    }
+                    Err(failure) => return self.fail(id, failure, cx),
                 },
                 State::Handshake => match connection.stream.handshake() {
                     Ok(false) => return,
@@ -257,34 +152,13 @@ impl Http {
                         connection.state = State::Busy;
                         // The first bytes of the answer may have come along.
                         readable |= connection.stream.is_tls();
-                        if let Some(timer) = exchange.connect_timer.take() {
-                            cx.io.disarm(timer);
-                        }
+                        exchange.limit_until(id, Time::NEVER, cx);
                     }
-                    Err(e) => {
-                        self.fail(id, Failure::new(tls_failure(&e), Phase::Tls, e.to_string()), cx);
-                        return;
-                    }
+                    Err(e) => return self.fail(id, Failure::new(tls_failure(&e), Phase::Tls, e.to_string()), cx),
                 },
                 State::Busy => {
-                    match connection.advance(exchange, readable) {
-                        Advance::Blocked => {}
-                        Advance::More => cx.io.again(Source::Http, connection_token(key)),
-                        Advance::Complete { open } => self.complete(id, key, open, cx),
-                        Advance::Broken(Broken::Closed, _) if connection.reused && exchange.may_retry() => {
-                            exchange.rewind();
-                            self.close(key, cx);
-                            self.begin(id, cx);
-                        }
-                        Advance::Broken(broken, detail) => {
-                            let why = match broken {
-                                Broken::Garbage(_) => Why::Garbage,
-                                Broken::TooLarge(_) => Why::TooLarge,
-                                Broken::Closed => Why::Closed,
-                            };
-                            let phase = self.phase(id);
-                            self.fail(id, Failure::new(why, phase, detail), cx);
-                        }
+                    if self.exchange_bytes(id, key, readable, cx) {
+                        continue;
                     }
                     return;
                 }
@@ -293,61 +167,96 @@ impl Http {
         }
     }
 
-    /// Tells an answer; keeps the connection if it may be used again.
+    /// Sends and receives. `true`: there is more to send now than before.
+    fn exchange_bytes(&mut self, id: OpId, key: Key, readable: bool, cx: &mut Cx<'_>) -> bool {
+        let (Some(connection), Some(exchange)) = (self.connections.get_mut(key), self.exchanges.get_mut(&id)) else {
+            return false;
+        };
+        let step = connection.advance(exchange, readable);
+        match step {
+            Advance::Blocked | Advance::More => {
+                if matches!(step, Advance::More) {
+                    cx.io.again(Source::Http, connection_token(key));
+                }
+                if exchange.hold && exchange.answer.continued() {
+                    exchange.hold = false;
+                    exchange.stop_pace(cx);
+                    return true;
+                }
+                if exchange.hold && exchange.unsent().is_empty() && !exchange.is_paced() {
+                    exchange.set_pace(id, CONTINUE_WAIT, cx);
+                }
+                let limit = exchange.request.options.first_byte_limit;
+                if !exchange.answer.is_awaited() {
+                    exchange.limit_until(id, Time::NEVER, cx);
+                } else if exchange.is_sent() && !limit.is_zero() && !exchange.is_limited() {
+                    exchange.limit_until(id, cx.now() + limit, cx);
+                }
+            }
+            Advance::Complete { open } => self.complete(id, key, open, cx),
+            Advance::Broken(Broken::Closed, _) if connection.reused && exchange.may_retry() => {
+                exchange.rewind();
+                self.restart(id, key, cx);
+            }
+            Advance::Broken(broken, detail) => {
+                let why = match broken {
+                    Broken::Garbage(_) => Why::Garbage,
+                    Broken::TooLarge(_) => Why::TooLarge,
+                    Broken::Closed => Why::Closed,
+                };
+                let phase = self.phase(id);
+                self.fail(id, Failure::new(why, phase, detail), cx);
+            }
+        }
+        false
+    }
+
+    /// The same request on another connection.
+    fn restart(&mut self, id: OpId, key: Key, cx: &mut Cx<'_>) {
+        self.close(key, cx);
+        if let Some(exchange) = self.exchanges.get_mut(&id) {
+            exchange.disarm(cx);
+        }
+        self.begin(id, cx);
+    }
+
+    /// An answer is there: told, or followed where it leads.
     fn complete(&mut self, id: OpId, key: Key, open: bool, cx: &mut Cx<'_>) {
-        let Some(mut exchange) = self.exchanges.remove(&id) else { return };
-        cx.done(id, Outcome::Http(exchange.answer.take()));
-        let reusable = open && exchange.answer.keep_alive() && exchange.is_sent();
-        let kept = self.pool.get(&exchange.host).map_or(0, Vec::len);
-        let room = kept < self.limits.idle && self.idle < self.limits.idle_total;
-        if reusable
-            && room
-            && let Some(connection) = self.connections.get_mut(key)
-            && connection.stream.is_quiet()
+        let Some(exchange) = self.exchanges.get_mut(&id) else { return };
+        let answer = exchange.answer.take();
+        if answer.status == 417
+            && let Some(bytes) = exchange.unexpecting()
         {
-            connection.state = State::Idle;
-            connection.exchange = None;
-            connection.timer = Some(cx.arm(cx.now() + self.limits.idle_timeout, Source::Http, connection_token(key)));
-            self.pool.entry(exchange.host).or_default().push(key);
-            self.idle += 1;
-        } else {
-            self.close(key, cx);
+            exchange.restart(bytes);
+            return self.restart(id, key, cx);
+        }
+        let Some(mut exchange) = self.exchanges.remove(&id) else { return };
+        exchange.disarm(cx);
+        let reusable = open && exchange.answer.keep_alive() && exchange.is_sent();
+        let next = exchange.redirected(&answer, &mut self.tls);
+        // First, so that the next request may have it.
+        self.release(key, reusable, cx);
+        match next {
+            Ok(None) => cx.done(id, Outcome::Http(answer)),
+            Ok(Some(next)) => {
+                self.exchanges.insert(id, next);
+                self.begin(id, cx);
+            }
+            Err(failure) => cx.done(id, Outcome::Failed(failure)),
         }
     }
 
-    /// Tells a failure; closes the connection.
+    /// Tells a failure; closes what the exchange had.
     fn fail(&mut self, id: OpId, failure: Failure, cx: &mut Cx<'_>) {
-        let Some(exchange) = self.exchanges.remove(&id) else { return };
+        let Some(mut exchange) = self.exchanges.remove(&id) else { return };
         cx.done(id, Outcome::Failed(failure));
-        if let Some(timer) = exchange.connect_timer {
-            cx.io.disarm(timer);
-        }
+        exchange.disarm(cx);
         if let Stage::Linked(key) = exchange.stage {
             self.close(key, cx);
         }
-    }
-
-    fn close(&mut self, key: Key, cx: &mut Cx<'_>) {
-        let Some(connection) = self.connections.remove(key) else { return };
-        if let Some(timer) = connection.timer {
-            cx.io.disarm(timer);
+        for key in exchange.attempts {
+            self.close(key, cx);
         }
-        cx.io.deregister(&connection.stream);
-    }
-
-    /// Closes a connection of the pool.
-    fn drop_idle(&mut self, key: Key, cx: &mut Cx<'_>) {
-        if let Some(connection) = self.connections.get(key)
-            && let Some(idle) = self.pool.get_mut(&connection.host)
-            && let Some(at) = idle.iter().position(|k| *k == key)
-        {
-            idle.remove(at);
-            self.idle -= 1;
-            if idle.is_empty() {
-                self.pool.remove(&connection.host);
-            }
-        }
-        self.close(key, cx);
     }
 
     fn phase(&self, id: OpId) -> Phase {
@@ -355,10 +264,11 @@ impl Http {
         match exchange.stage {
             Stage::New => Phase::Queue,
             Stage::Resolving => Phase::Resolve,
+            Stage::Connecting => Phase::Connect,
             Stage::Linked(key) => match self.connections.get(key).map(|c| c.state) {
                 Some(State::Handshake) => Phase::Tls,
                 Some(State::Busy) if !exchange.is_sent() => Phase::Send,
-                Some(State::Busy) if !exchange.answer.has_begun() => Phase::Wait,
+                Some(State::Busy) if exchange.answer.is_awaited() => Phase::Wait,
                 Some(State::Busy) => Phase::Receive,
                 _ => Phase::Connect,
             },
@@ -366,7 +276,7 @@ impl Http {
     }
 }
 
-/// The backend of a URL, `scheme://host:port`; `None` if it is no URL.
+/// The backend of a URL, `scheme://host:port`; `None` if it is no URL. What the host leads on to counts for it.
 pub(super) fn backend(url: &[u8]) -> Option<String> {
     url::Url::parse(url).ok().map(|u| exchange::shown(u.tls, &u.host, u.port))
 }
@@ -384,7 +294,7 @@ impl Engine for Http {
     type Request = HttpRequest;
 
     fn start(&mut self, id: OpId, request: HttpRequest, _deadline: Time, cx: &mut Cx<'_>) {
-        let exchange = match Exchange::new(&request, &mut self.tls, self.limits.body) {
+        let exchange = match Exchange::new(request, &mut self.tls, self.limits.body) {
             Ok(exchange) => exchange,
             Err(failure) => return cx.done(id, Outcome::Failed(failure)),
         };
@@ -400,38 +310,47 @@ impl Engine for Http {
 
     fn timer(&mut self, key: Key, cx: &mut Cx<'_>) {
         match parse_token(key) {
-            About::Exchange(id) => {
+            About::Limit(id) => {
                 if let Some(exchange) = self.exchanges.get_mut(&id) {
-                    exchange.connect_timer = None;
+                    exchange.limit_passed();
                     let phase = self.phase(id);
-                    self.fail(id, Failure::new(Why::Timeout, phase, "not connected in time"), cx);
+                    let text = match phase {
+                        Phase::Wait => "no answer in time",
+                        _ => "not connected in time",
+                    };
+                    self.fail(id, Failure::new(Why::Timeout, phase, text), cx);
                 }
             }
-            About::Connection(key) => match self.connections.get_mut(key) {
-                Some(connection) if connection.state == State::Idle => {
+            About::Pace(id) => {
+                let Some(exchange) = self.exchanges.get_mut(&id) else { return };
+                exchange.pace_passed();
+                match exchange.stage {
+                    Stage::Linked(key) if exchange.hold && !exchange.answer.is_final() => {
+                        exchange.hold = false;
+                        self.advance(key, false, cx);
+                    }
+                    Stage::Connecting => self.try_next(id, cx),
+                    _ => {}
+                }
+            }
+            About::Connection(key) => {
+                if let Some(connection) = self.connections.get_mut(key)
+                    && connection.state == State::Idle
+                {
                     connection.timer = None;
                     self.drop_idle(key, cx);
                 }
-                Some(connection) if connection.state == State::Connecting => {
-                    connection.timer = None;
-                    self.next_address(key, "no answer in time".into(), cx);
-                }
-                _ => {}
-            },
+            }
         }
     }
 
     fn resolved(&mut self, key: Key, result: Result<Vec<IpAddr>, String>, cx: &mut Cx<'_>) {
-        if let About::Exchange(id) = parse_token(key)
-            && let Some(exchange) = self.exchanges.get_mut(&id)
+        if let About::Limit(id) = parse_token(key)
+            && let Some(exchange) = self.exchanges.get(&id)
             && let Stage::Resolving = exchange.stage
         {
             match result {
-                Ok(ips) => {
-                    let port = exchange.host.port;
-                    exchange.addresses = ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
-                    self.connect(id, cx);
-                }
+                Ok(ips) => self.has_addresses(id, &ips, cx),
                 Err(e) => self.fail(id, Failure::new(Why::Refused, Phase::Resolve, e), cx),
             }
         }
@@ -445,6 +364,6 @@ impl Engine for Http {
 
     fn describe(&self, id: OpId) -> Option<(String, Phase)> {
         let exchange = self.exchanges.get(&id)?;
-        Some((exchange.host.to_string(), self.phase(id)))
+        Some((exchange.shown(), self.phase(id)))
     }
 }

@@ -83,6 +83,27 @@ impl Url {
         })
     }
 
+    /// The same place with another path and query.
+    pub fn with_target(&self, path_and_query: &[u8]) -> Result<Url, BadUrl> {
+        if path_and_query.len() > MAX_LENGTH {
+            return Err(BadUrl::TooLong);
+        }
+        if path_and_query.iter().any(u8::is_ascii_control) {
+            return Err(BadUrl::Control);
+        }
+        Ok(Url { target: target(path_and_query), authorization: None, ..self.clone() })
+    }
+
+    /// `host:port`, the port in any case (RFC 9112 section 3.2.3).
+    pub fn authority(&self) -> String {
+        let host = self.host.strip_suffix('.').unwrap_or(&self.host);
+        if matches!(self.ip, Some(IpAddr::V6(_))) {
+            format!("[{host}]:{}", self.port)
+        } else {
+            format!("{host}:{}", self.port)
+        }
+    }
+
     /// Value of the `Host` field (RFC 9110 section 7.2): the port only if it is not the scheme's own.
     pub fn host_field(&self) -> String {
         let host = self.host.strip_suffix('.').unwrap_or(&self.host);

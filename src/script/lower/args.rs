@@ -262,7 +262,7 @@ impl<H: Host> Lowerer<'_, H> {
     pub(super) fn call(&mut self, call: &Call) {
         if let Some((site, spec)) = self.call_site(call) {
             if spec.waits {
-                self.wait_point(call.name.span, &call.name.text, false);
+                self.wait_point(call.name.span, &call.name.text, None);
             }
             self.emit(Instr::Call(site));
         }

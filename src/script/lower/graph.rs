@@ -17,7 +17,7 @@ impl<H: Host> Lowerer<'_, H> {
         let waits = std::mem::take(&mut self.waits);
         for w in &waits {
             self.judge(w, RouteKind::OnSend, &onsend);
-            if w.is_async {
+            if w.resumed_by.is_some() {
                 self.judge(w, RouteKind::Startup, &startup);
             }
         }
@@ -65,11 +65,14 @@ impl<H: Host> Lowerer<'_, H> {
 
     fn judge(&mut self, w: &WaitPoint, forbidden: RouteKind, reached: &HashMap<u32, Span>) {
         let Some(kind) = self.p.routes.get(w.route as usize).map(|r| r.kind) else { return };
-        let what = if w.is_async { "`async`".to_string() } else { format!("`{}`, which waits,", w.name) };
+        let what = w.what();
         let (reason, help) = match forbidden {
             RouteKind::Startup => (
                 "startup_route runs to its end before there is anything to go on with",
-                format!("call `{}` without `async`: startup_route simply waits for it", w.name),
+                match w.resumed_by.as_deref().and_then(|by| by.strip_prefix("async_")) {
+                    Some(all) => format!("write `await_{all} {{ ... }}`: startup_route simply waits for it"),
+                    None => format!("call `{}` without `async`: startup_route simply waits for it", w.name),
+                },
             ),
             _ => (
                 "onsend_route runs while the message is being sent and cannot be suspended",
@@ -102,8 +105,8 @@ impl<H: Host> Lowerer<'_, H> {
             let kind = self.p.routes.get(r as usize).map(|r| r.kind);
             matches!(kind, Some(RouteKind::Startup | RouteKind::Timer | RouteKind::Event))
         };
-        let Some(first) = waits.iter().find(|w| w.is_async || !detached(w.route)) else { return };
-        let what = if first.is_async { "`async`".to_string() } else { format!("`{}`, which waits,", first.name) };
+        let Some(first) = waits.iter().find(|w| w.resumed_by.is_some() || !detached(w.route)) else { return };
+        let what = first.what();
         let d = Diagnostic::error("E0403", first.span, format!("{what} needs module `tm`, which is not loaded"))
             .label("a suspended message is kept in a transaction")
             .help("add `loadmodule \"tm.so\"`");
@@ -141,6 +144,16 @@ impl<H: Host> Lowerer<'_, H> {
             let d = Diagnostic::error("E0401", span, format!("`{name}` cannot be used in {kind}"))
                 .help(format!("it can be used in: {}", allowed.join(", ")));
             self.diags.push(d);
+        }
+    }
+}
+
+impl WaitPoint {
+    /// How messages name it.
+    fn what(&self) -> String {
+        match &self.resumed_by {
+            Some(by) => format!("`{by}`"),
+            None => format!("`{}`, which waits,", self.name),
         }
     }
 }

@@ -8,6 +8,7 @@ mod graph;
 mod legacy;
 mod modules;
 mod routes;
+mod several;
 mod stmt;
 mod vars;
 
@@ -58,8 +59,8 @@ struct WaitPoint {
     span: Span,
     /// The function.
     name: String,
-    /// By `async()`.
-    is_async: bool,
+    /// By `async()` or its like: goes on in a resume route.
+    resumed_by: Option<String>,
 }
 
 /// A loop or switch that is being lowered.

@@ -53,6 +53,7 @@ impl<H: Host> Lowerer<'_, H> {
             StmtKind::Continue => self.next_turn(s.span),
             StmtKind::Async { call, route, timeout } => self.start_async(call, route, timeout.as_ref()),
             StmtKind::Launch { call, route, param } => self.launch(call, route.as_ref(), param.as_ref()),
+            StmtKind::Several(several) => self.several(several),
             StmtKind::Block(body) => self.statements(body),
             StmtKind::Expr(e) => {
                 self.value(e);
@@ -194,7 +195,7 @@ impl<H: Host> Lowerer<'_, H> {
         let site = self.call_site(call);
         let resume = self.find_route(RouteKind::Request, &route.text, route.span);
         self.entries.extend(resume);
-        self.wait_point(call.name.span, &call.name.text, true);
+        self.wait_point(call.name.span, &call.name.text, Some("async"));
         if let Some(t) = timeout {
             if number(t).is_some_and(|n| !(0..=i64::from(u32::MAX)).contains(&n)) {
                 let d =
@@ -243,8 +244,9 @@ impl<H: Host> Lowerer<'_, H> {
         }
     }
 
-    pub(super) fn wait_point(&mut self, span: Span, name: &str, is_async: bool) {
-        self.waits.push(WaitPoint { route: self.route, span, name: name.to_string(), is_async });
+    pub(super) fn wait_point(&mut self, span: Span, name: &str, resumed_by: Option<&str>) {
+        let resumed_by = resumed_by.map(str::to_string);
+        self.waits.push(WaitPoint { route: self.route, span, name: name.to_string(), resumed_by });
     }
 }
 

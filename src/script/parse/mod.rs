@@ -6,6 +6,7 @@
 mod cursor;
 mod dialect;
 mod opensips;
+mod several;
 mod sockets;
 
 pub use dialect::recognise_dialect;

@@ -65,6 +65,22 @@ pub(super) fn unescape_common(text: &[u8]) -> Value {
     Value::text(out)
 }
 
+/// One word of a shell's command line (POSIX.1-2024, Shell 2.2.2), whatever the text holds: in single quotes, each
+/// single quote of the text being `'\''`. NUL bytes, which no command line can hold, are left out.
+pub fn shell_word(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 8);
+    out.push(b'\'');
+    for &c in text {
+        match c {
+            b'\'' => out.extend_from_slice(b"'\\''"),
+            0 => {}
+            c => out.push(c),
+        }
+    }
+    out.push(b'\'');
+    out
+}
+
 fn percent(text: &[u8], plain: impl Fn(u8) -> bool) -> Value {
     let mut out = Vec::with_capacity(text.len() + 8);
     for &c in text {

@@ -2,7 +2,7 @@
 //! has their names and parameters; each class has a file that carries them out, as pure
 //! functions of the value and the parameters.
 //!
-//! NULL stays NULL in every transformation. An absent part is NULL; input that the
+//! NULL stays NULL in every transformation but `{s.escape.shell}`, which makes a word of anything. An absent part is NULL; input that the
 //! transformation cannot work on is an error, which makes the whole variable fail.
 
 mod address;
@@ -18,6 +18,8 @@ mod uri;
 
 #[cfg(test)]
 mod tests;
+
+pub use code::shell_word;
 
 use super::value::Value;
 use crate::base::Str;
@@ -59,6 +61,7 @@ pub enum Op {
     HexEncode,
     HexDecode,
     EscapeCommon,
+    EscapeShell,
     UnescapeCommon,
     EscapeUser,
     UnescapeUser,
@@ -185,6 +188,7 @@ static SPECS: &[Spec] = &[
     none("s.decode.hexa", Op::HexDecode),
     none("s.escape.common", Op::EscapeCommon),
     none("s.unescape.common", Op::UnescapeCommon),
+    none("s.escape.shell", Op::EscapeShell),
     none("s.escape.user", Op::EscapeUser),
     none("s.unescape.user", Op::UnescapeUser),
     none("s.escape.param", Op::EscapeParam),
@@ -371,7 +375,7 @@ pub(super) fn number(text: &[u8]) -> Option<i64> {
 /// Carries out a transformation. `args` are the evaluated parameters; results are at most `max`
 /// bytes. `Op::Eval` and `Op::Subst` are the machine's business.
 pub fn apply(op: Op, input: &Value, args: &[Value], max: usize) -> Outcome {
-    if input.is_null() {
+    if input.is_null() && op != Op::EscapeShell {
         return Ok(Value::Null);
     }
     let text = input.to_text().unwrap_or_default();
@@ -401,6 +405,7 @@ pub fn apply(op: Op, input: &Value, args: &[Value], max: usize) -> Outcome {
         Op::HexDecode => Ok(code::hex_decode(text)),
         Op::EscapeCommon => Ok(code::escape_common(text)),
         Op::UnescapeCommon => Ok(code::unescape_common(text)),
+        Op::EscapeShell => Ok(Value::text(shell_word(text))),
         Op::EscapeUser => Ok(code::escape_user(text)),
         Op::EscapeParam => Ok(code::escape_param(text)),
         Op::UnescapeUser | Op::UnescapeParam => code::unescape_uri(text),

@@ -73,6 +73,8 @@ fn texts() {
     assert_eq!(run("-12ab", "s.int"), Ok(Value::Both(-12, Str::from("-12ab"))));
     assert_eq!(run("x", "s.int").map(|v| v.as_int()), Ok(Some(0)));
     assert_eq!(run_value(&Value::Null, "s.len"), Ok(Value::Null));
+    // `<null>` in a command line would be two redirections.
+    assert_eq!(run_value(&Value::Null, "s.escape.shell"), Ok(Value::text("''")));
 }
 
 #[test]
@@ -89,6 +91,10 @@ fn codes_and_hashes() {
         ("61620A", "s.decode.hexa", Some("ab\n")),
         ("6", "s.decode.hexa", None),
         ("zz", "s.decode.hexa", None),
+        ("sip:a@b", "s.escape.shell", Some("'sip:a@b'")),
+        ("", "s.escape.shell", Some("''")),
+        ("a';rm x;'", "s.escape.shell", Some("'a'\\'';rm x;'\\'''")),
+        ("$(id) `id` \\\n\0\"", "s.escape.shell", Some("'$(id) `id` \\\n\"'")),
         ("a'b\"c\\d", "s.escape.common", Some("a\\'b\\\"c\\\\d")),
         ("a\\'b\\\"c\\\\d", "s.unescape.common", Some("a'b\"c\\d")),
         ("a b@c", "s.escape.user", Some("a%20b%40c")),

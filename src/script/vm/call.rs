@@ -16,10 +16,10 @@ use smallvec::SmallVec;
 use std::rc::Rc;
 
 /// Few inline ones: they are moved about, and most calls have no more.
-type Args = SmallVec<[Arg; 2]>;
+pub(super) type Args = SmallVec<[Arg; 2]>;
 
 /// What a function is called for.
-enum Entry<H: Host> {
+pub(super) enum Entry<H: Host> {
     /// To start.
     Run,
     /// To go on with the outcome of its operation.
@@ -215,7 +215,7 @@ impl<H: Host> Exec<'_, H> {
 
     /// Whether the function could wait where nothing may. Load-time checks cover what can be
     /// known then; routes called by computed names are checked here.
-    fn may_not_wait(&mut self, site: u32) -> bool {
+    pub(super) fn may_not_wait(&mut self, site: u32) -> bool {
         let refused =
             self.m.kind == RouteKind::OnSend && self.p.sites.get(site as usize).is_some_and(|s| s.function.waits);
         if refused {
@@ -224,7 +224,7 @@ impl<H: Host> Exec<'_, H> {
         refused
     }
 
-    fn invoke(
+    pub(super) fn invoke(
         &mut self,
         number: u32,
         args: &[Arg],
@@ -248,7 +248,7 @@ impl<H: Host> Exec<'_, H> {
     }
 
     /// The arguments of a call; `Err` says which one cannot be evaluated.
-    fn args(&mut self, number: u32) -> Result<Args, String> {
+    pub(super) fn args(&mut self, number: u32) -> Result<Args, String> {
         let p = self.p;
         let Some(site) = p.sites.get(number as usize) else { return Ok(Args::new()) };
         if site.args.is_empty() {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::rc::Rc;
 
 /// Version of the encoding.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Why bytes are not a run of this program.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -56,10 +56,14 @@ impl<H: Host> State<H> {
                     Mode::Launched { route: r, .. } => r.is_none_or(route),
                 }
         });
+        let several = machine.several.as_ref().is_none_or(|s| {
+            program.severals.get(s.site as usize).is_some_and(|site| site.members.len() == s.members.len())
+        });
         let sane = machine.vars.len() == program.slots.len()
             && machine.frames.len() <= program.limits.max_frames
             && machine.frames.iter().all(|f| route(f.route) && (f.pc as usize) < program.code.len())
-            && pending;
+            && pending
+            && several;
         if sane { Ok(Box::new(State { program, host, machine, delivered: None })) } else { Err(CodecError::Damaged) }
     }
 }
@@ -89,7 +93,7 @@ impl<H: Host> Suspended<H> {
     /// what of the host cannot travel.
     pub fn decode(bytes: &[u8], program: Rc<Program<H>>, fix: impl FnOnce(&mut H)) -> Result<Suspended<H>, CodecError> {
         let mut state = State::decode(bytes, program)?;
-        if state.machine.pending.is_none() {
+        if !state.machine.waits() {
             return Err(CodecError::Damaged);
         }
         fix(&mut state.host);

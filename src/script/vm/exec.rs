@@ -24,6 +24,8 @@ pub(super) enum Flow<H: Host> {
     Finish,
     /// Park here.
     Wait(H::Request),
+    /// Park here, for several operations: each with its place in the statement.
+    Several(Vec<(u32, H::Request)>),
     /// Go on; the detached run is on its own.
     Launch(Launched<H>),
 }
@@ -58,6 +60,7 @@ pub(super) fn go<H: Host>(mut state: Box<State<H>>, budget: &mut u32, now: Time)
             Flow::Next => {}
             Flow::Finish => return Paused::Finished(state.finished(false)),
             Flow::Wait(request) => return Paused::Wait(Suspended(state), request),
+            Flow::Several(requests) => return Paused::Several(Suspended(state), requests),
             Flow::Launch(child) => return Paused::Launch { run: Run(state), child },
         }
     }
@@ -204,6 +207,7 @@ impl<H: Host> Exec<'_, H> {
             Instr::Call(site) => return self.call(site),
             Instr::Async(n) => return self.start_async(n),
             Instr::Launch(n) => return self.launch(n),
+            Instr::Several(n) => return self.start_several(n),
             Instr::Route(n) => self.route(n),
             Instr::Return { extra } => return self.leave_with(extra),
             Instr::End => {

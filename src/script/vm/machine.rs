@@ -63,6 +63,39 @@ pub(super) enum Mode {
     },
 }
 
+/// Functions that were started at once and are waited for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Several {
+    /// The statement: its number in the program.
+    pub(super) site: u32,
+    /// In the order written.
+    pub(super) members: Vec<Member>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Member {
+    /// The arguments as they were when it was started.
+    pub(super) args: Vec<Arg>,
+    /// What the function keeps between its steps.
+    pub(super) state: FnState,
+    /// Why its operation failed.
+    pub(super) error: Option<(String, String)>,
+    /// Its return code, once it has ended.
+    pub(super) ended: Option<i32>,
+}
+
+/// What came of one of several.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct MemberResult {
+    /// `$(async_rc[i])`
+    pub(super) rc: Value,
+    /// `$(async_err[i])`
+    pub(super) err: Value,
+    /// `$(async_phase[i])`
+    pub(super) phase: Value,
+}
+
 /// Everything but program and host.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Machine {
@@ -85,6 +118,10 @@ pub(super) struct Machine {
     pub(super) async_err: Value,
     pub(super) async_phase: Value,
     pub(super) pending: Option<Pending>,
+    /// Instead of one call, several are waited for.
+    pub(super) several: Option<Box<Several>>,
+    /// What came of the last several, in the order written.
+    pub(super) results: Vec<MemberResult>,
     /// `$var` outputs of a function called by `async()`: assigned again in the resume route.
     pub(super) outputs: Vec<(u32, Value)>,
     /// Outputs are being noted there.
@@ -110,6 +147,8 @@ impl Machine {
             async_err: Value::Null,
             async_phase: Value::Null,
             pending: None,
+            several: None,
+            results: Vec::new(),
             outputs: Vec::new(),
             collect: false,
             dropped: false,
@@ -160,6 +199,11 @@ impl Machine {
                 self.async_phase = Value::opt(Some(phase).filter(|p| !p.is_empty()));
             }
         }
+    }
+
+    /// Whether the outcome of an operation is waited for.
+    pub(super) fn waits(&self) -> bool {
+        self.pending.is_some() || self.several.is_some()
     }
 
     /// The instruction being executed: the one before the next.

@@ -9,8 +9,10 @@
 //! 4. [`Paused::Wait`]: carry out the request; keep the [`Suspended`] meanwhile, anywhere (it can
 //!    be encoded and decoded in another process). Then [`Suspended::resume`] with the outcome and
 //!    `go` again.
-//! 5. [`Paused::Launch`]: `go` on with the run; the child is a run of its own.
-//! 6. [`Paused::Finished`]: the host, the AVPs and how it ended.
+//! 5. [`Paused::Several`]: the same for several requests at once: [`Suspended::members_ended`] as they end,
+//!    until it says that this is over; then [`Suspended::resume_several`] and `go`.
+//! 6. [`Paused::Launch`]: `go` on with the run; the child is a run of its own.
+//! 7. [`Paused::Finished`]: the host, the AVPs and how it ended.
 
 mod call;
 mod codec;
@@ -18,11 +20,13 @@ mod exec;
 mod machine;
 mod read;
 mod scope;
+mod several;
 
 // The stages this one builds on.
 use super::{arith, ast, avp, compare, host, ir, pattern, program, registry, transform, value};
 
 pub use codec::CodecError;
+pub use several::{CANCELLED_CODE, Progress, SeveralInfo};
 
 use crate::base::{Str, Time};
 use ast::RouteKind;
@@ -54,6 +58,8 @@ pub enum Paused<H: Host> {
     Finished(Finished<H>),
     /// It waits for this operation.
     Wait(Suspended<H>, H::Request),
+    /// It waits for these operations, each with its place in the statement that started them.
+    Several(Suspended<H>, Vec<(u32, H::Request)>),
     /// The budget is used up.
     Budget(Run<H>),
     /// `launch`: the run goes on; the child is on its own.
@@ -206,6 +212,20 @@ impl<H: Host> Suspended<H> {
     /// What it waits for.
     pub fn describe(&self) -> WaitInfo {
         let State { program, machine, .. } = &*self.0;
+        let several = machine.several.as_ref().and_then(|s| program.severals.get(s.site as usize));
+        if let Some(several) = several {
+            let (file, line) = program.position(machine.pc());
+            let route = machine.frames.last().and_then(|f| program.route(f.route));
+            return WaitInfo {
+                function: several.word.to_string(),
+                route: route.map_or(String::new(), |r| r.label()),
+                file: file.to_string(),
+                line,
+                via_async: several.route.is_some(),
+                launched: false,
+                timeout_secs: several.timeout,
+            };
+        }
         let pending = machine.pending.as_ref();
         let site = pending.and_then(|p| program.sites.get(p.site as usize));
         let mode = pending.map(|p| &p.mode);

@@ -5,7 +5,7 @@ use crate::base::{Str, Time};
 use super::ast::{Dialect, RouteKind};
 use super::host::{Host, Index};
 use super::ir::{Base, Format, IndexRef, Name, Part, Transform, TransformArg, VarRef};
-use super::machine::Machine;
+use super::machine::{Machine, MemberResult};
 use super::pattern::compile_subst;
 use super::program::Program;
 use super::registry::OutVar;
@@ -47,8 +47,12 @@ impl<'a, H: Host> Reader<'a, H> {
                 return None;
             }
         }
-        let index = self.index(&v.index)?;
-        self.at(v, index)
+        let found = self.index(&v.index).and_then(|index| self.at(v, index));
+        match v.transforms.last() {
+            // A word of a command line stays one, also when there is nothing to be put into it.
+            Some(t) if found.is_none() && t.op == Op::EscapeShell => Some(Value::text(transform::shell_word(b""))),
+            _ => found,
+        }
     }
 
     /// The value of a variable at an index that replaces the written one.
@@ -168,8 +172,12 @@ impl<'a, H: Host> Reader<'a, H> {
             },
             Base::Return => sub.and_then(Value::to_int).map_or(Value::Null, |n| pick(&m.returns, n)),
             Base::Rc => Value::Int(m.rc.into()),
-            Base::AsyncErr => m.async_err.clone(),
-            Base::AsyncPhase => m.async_phase.clone(),
+            Base::AsyncRc if index == Index::None => self.result(Index::At(0), |r| &r.rc),
+            Base::AsyncRc => self.result(index, |r| &r.rc),
+            Base::AsyncErr if index == Index::None => m.async_err.clone(),
+            Base::AsyncErr => self.result(index, |r| &r.err),
+            Base::AsyncPhase if index == Index::None => m.async_phase.clone(),
+            Base::AsyncPhase => self.result(index, |r| &r.phase),
             Base::CfgFile => Value::from(self.p.position(m.pc()).0),
             Base::CfgLine => Value::Int(self.p.position(m.pc()).1.into()),
             Base::Route => self.routes(index, |r| r.label()),
@@ -179,6 +187,19 @@ impl<'a, H: Host> Reader<'a, H> {
                 _ => self.routes(index, |r| kind_name(r.kind).to_string()),
             },
             Base::Null => Value::Null,
+        }
+    }
+
+    /// What came of one of several functions, or of all; negative indices count from the last.
+    fn result(&self, index: Index, what: impl Fn(&MemberResult) -> &Value) -> Value {
+        let results = &self.m.results;
+        match index {
+            Index::All => join(results.iter().map(|r| what(r).clone()), b", "),
+            Index::At(i) => {
+                let i = if i < 0 { i.saturating_add(results.len() as i64) } else { i };
+                usize::try_from(i).ok().and_then(|i| results.get(i)).map_or(Value::Null, |r| what(r).clone())
+            }
+            Index::None | Index::Append => Value::Null,
         }
     }
 
@@ -196,7 +217,7 @@ impl<'a, H: Host> Reader<'a, H> {
     }
 
     fn transform(&mut self, t: &Transform<H::Pv>, input: Value) -> Option<Value> {
-        if input.is_null() {
+        if input.is_null() && t.op != Op::EscapeShell {
             return Some(Value::Null);
         }
         let mut args: SmallVec<[Value; 2]> = SmallVec::new();
@@ -247,7 +268,11 @@ fn join(values: impl Iterator<Item = Value>, separator: &[u8]) -> Value {
     let mut out: Option<Vec<u8>> = None;
     for v in values {
         match &mut out {
-            None => out = Some(v.to_text().unwrap_or_default().to_vec()),
+            None => {
+                let mut text = Vec::new();
+                v.write_to(&mut text);
+                out = Some(text);
+            }
             Some(text) => {
                 text.extend_from_slice(separator);
                 v.write_to(text);

@@ -184,18 +184,62 @@ fn travels_as_bytes() {
 #[test]
 fn a_header_of_many_empty_lines_is_read_in_one_pass() {
     let text = |lines: usize| {
-        let folds = " \r\n".repeat(lines);
+        let (folds, full, far) = (" \r\n".repeat(lines), " d\r\n".repeat(lines), " ".repeat(lines.min(70_000)));
         format!(
             "OPTIONS sip:b@c SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:b@c>\r\n\
-             Call-ID: x\r\nCSeq: 1 OPTIONS\r\nSubject: a\r\n{folds} b\r\n{folds}Server:\r\n{folds}\td \r\nExpires:\r\n{folds}\r\n"
+             Call-ID: x\r\nCSeq: 1 OPTIONS\r\nSubject: a\r\n{folds} b\r\n{folds}Server:\r\n{folds}\td \r\nExpires:\r\n{folds}\
+             Date:{far}\r\n{full}\r\n"
         )
     };
-    // Fifteen megabytes; with a look at the whole value for each line this would take hours.
-    for lines in [0, 1, 2, 1_200_000] {
+    // Megabytes; with a look at the whole value for each line this would take hours.
+    for lines in [0, 1, 2, 800_000] {
         let m = Message::parse(Str::from(text(lines))).unwrap();
         let value = m.value(HeaderId::Subject);
         assert!(value.starts_with(b"a\r\n") && value.ends_with(b" b"), "{lines}");
         assert_eq!((m.value(HeaderId::Server), m.value(HeaderId::Expires)), (&b"d"[..], &b""[..]));
-        assert_eq!(m.headers().count(), 8);
+        assert_eq!(m.headers().count(), 9);
     }
+}
+
+#[test]
+fn values_too_long_for_a_memo_are_read_all_the_same() {
+    let display = "x".repeat(70_000);
+    let text = format!(
+        "OPTIONS sip:b SIP/2.0\r\nVia: SIP/2.0/UDP h;p={display};branch=z9hG4bK1\r\nFrom: \"{display}\" <sip:a@b>;tag=1\r\n\
+         To: <sip:{display}@b>;tag=2\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\n\r\n"
+    );
+    let m = Message::parse_slice(text.as_bytes()).unwrap();
+    for _ in 0..2 {
+        assert_eq!(m.top_via().unwrap().picked.branch, Some(&b"z9hG4bK1"[..]));
+        assert_eq!(m.from_tag(), Some(&b"1"[..]));
+        assert_eq!(m.from().uri, b"sip:a@b");
+        assert_eq!(m.to_tag(), Some(&b"2"[..]));
+        assert_eq!(m.to().uri.len(), 70_006);
+    }
+}
+
+#[test]
+fn a_value_far_from_its_name_is_found() {
+    let far = " ".repeat(70_000);
+    for header in [format!("Subject:{far}x"), format!("Subject:\r\n{far}x"), format!("Subject{far}:\r\n x\r\n ")] {
+        let text = format!(
+            "OPTIONS sip:b SIP/2.0\r\nVia: SIP/2.0/UDP h\r\n{header}\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:b>\r\n\
+             Call-ID: c\r\nCSeq: 1 OPTIONS\r\n\r\n"
+        );
+        let m = Message::parse_slice(text.as_bytes()).unwrap();
+        assert_eq!(m.value(HeaderId::Subject), b"x");
+        assert_eq!(m.slice(m.header(HeaderId::Subject).unwrap().line), format!("{header}\r\n").as_bytes());
+    }
+}
+
+#[test]
+fn a_header_line_ends_behind_its_empty_continuations() {
+    let text = b"OPTIONS sip:b SIP/2.0\r\nVia: SIP/2.0/UDP h\r\nSubject: \r\n \r\n\t\r\nFrom: <sip:a@b>;tag=1 \r\n \r\nTo: <sip:b>\r\n\
+        Call-ID: c\r\nCSeq: 1 OPTIONS\r\n\r\n";
+    let m = Message::parse_slice(text).unwrap();
+    let line = |id| m.slice(m.header(id).unwrap().line);
+    assert_eq!(line(HeaderId::Subject), b"Subject: \r\n \r\n\t\r\n");
+    assert_eq!(line(HeaderId::From), b"From: <sip:a@b>;tag=1 \r\n \r\n");
+    assert_eq!(m.value(HeaderId::From), b"<sip:a@b>;tag=1");
+    assert_eq!(line(HeaderId::CSeq), b"CSeq: 1 OPTIONS\r\n");
 }

@@ -3,7 +3,7 @@ use super::*;
 /// Feeds a text whole, byte by byte, and in threes: all must agree.
 fn read(text: &str, to_head: bool, max_body: usize) -> Result<(HttpResponse, bool), Broken> {
     let run = |step: usize| {
-        let mut a = Answer::new(to_head, max_body);
+        let mut a = Answer::new(Expected { to_head, max_body, max_head: MAX_HEAD, decode: true });
         for (i, piece) in text.as_bytes().chunks(step).enumerate() {
             if a.feed(piece)? {
                 // What is behind the end counts only if it came with it.
@@ -146,4 +146,63 @@ fn limits_of_head_and_body() {
     let trailers =
         format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: {}\r\n\r\n", "x".repeat(70_000));
     assert!(matches!(broken(&trailers), Broken::TooLarge(_)));
+}
+
+#[test]
+fn coded_bodies() {
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use std::io::Write;
+
+    let coded = |text: &[u8]| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    };
+    let read = |head: &str, body: &[u8], decode: bool| {
+        let run = |step: usize| {
+            let mut a = Answer::new(Expected { to_head: false, max_body: 1000, max_head: MAX_HEAD, decode });
+            for piece in [head.as_bytes(), body].concat().chunks(step) {
+                if a.feed(piece)? {
+                    return Ok(a.take().body);
+                }
+            }
+            a.end().map(|()| a.take().body)
+        };
+        assert_eq!(run(10_000), run(1));
+        run(10_000)
+    };
+    let text = b"coded and coded and coded".to_vec();
+    let body = coded(&text);
+    let length = format!("HTTP/1.1 200 OK\r\nContent-Encoding: GZip\r\nContent-Length: {}\r\n\r\n", body.len());
+    assert_eq!(read(&length, &body, true), Ok(text.clone()));
+    assert_eq!(read(&length, &body, false), Ok(body.clone()), "not asked to");
+    let until_close = "HTTP/1.1 200 OK\r\nContent-Encoding: x-gzip\r\n\r\n";
+    assert_eq!(read(until_close, &body, true), Ok(text.clone()));
+    assert!(matches!(read(until_close, &body[..body.len() - 1], true), Err(Broken::Garbage(_))), "cut off");
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n\r\n";
+    let (one, two) = body.split_at(7);
+    let chunks =
+        [b"7\r\n", one, format!("\r\n{:x}\r\n", two.len()).as_bytes(), two, b"\r\n0\r\nX-Sum: 1\r\n\r\n"].concat();
+    assert_eq!(read(chunked, &chunks, true), Ok(text));
+    // The limit is about what comes out, too.
+    let bomb = coded(&[b'x'; 1001]);
+    assert!(bomb.len() < 100);
+    assert!(matches!(read(until_close, &bomb, true), Err(Broken::TooLarge(_))));
+    assert_eq!(read(until_close, &coded(&[b'x'; 1000]), true).map(|b| b.len()), Ok(1000));
+    // What nobody here can undo is handed over as it is.
+    for coding in ["br", "gzip, gzip", "gzip\r\nContent-Encoding: gzip"] {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\n\r\n");
+        assert_eq!(read(&head, &body, true), Ok(body.clone()), "{coding}");
+    }
+    assert_eq!(read("HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\n\r\n", b"x", true), Ok(b"x".to_vec()));
+    assert_eq!(read("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 0\r\n\r\n", b"", true), Ok(vec![]));
+}
+
+#[test]
+fn a_limit_of_the_head_and_the_wish_for_the_body() {
+    let mut a = Answer::new(Expected { to_head: false, max_body: 10, max_head: 50, decode: false });
+    assert_eq!(a.feed(b"HTTP/1.1 100 Continue\r\n\r\n"), Ok(false));
+    assert!(a.continued() && !a.is_final() && a.has_begun());
+    assert!(matches!(a.feed(b"HTTP/1.1 200 OK\r\nA: bcdefghijk\r\n"), Err(Broken::TooLarge(_))), "both heads count");
 }

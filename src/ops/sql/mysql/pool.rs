@@ -272,5 +272,11 @@ fn options(url: &MysqlUrl) -> Result<TlsOptions, String> {
     };
     let verify_peer = matches!(url.ssl_mode, SslMode::VerifyCa | SslMode::VerifyIdentity);
     let ca_file = ca_file.filter(|_| verify_peer);
-    Ok(TlsOptions { verify_peer, verify_host: url.ssl_mode == SslMode::VerifyIdentity, ca_file, alpn: None })
+    Ok(TlsOptions {
+        verify_peer,
+        verify_host: url.ssl_mode == SslMode::VerifyIdentity,
+        ca_file,
+        identity: None,
+        alpn: None,
+    })
 }

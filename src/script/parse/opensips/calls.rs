@@ -4,11 +4,38 @@ use super::Parser;
 use crate::script::ast::{Call, Expr, ExprKind, Ident, RouteCall, Stmt, StmtKind, StrLit};
 use crate::script::diagnostics::Diagnostic;
 use crate::script::lex::{Kind, Token};
-use crate::script::parse::cursor::Parsed;
+use crate::script::parse::cursor::{Cursor, Parsed};
+use crate::script::parse::several::Front;
 use crate::script::source::Span;
 
 /// Functions whose text may be given as several strings in a row.
 const JOINS_STRINGS: [&str; 3] = ["xlog", "xdbg", "log"];
+
+impl<'a> Front<'a> for Parser<'a> {
+    fn cursor(&mut self) -> &mut Cursor<'a> {
+        &mut self.c
+    }
+
+    fn member(&mut self) -> Parsed<Call> {
+        self.call()
+    }
+
+    fn resume_route(&mut self) -> Parsed<Ident> {
+        self.literal_route()
+    }
+
+    fn semicolon(&mut self) {
+        Parser::semicolon(self);
+    }
+
+    fn at_block_end(&self) -> bool {
+        matches!(self.c.kind(), Kind::RBrace | Kind::Eof) || self.at_item()
+    }
+
+    fn close_block(&mut self, open: Token) {
+        Parser::close_block(self, open);
+    }
+}
 
 impl Parser<'_> {
     /// `name(args)`; the next token is the name.
@@ -177,7 +204,7 @@ impl Parser<'_> {
         if !named || !(timed || next == Kind::RParen) {
             return self.not_a_call("async");
         }
-        let route = self.resume_route()?;
+        let route = self.literal_route()?;
         let timeout = self.timeout()?;
         self.c.close(open);
         if self.c.kind() != Kind::LBrace {
@@ -198,7 +225,7 @@ impl Parser<'_> {
                 .help("write `async(f(...), ROUTE);`, or `await f(...);` to go on right here");
             return self.c.error(d);
         }
-        let route = self.resume_route()?;
+        let route = self.literal_route()?;
         let timeout = self.timeout()?;
         self.c.close(open);
         self.semicolon();
@@ -243,7 +270,7 @@ impl Parser<'_> {
         let call = self.started_call("launch")?;
         let (mut route, mut param) = (None, None);
         if self.c.eat(Kind::Comma).is_some() {
-            route = Some(self.resume_route()?);
+            route = Some(self.literal_route()?);
             if self.c.eat(Kind::Comma).is_some() {
                 let at = self.c.peek();
                 let arg = self.plain_argument()?;
@@ -280,7 +307,7 @@ impl Parser<'_> {
     }
 
     /// The literal name of a resume or report route.
-    fn resume_route(&mut self) -> Parsed<Ident> {
+    fn literal_route(&mut self) -> Parsed<Ident> {
         let token = self.c.peek();
         if token.kind == Kind::Var {
             let d = Diagnostic::error("E0120", token.span, "the resume route cannot come from a variable")

@@ -89,6 +89,12 @@ fn stmt(s: &Stmt) -> String {
             let param = param.as_ref().map(|p| format!(", {}", expr(p))).unwrap_or_default();
             format!("launch {}{route}{param}", call(c))
         }
+        StmtKind::Several(s) => {
+            let route = s.route.as_ref().map(|r| format!(" -> {}", r.text)).unwrap_or_default();
+            let timeout = s.timeout.map(|t| format!(", {t}")).unwrap_or_default();
+            let members: Vec<String> = s.members.iter().map(call).collect();
+            format!("{:?} {}{route}{timeout}", s.until, members.join(" & "))
+        }
         StmtKind::Await(c) => format!("await {}", call(c)),
         StmtKind::Block(b) => format!("{{{}}}", stmts(b)),
         StmtKind::Expr(e) => expr(e),
@@ -233,6 +239,12 @@ fn asynchronous_statements() {
     assert_eq!(body("async(rest_get(\"u\", $b, , $c), got_it, 3);"), "async rest_get(\"u\",$b,,$c) -> got_it, 3");
     assert_eq!(body("async(sleep(2), 7);"), "async sleep(2) -> 7");
     assert_eq!(body("async(resume) { sleep(2); }"), "async sleep(2) -> resume");
+    assert_eq!(
+        body("async_all(got, 3) { sleep(2); ; exec(\"ls\", , $x); }"),
+        "All sleep(2) & exec(\"ls\",,$x) -> got, 3"
+    );
+    assert_eq!(body("await_any { sleep(2); } await_all(0) { f(); };"), "Any sleep(2); All f()");
+    assert_eq!(body("async_any(\"log\") { f(); }"), "Any f() -> log");
     assert_eq!(body("async(\"log\", 5) { exec(\"ls\"); };"), "async exec(\"ls\") -> log, 5");
     assert_eq!(body("launch(f()); launch(f(1), done); launch(f(), done, \"$ci\");"), {
         "launch f(); launch f(1) -> done; launch f() -> done, \"$ci\""

@@ -202,15 +202,15 @@ fn the_deadline_ends_a_child_that_is_stopped_or_does_not_read() {
     let clean = Clean::before(&l);
     let limit = Duration::from_millis(300);
     let f = failed(l.run(Request::Exec(sh("echo early; kill -STOP $$; echo late")), limit));
-    assert_eq!((f.why, f.phase), (Why::Timeout, Phase::Wait));
+    assert_eq!((f.why, f.phase), (Why::Timeout, Phase::Receive));
     // More than a pipe holds.
     let stdin = Some(vec![b'x'; 2_000_000].into());
     let f = failed(l.run(Request::Exec(ExecRequest { stdin: stdin.clone(), ..sh("sleep 60") }), limit));
-    assert_eq!((f.why, f.phase), (Why::Timeout, Phase::Wait));
+    assert_eq!((f.why, f.phase), (Why::Timeout, Phase::Send));
     // It closes its outputs and reads no more, and lives: that is no end.
     let quiet = sh("exec >&- 2>&-; head -c 5 >/dev/null; kill -STOP $$");
     let f = failed(l.run(Request::Exec(ExecRequest { stdin, ..quiet }), limit));
-    assert_eq!((f.why, f.phase), (Why::Timeout, Phase::Wait));
+    assert_eq!((f.why, f.phase), (Why::Timeout, Phase::Send));
     clean.after(&mut l);
 }
 

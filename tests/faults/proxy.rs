@@ -20,6 +20,17 @@ const DRIP: Duration = Duration::from_millis(300);
 /// How long a relay may take to notice that it should stop.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// Bytes that mean nothing in any of the protocols.
+const NOISE: [u8; 64] = {
+    let mut noise = [0; 64];
+    let mut i = 0;
+    while i < noise.len() {
+        noise[i] = [0xff, 0x00, 0xa5, 0x5a][i % 4];
+        i += 1;
+    }
+    noise
+};
+
 /// When a connection has got to the point where harm is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
@@ -247,7 +258,7 @@ impl Relay {
                 return false;
             }
             Harm::HalfClose => drop(self.client.shutdown(Shutdown::Write)),
-            Harm::Garbage => self.to_client.extend([0xff, 0x00, 0xa5, 0x5a].repeat(16)),
+            Harm::Garbage => self.to_client.extend(NOISE),
             Harm::Hold | Harm::Drip | Harm::Endless => {}
         }
         true
@@ -370,7 +381,7 @@ pub enum Datagrams {
     Pass,
     /// Answers each with bytes that mean nothing.
     Garbage,
-    /// Answers each with as many of those as it can, until it is told something else.
+    /// Answers each with thousands of those, for most of a second.
     Endless,
     /// Answers each DNS question with "ask again over TCP".
     Truncate,
@@ -414,6 +425,7 @@ impl UdpProxy {
                 };
                 let mut socket = Some(socket);
                 let mut peers: Vec<(SocketAddr, UdpSocket)> = Vec::new();
+                let mut flooded = Vec::new();
                 while !stop.load(Ordering::SeqCst) {
                     let now = *lock(&mode);
                     if now == Datagrams::Closed {
@@ -428,7 +440,7 @@ impl UdpProxy {
                             socket
                         })
                     });
-                    pass(socket, &mut peers, upstream, now, &mode);
+                    pass(socket, &mut peers, upstream, now, &mut flooded);
                 }
             })
         };
@@ -458,26 +470,17 @@ fn pass(
     peers: &mut Vec<(SocketAddr, UdpSocket)>,
     upstream: SocketAddr,
     mode: Datagrams,
-    present: &Mutex<Datagrams>,
+    flooded: &mut Vec<(SocketAddr, Instant)>,
 ) {
     let mut fds = vec![PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
     fds.extend(peers.iter().map(|(_, s)| PollFd::new(s.as_fd(), PollFlags::POLLIN)));
     wait(&mut fds);
     let mut buffer = [0; 65_536];
     while let Ok((n, from)) = socket.recv_from(&mut buffer) {
-        let noise = [0xff, 0x00, 0xa5, 0x5a].repeat(16);
         match mode {
             Datagrams::Closed => {}
-            Datagrams::Garbage => drop(socket.send_to(&noise, from)),
-            Datagrams::Endless => {
-                let end = Instant::now() + Duration::from_millis(1200);
-                while *lock(present) == Datagrams::Endless && Instant::now() < end {
-                    for _ in 0..20 {
-                        let _ = socket.send_to(&noise, from);
-                    }
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-            }
+            Datagrams::Garbage => drop(socket.send_to(&NOISE, from)),
+            Datagrams::Endless => flooded.push((from, Instant::now())),
             Datagrams::Truncate => {
                 if let Some(answer) = truncated(&buffer[..n]) {
                     let _ = socket.send_to(&answer, from);
@@ -494,6 +497,13 @@ fn pass(
                 });
                 let _ = peers[at].1.send(&buffer[..n]);
             }
+        }
+    }
+    // Not beyond the waits' end: what comes to a closed port makes the system answer, of which it does only so much.
+    flooded.retain(|(_, since)| mode == Datagrams::Endless && since.elapsed() < Duration::from_millis(900));
+    for (client, _) in flooded {
+        for _ in 0..200 {
+            let _ = socket.send_to(&NOISE, *client);
         }
     }
     if peers.len() > 64 {

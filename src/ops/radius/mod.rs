@@ -92,6 +92,10 @@ pub struct Radius {
     /// Until when a server is asked last: authentication, accounting.
     dead: [Vec<Time>; 2],
     queue: VecDeque<(OpId, SocketAddr)>,
+    /// Sockets whose server is gone, with what was said, for those that wait there to be told.
+    gone: VecDeque<(Key, Why, String)>,
+    /// They are being told.
+    moving: bool,
 }
 
 impl Default for Radius {
@@ -101,6 +105,8 @@ impl Default for Radius {
             random: ring::default_provider().secure_random,
             ops: HashMap::new(),
             sockets: Slab::new(),
+            gone: VecDeque::new(),
+            moving: false,
             dead: [Vec::new(), Vec::new()],
             queue: VecDeque::new(),
         }
@@ -250,12 +256,35 @@ impl Radius {
         self.after_send(id, sent, cx);
     }
 
+    /// Nobody listens there: all that wait for it go on to the next server. The system says so once, to whoever
+    /// sends or receives next, for whichever datagram it was.
+    fn gone(&mut self, key: Key, e: &io::Error, cx: &mut Cx<'_>) {
+        if !self.gone.iter().any(|(other, ..)| *other == key) {
+            self.gone.push_back((key, unreachable(e), e.to_string()));
+        }
+        // Going on may find the next server gone, too: one after the other, not one within the other.
+        if std::mem::replace(&mut self.moving, true) {
+            return;
+        }
+        while let Some((key, why, detail)) = self.gone.pop_front() {
+            let waiting = |s: &Socket| s.asked.iter().flatten().copied().collect::<Vec<OpId>>();
+            for id in self.sockets.get(key).map(waiting).unwrap_or_default() {
+                self.fail_over(id, why, detail.clone(), cx);
+            }
+        }
+        self.moving = false;
+    }
+
     /// A datagram has left, or not: when to look again.
     fn after_send(&mut self, id: OpId, sent: io::Result<usize>, cx: &mut Cx<'_>) {
         match sent {
             // A full buffer is like a datagram lost on the way.
             Err(e) if !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                return self.fail_over(id, unreachable(&e), e.to_string(), cx);
+                let socket = self.ops.get(&id).and_then(|op| op.sent.as_ref()).map(|sent| sent.socket);
+                return match socket.filter(|_| unreachable(&e) == Why::Refused) {
+                    Some(key) => self.gone(key, &e, cx),
+                    None => self.fail_over(id, unreachable(&e), e.to_string(), cx),
+                };
             }
             _ => {}
         }
@@ -409,13 +438,7 @@ impl Engine for Radius {
                 Ok(n) => self.received(key, buffer.get(..n).unwrap_or_default(), cx),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => {
-                    // Nobody listens there: all that wait for it go on to the next server.
-                    let waiting: Vec<OpId> = socket.asked.iter().flatten().copied().collect();
-                    for id in waiting {
-                        self.fail_over(id, unreachable(&e), e.to_string(), cx);
-                    }
-                }
+                Err(e) => self.gone(key, &e, cx),
             }
         }
         cx.io.again(Source::Radius, key);

@@ -170,6 +170,18 @@ impl Job {
         }
     }
 
+    /// Where it stands: its input is still being written, its output has begun, or it is waited for.
+    fn phase(&self) -> Phase {
+        let begun = |sink: &Sink| !sink.kept.is_empty() || sink.truncated;
+        if begun(&self.stdout) || begun(&self.stderr) {
+            Phase::Receive
+        } else if self.stdin.is_some() {
+            Phase::Send
+        } else {
+            Phase::Wait
+        }
+    }
+
     fn close_pipes(&mut self, io: &mut Io<'_>) {
         if let Some(feed) = self.stdin.take() {
             io.deregister(&feed.pipe);
@@ -189,6 +201,15 @@ impl Job {
     }
 }
 
+/// `/dev/null`, for what a child is not to read or write: opened once, so that no start of a child opens a file.
+struct Nothing(Option<File>);
+
+impl Default for Nothing {
+    fn default() -> Nothing {
+        Nothing(File::options().read(true).write(true).open("/dev/null").ok())
+    }
+}
+
 /// The children of one process.
 #[derive(Default)]
 pub struct Exec {
@@ -204,6 +225,7 @@ pub struct Exec {
     started: (Time, usize),
     /// More are to be started in the next turn.
     asked: bool,
+    nothing: Nothing,
 }
 
 impl Exec {
@@ -220,7 +242,7 @@ impl Exec {
     /// Starts a child. The request comes back if the system has no room for one more now, but may have when another
     /// one of ours has ended.
     fn spawn(&mut self, id: OpId, request: ExecRequest, cx: &mut Cx<'_>) -> Option<ExecRequest> {
-        let mut child = match start(&request) {
+        let mut child = match start(&request, self.nothing.0.as_ref()) {
             Ok(child) => child,
             Err(e) if !self.jobs.is_empty() && no_room(&e) => {
                 if !self.short {
@@ -508,18 +530,19 @@ impl Engine for Exec {
             return;
         }
         let Some(key) = self.running.get(&id).copied() else { return };
-        let exited = self.jobs.get(key).is_some_and(|j| j.status.is_some());
-        if exited && why == Why::Timeout {
+        let Some(job) = self.jobs.get(key) else { return };
+        if job.status.is_some() && why == Why::Timeout {
             // The command itself ended in time.
             self.finish(key, cx);
         } else {
-            self.give_up(key, Outcome::Failed(Failure::new(why, Phase::Wait, "")), cx);
+            let phase = job.phase();
+            self.give_up(key, Outcome::Failed(Failure::new(why, phase, "")), cx);
         }
     }
 
     fn describe(&self, id: OpId) -> Option<(String, Phase)> {
         if let Some(job) = self.running.get(&id).and_then(|k| self.jobs.get(*k)) {
-            return Some((format!("{} (pid {})", job.program, job.child.id()), Phase::Wait));
+            return Some((format!("{} (pid {})", job.program, job.child.id()), job.phase()));
         }
         Some((program(self.waiting.get(&id)?), Phase::Queue))
     }

@@ -2,23 +2,25 @@
 
 use super::ExecRequest;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
-/// Starts it. What cannot be executed as it is becomes the shell's affair: a script without a first line that
+/// Starts it; `nothing` is `/dev/null`. What cannot be executed as it is becomes the shell's affair: a script without a first line that
 /// names its interpreter, or the shell's own message and status 126 or 127.
-pub(super) fn start(request: &ExecRequest) -> io::Result<Child> {
-    match command(request, true)?.spawn() {
-        Err(e) if !no_room(&e) => command(request, false)?.spawn(),
+pub(super) fn start(request: &ExecRequest, nothing: Option<&File>) -> io::Result<Child> {
+    match command(request, true, nothing)?.spawn() {
+        Err(e) if !no_room(&e) => command(request, false, nothing)?.spawn(),
         other => other,
     }
 }
 
 /// The command with its pipes, not started yet: run by the shell, or itself if the shell would do nothing else.
-fn command(request: &ExecRequest, directly: bool) -> io::Result<Command> {
-    let pipe_if = |wanted| if wanted { Stdio::piped() } else { Stdio::null() };
+fn command(request: &ExecRequest, directly: bool, nothing: Option<&File>) -> io::Result<Command> {
+    let null = || nothing.and_then(|f| f.try_clone().ok()).map_or_else(Stdio::null, Stdio::from);
+    let pipe_if = |wanted| if wanted { Stdio::piped() } else { null() };
     let mut command = match plain_words(&request.command).filter(|_| directly) {
         Some(mut words) => {
             let mut command = Command::new(OsStr::from_bytes(words.next().unwrap_or_default()));

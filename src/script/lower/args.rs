@@ -5,7 +5,7 @@ use super::Lowerer;
 use super::functions::signature;
 use super::vars::Literal;
 use crate::base::names::suggest;
-use crate::script::ast::{Call, Expr, ExprKind, RouteKind, UnaryOp};
+use crate::script::ast::{Call, Dialect, Expr, ExprKind, RouteKind, UnaryOp};
 use crate::script::diagnostics::Diagnostic;
 use crate::script::format;
 use crate::script::host::Host;
@@ -36,7 +36,11 @@ impl<H: Host> Lowerer<'_, H> {
             };
             args.push(plan);
         }
-        if !spec.routes.contains(self.kind) {
+        // Kamailio: what a request route may hold, an event's may too.
+        let as_request = self.dialect == Dialect::Kamailio
+            && matches!(self.kind, RouteKind::Event | RouteKind::Local | RouteKind::Startup)
+            && spec.routes.contains(RouteKind::Request);
+        if !spec.routes.contains(self.kind) && !as_request {
             self.misplaced.push((self.route, call.name.span, spec, call.name.text.clone()));
         }
         let line = self.map.position(call.span).1;

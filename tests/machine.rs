@@ -8,6 +8,8 @@ mod host;
 mod check;
 #[path = "machine/expressions.rs"]
 mod expressions;
+#[path = "machine/kamailio.rs"]
+mod kamailio;
 #[path = "machine/several.rs"]
 mod several;
 #[path = "machine/statements.rs"]

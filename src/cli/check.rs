@@ -2,7 +2,7 @@
 //! up to the point where processes would be forked.
 
 use super::load::load;
-use crate::script::ast::Dialect;
+use crate::script::parse::Options;
 use crate::script::print;
 use crate::script::render::render;
 use std::io::IsTerminal;
@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Checks files; the exit code is 0 if none has an error.
-pub fn main(files: &[PathBuf], dialect: Option<Dialect>, emit_ir: bool) -> ExitCode {
-    let (text, good) = check_files_as(files, dialect, std::io::stderr().is_terminal());
+pub fn main(files: &[PathBuf], options: &Options, emit_ir: bool) -> ExitCode {
+    let (text, good) = check_files_as(files, options, std::io::stderr().is_terminal());
     eprint!("{text}");
     if good && emit_ir {
         for file in files {
-            if let Some((program, _)) = load(file, dialect).server {
+            if let Some((program, _)) = load(file, options.clone()).server {
                 println!("{}", print::program(&program));
             }
         }
@@ -30,14 +30,14 @@ pub fn main(files: &[PathBuf], dialect: Option<Dialect>, emit_ir: bool) -> ExitC
 
 /// Checks each file by itself. Returns all findings as text, and whether none of them is an error.
 pub fn check_files<P: AsRef<Path>>(paths: &[P], colour: bool) -> (String, bool) {
-    check_files_as(paths, None, colour)
+    check_files_as(paths, &Options::default(), colour)
 }
 
-/// The same with a given dialect, if one is given.
-pub fn check_files_as<P: AsRef<Path>>(paths: &[P], dialect: Option<Dialect>, colour: bool) -> (String, bool) {
+/// The same with options.
+pub fn check_files_as<P: AsRef<Path>>(paths: &[P], options: &Options, colour: bool) -> (String, bool) {
     let (mut text, mut good) = (String::new(), true);
     for path in paths {
-        let loaded = load(path.as_ref(), dialect);
+        let loaded = load(path.as_ref(), options.clone());
         good &= loaded.server.is_some();
         text.push_str(&render(&loaded.map, &loaded.diags, colour));
     }

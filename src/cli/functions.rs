@@ -51,6 +51,16 @@ pub fn modules() -> Vec<&'static Module> {
     all
 }
 
+/// A module's name as a heading and as the name of its page: what Kamailio divides otherwise says so.
+fn names(module: &Module) -> (String, String) {
+    let twin = modules().iter().any(|m| m.name == module.name && m.dialects.contains(&Dialect::OpenSips));
+    if twin && !module.dialects.contains(&Dialect::OpenSips) {
+        (format!("{} (Kamailio)", module.name), format!("{}-kamailio", module.name))
+    } else {
+        (module.name.to_string(), module.name.to_string())
+    }
+}
+
 /// The name of a function: that of the OpenSIPS dialect, if it has one.
 pub fn name(f: &Function) -> &'static str {
     f.opensips.or(f.kamailio).unwrap_or_default()
@@ -88,7 +98,7 @@ pub fn list() -> String {
 }
 
 fn section(out: &mut String, module: &Module) {
-    let _ = writeln!(out, "{}", module.name);
+    let _ = writeln!(out, "{}", names(module).0);
     for f in module.functions {
         let _ = writeln!(out, "  {}", signature(name(f), f));
         let _ = writeln!(out, "      {}", first_sentence(f.doc));
@@ -108,11 +118,11 @@ pub fn page(wanted: &str) -> Result<String, String> {
             describe(&mut out, module, f, wanted);
         }
     }
-    if out.is_empty()
-        && let Some(module) = modules().into_iter().find(|m| m.name == wanted)
-    {
-        section(&mut out, module);
-        parameters(&mut out, module);
+    if out.is_empty() {
+        for module in modules().into_iter().filter(|m| m.name == wanted) {
+            section(&mut out, module);
+            parameters(&mut out, module);
+        }
     }
     if !out.is_empty() {
         return Ok(out);
@@ -190,6 +200,9 @@ fn kind_text(kind: Kind) -> String {
         Kind::Flag => "name of a flag",
         Kind::Subst => "`/regular expression/replacement/flags`",
         Kind::Map(..) => "name of a list that a module parameter defines",
+        Kind::Defined(module, param, _) => {
+            return format!("text with variables: a name that `{param}` of {module} defines");
+        }
     }
     .to_string()
 }
@@ -256,14 +269,17 @@ pub fn markdown() -> Vec<(String, String)> {
             let name = name(f);
             let (also, anchor) = if is_second(module, f) { (" (Kamailio)", "-kamailio") } else { ("", "") };
             let doc = cell(first_sentence(f.doc));
-            let row = format!("| [`{name}`]({m}.md#{name}{anchor}){also} | {m} | {doc} |\n", m = module.name);
+            let (m, page) = names(module);
+            let row = format!("| [`{name}`]({page}.md#{name}{anchor}){also} | {m} | {doc} |\n");
             rows.push((name, row));
         }
     }
     rows.sort();
     index.extend(rows.into_iter().map(|(_, row)| row));
     if !without.is_empty() {
-        let names: Vec<String> = without.iter().map(|m| format!("`{}`", m.name)).collect();
+        let mut names: Vec<String> = without.iter().map(|m| format!("`{}`", m.name)).collect();
+        names.sort();
+        names.dedup();
         let _ = write!(
             index,
             "\n## Modules without functions\n\nWhat these bring is built in; `loadmodule` and their parameters are \
@@ -272,7 +288,7 @@ pub fn markdown() -> Vec<(String, String)> {
         );
     }
     let mut files = vec![("README.md".to_string(), index)];
-    files.extend(with.iter().map(|m| (format!("{}.md", m.name), module_page(m))));
+    files.extend(with.iter().map(|m| (format!("{}.md", names(m).1), module_page(m))));
     files
 }
 
@@ -282,7 +298,7 @@ fn is_second(module: &Module, f: &Function) -> bool {
 }
 
 fn module_page(module: &Module) -> String {
-    let mut out = format!("# {}\n", module.name);
+    let mut out = format!("# {}\n", names(module).0);
     if !module.needs.is_empty() {
         let _ = writeln!(out, "\nNeeds: {}.", module.needs.join(", "));
     }

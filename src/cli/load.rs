@@ -6,7 +6,7 @@ use crate::modules::host::SipHost;
 use crate::script::ast::{Config, Dialect};
 use crate::script::diagnostics::Diagnostics;
 use crate::script::lower;
-use crate::script::parse;
+use crate::script::parse::{self, Options};
 use crate::script::program::Program;
 use crate::script::source::SourceMap;
 use std::path::Path;
@@ -22,27 +22,23 @@ pub struct Loaded {
 }
 
 /// Reads, checks and compiles a configuration.
-pub fn load(path: &Path, dialect: Option<Dialect>) -> Loaded {
+pub fn load(path: &Path, options: impl Into<Options>) -> Loaded {
     let (mut map, mut diags) = (SourceMap::default(), Diagnostics::default());
-    let (dialect, config) = parse::parse_file_as(path, dialect, &mut map, &mut diags);
+    let (dialect, config) = parse::parse_file_as(path, &options.into(), &mut map, &mut diags);
     check(dialect, &config, map, diags)
 }
 
 /// The same for a text that calls itself `name`; includes are looked up as for a file of that name.
-pub fn load_text(name: &str, text: &str, dialect: Option<Dialect>) -> Loaded {
+pub fn load_text(name: &str, text: &str, options: impl Into<Options>) -> Loaded {
     let (mut map, mut diags) = (SourceMap::default(), Diagnostics::default());
-    let (dialect, config) = parse::parse_text_as(name, text, dialect, &mut map, &mut diags);
+    let (dialect, config) = parse::parse_text_as(name, text, &options.into(), &mut map, &mut diags);
     check(dialect, &config, map, diags)
 }
 
 fn check(dialect: Dialect, config: &Config, map: SourceMap, mut diags: Diagnostics) -> Loaded {
     let program = lower::compile::<SipHost>(dialect, config, &map, &mut diags);
     let params = program.as_ref().map(|p| p.modparams.clone()).unwrap_or_default();
-    let mut settings = read_settings(config, &params, &mut diags);
-    if dialect == Dialect::Kamailio && !params.iter().any(|p| p.module == "exec" && p.param == "setvars") {
-        // On there unless the configuration says otherwise.
-        settings.settings.exec_setvars = true;
-    }
+    let settings = read_settings(dialect, config, &params, &mut diags);
     let server = match (program, diags.has_errors()) {
         (Some(program), false) => Some((program, settings)),
         _ => None,

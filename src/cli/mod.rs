@@ -10,6 +10,7 @@ mod files;
 pub mod functions;
 pub mod helper;
 mod http;
+mod kamailio;
 pub mod load;
 mod names;
 pub mod paths;
@@ -22,6 +23,7 @@ mod streams;
 
 use crate::script::ast::Dialect;
 use crate::script::codes;
+use crate::script::parse::Options;
 use clap::{Parser, Subcommand};
 use server::StartArgs;
 use std::path::PathBuf;
@@ -130,15 +132,16 @@ pub fn main() -> ExitCode {
         let filter = env_logger::Env::default().default_filter_or("error");
         let _ = env_logger::Builder::from_env(filter).format_timestamp(None).try_init();
     }
+    let options = Options { dialect: args.dialect, defines: args.defines };
     match args.command {
-        Some(Command::Check { files, emit }) => check::main(&files, args.dialect, emit.as_deref() == Some("ir")),
+        Some(Command::Check { files, emit }) => check::main(&files, &options, emit.as_deref() == Some("ir")),
         Some(Command::Ctl(ctl)) => ctl::main(&ctl),
         Some(Command::Db(db)) => db::run(db),
         Some(Command::Demo(args)) => demo::main(&args),
         Some(Command::Functions(args)) => functions::main(&args),
         Some(Command::Test(args_of_test)) => scenario::main(&args_of_test, args.dialect),
         Some(Command::Explain { code }) => explain(&code),
-        None if args.check => check::main(&[args.file], args.dialect, false),
+        None if args.check => check::main(&[args.file], &options, false),
         None => {
             if args.shared_memory.is_some() || args.private_memory.is_some() {
                 eprintln!("reprise: -m and -M are ignored: memory is not divided into pools");
@@ -152,7 +155,7 @@ pub fn main() -> ExitCode {
                 group: args.group,
                 pidfile: args.pidfile,
                 workdir: args.workdir,
-                dialect: args.dialect,
+                options,
             })
         }
     }

@@ -14,6 +14,7 @@ use crate::net::listen::{ListenSpec, Listener};
 use crate::net::logpipe;
 use crate::ops::driver::OpKind;
 use crate::script::ast::Dialect;
+use crate::script::parse::Options;
 use crate::script::program::Program;
 use crate::script::render::render;
 use crate::sip::Transport;
@@ -46,13 +47,13 @@ pub struct StartArgs {
     pub pidfile: Option<PathBuf>,
     /// Working directory.
     pub workdir: Option<PathBuf>,
-    /// `--dialect`
-    pub dialect: Option<Dialect>,
+    /// `--dialect`, `-A`
+    pub options: Options,
 }
 
 /// Runs the server until it is told to stop.
 pub fn start(args: &StartArgs) -> ExitCode {
-    let loaded = load(&args.file, args.dialect);
+    let loaded = load(&args.file, args.options.clone());
     let colour = std::io::stderr().is_terminal();
     eprint!("{}", render(&loaded.map, &loaded.diags, colour));
     let Some((program, mut config)) = loaded.server else { return ExitCode::FAILURE };
@@ -245,7 +246,9 @@ pub(super) fn blueprint(
     sqlite: Option<PathBuf>,
 ) -> worker::Blueprint {
     if let Some(n) = config.max_while_loops {
-        program.limits.max_while_loops = n;
+        // Kamailio: 0 is no bound; a run yields to the others after its budget in any case.
+        let unbounded = n == 0 && program.dialect == Dialect::Kamailio;
+        program.limits.max_while_loops = if unbounded { u32::MAX } else { n };
     }
     for (name, value) in &config.varset {
         program.set_initial(name, value.clone());

@@ -11,7 +11,7 @@ use crate::net::connections::StreamConfig;
 use crate::net::listen::{ListenSpec, Transport};
 use crate::net::logpipe::{self, LogSettings, Syslog};
 use crate::net::resolver::ResolverOptions;
-use crate::script::ast::{Config, GlobalValue, Item, SocketSpec};
+use crate::script::ast::{Config, Dialect, GlobalValue, Item, SocketSpec};
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
 use crate::script::pattern::compile_regex;
 use crate::script::program::ModParam;
@@ -100,8 +100,16 @@ impl Default for ServerConfig {
 }
 
 /// Reads the core parameters of a tree and the checked module parameters.
-pub fn read_settings(config: &Config, modparams: &[ModParam], diags: &mut Diagnostics) -> ServerConfig {
+pub fn read_settings(
+    dialect: Dialect,
+    config: &Config,
+    modparams: &[ModParam],
+    diags: &mut Diagnostics,
+) -> ServerConfig {
     let mut out = ServerConfig::default();
+    if dialect == Dialect::Kamailio {
+        super::kamailio::prepare(&mut out, config);
+    }
     let mut advertised: (Option<String>, Option<u16>) = (None, None);
     let mut default_db: Option<(Str, Span)> = None;
     let mut xlog_level = None;
@@ -228,8 +236,9 @@ pub fn read_settings(config: &Config, modparams: &[ModParam], diags: &mut Diagno
         // There a worker stands still on purpose.
         out.hang_timeout = None;
     }
-    // 2.2 had no xlog_level: log_level spoke for both.
-    out.settings.xlog_level = xlog_level.map_or(out.settings.log_level.max(2), |n| n.clamp(-3, 4) as i32);
+    // 2.2 had no xlog_level: log_level spoke for both; so it does in Kamailio.
+    let both = if dialect == Dialect::Kamailio { out.settings.log_level } else { out.settings.log_level.max(2) };
+    out.settings.xlog_level = xlog_level.map_or(both, |n| n.clamp(-3, 4) as i32);
     if syslog {
         out.log.syslog = logpipe::facility(&facility).map(|facility| Syslog { facility, ident });
     }
@@ -241,7 +250,7 @@ pub fn read_settings(config: &Config, modparams: &[ModParam], diags: &mut Diagno
             socket.advertised = Some((host.clone(), advertised.1));
         }
     }
-    module_settings(&mut out, modparams, diags);
+    module_settings(&mut out, dialect, modparams, diags);
     databases::read(&mut out.settings, modparams, default_db, diags);
     radius::read(&mut out.settings, modparams, diags);
     http::read(&mut out.settings, modparams, diags);
@@ -324,10 +333,17 @@ fn alias(text: &str) -> Alias {
     Alias { host: String::from_utf8_lossy(host).trim_matches(['[', ']']).to_ascii_lowercase(), port }
 }
 
-fn module_settings(out: &mut ServerConfig, params: &[ModParam], diags: &mut Diagnostics) {
+fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam], diags: &mut Diagnostics) {
+    if dialect == Dialect::Kamailio {
+        params.iter().for_each(|p| super::kamailio::module_setting(out, p));
+    }
     let s = &mut out.settings;
     let out_streams = &mut out.streams;
     for p in params {
+        // Those of Kamailio are in milliseconds, and were read.
+        if dialect == Dialect::Kamailio && p.module == "tm" {
+            continue;
+        }
         let int = p.value.to_int();
         let text = p.value.to_text();
         let yes = int.is_some_and(|n| n != 0);
@@ -410,7 +426,7 @@ fn within(n: Option<i64>, least: usize, most: usize) -> Option<usize> {
 }
 
 /// `name=s:text`, `name=i:5`
-fn varset(text: &[u8]) -> Option<(String, Value)> {
+pub(super) fn varset(text: &[u8]) -> Option<(String, Value)> {
     let text = std::str::from_utf8(text).ok()?;
     let (name, value) = text.split_once('=')?;
     let value = match value.split_once(':')? {

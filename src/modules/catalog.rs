@@ -2,8 +2,8 @@
 
 use super::host::SipHost;
 use super::{
-    aaa_radius, avpops, cfgutils, core, db_mysql, exec, maxfwd, rest_client, rr, sanity, signaling, sipmsgops, sl,
-    sqlops, textops, tm, tmx, uac_redirect,
+    aaa_radius, avpops, cfgutils, core, db_mysql, exec, kamailio, maxfwd, rest_client, rr, sanity, signaling,
+    sipmsgops, sl, sqlops, textops, tm, tmx, uac_redirect,
 };
 use super::{proto_tcp, tls_mgm, tolerated};
 use crate::script::ast::Dialect;
@@ -19,23 +19,38 @@ pub fn of(dialect: Dialect) -> &'static Catalog<SipHost> {
 
 static KAMAILIO: Catalog<SipHost> = Catalog {
     modules: &[
-        &core::MODULE,
-        &sl::MODULE,
-        &tm::MODULE,
+        &kamailio::CORE,
+        &kamailio::SL,
+        &kamailio::TM,
+        &tmx::MODULE,
         &rr::MODULE,
         &maxfwd::MODULE,
-        &signaling::MODULE,
-        &sipmsgops::MODULE,
-        &textops::MODULE,
-        &cfgutils::MODULE,
-        &avpops::MODULE,
-        &sqlops::MODULE,
+        &kamailio::PV,
+        &kamailio::TEXTOPS,
+        &kamailio::TEXTOPSX,
+        &kamailio::SIPUTILS,
+        &kamailio::XLOG,
+        &kamailio::KEX,
+        &kamailio::COREX,
+        &kamailio::AVPOPS,
         &exec::MODULE,
-        &rest_client::MODULE,
         &sanity::MODULE,
+        &uac_redirect::MODULE,
         &db_mysql::DB_MYSQL,
-        &tolerated::DB_SQLITE,
-        &tolerated::XLOG,
+        &kamailio::DB_SQLITE,
+        &kamailio::CTL,
+        &kamailio::CFG_RPC,
+        &kamailio::JSONRPCS,
+        &kamailio::COUNTERS,
+    ],
+    offers: &[
+        ("core", &[&core::MODULE]),
+        ("sl", &[&sl::MODULE, &signaling::MODULE]),
+        ("tm", &[&tm::MODULE]),
+        ("textops", &[&textops::MODULE, &sipmsgops::MODULE]),
+        ("textopsx", &[&sipmsgops::MODULE]),
+        ("siputils", &[&sipmsgops::MODULE]),
+        ("avpops", &[&avpops::MODULE]),
     ],
 };
 
@@ -70,4 +85,5 @@ static OPENSIPS: Catalog<SipHost> = Catalog {
         &tolerated::EVENT_ROUTE,
         &tolerated::XLOG,
     ],
+    offers: &[],
 };

@@ -183,6 +183,10 @@ pub struct Settings {
     pub rand_probability: u8,
     /// sanity
     pub sanity: super::sanity::Settings,
+    /// Kamailio: parameters of the configuration's own, `group.name` and value.
+    pub custom: Vec<(Str, crate::script::value::Value)>,
+    /// Kamailio: the preprocessor's defines, name and text.
+    pub defines: Vec<(Str, Option<Str>)>,
 }
 
 /// Core and module parameters about databases, web servers and programs.
@@ -438,6 +442,8 @@ impl Default for Settings {
             radius_fetch_all: false,
             rand_probability: 10,
             sanity: super::sanity::Settings::default(),
+            custom: Vec::new(),
+            defines: Vec::new(),
         }
     }
 }

@@ -7,8 +7,10 @@
 
 pub mod env;
 pub mod host;
+pub mod kamailio;
 mod proto_tcp;
 pub mod pv;
+pub mod pv_kamailio;
 pub mod request;
 pub mod time_text;
 pub mod tolerated;

@@ -1,6 +1,7 @@
 //! The names of the pseudo-variables and what each may carry. Reading is in [`super::pv_get`],
 //! writing in [`super::pv_set`].
 
+use super::pv_kamailio::{self, Kpv};
 use crate::script::ast::Dialect;
 use crate::script::host::{PvSpec, SubName};
 
@@ -8,7 +9,11 @@ macro_rules! pvs {
     ($( $variant:ident $sub:ident $write:ident $doc:literal [ $($name:literal),+ ] )*) => {
         /// A pseudo-variable of the SIP host.
         #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-        pub enum Pv { $( #[doc = $doc] $variant, )* }
+        pub enum Pv {
+            $( #[doc = $doc] $variant, )*
+            /// One that only the Kamailio dialect has.
+            Kamailio(Kpv),
+        }
 
         const TABLE: &[(&str, PvSpec<Pv>)] = &[
             $( $( ($name, PvSpec { pv: Pv::$variant, sub: SubName::$sub, writable: pvs!(@w $write) }), )+ )*
@@ -179,14 +184,15 @@ pub struct ScopedPv {
 
 /// Finds a variable by its name, with a context such as `<reply>` in front if one was written;
 /// `sub` is the text in parentheses if it is literal.
-pub fn find(_dialect: Dialect, name: &str, sub: Option<&str>) -> Option<PvSpec<ScopedPv>> {
+pub fn find(dialect: Dialect, name: &str, sub: Option<&str>) -> Option<PvSpec<ScopedPv>> {
     let (context, bare) = match name.strip_prefix('<').and_then(|rest| rest.split_once('>')) {
         Some(("request", rest)) => (Context::Request, rest),
         Some(("reply", rest)) => (Context::Reply, rest),
         Some(_) => return None,
         None => (Context::Own, name),
     };
-    let spec = TABLE.iter().find(|(n, _)| *n == bare).map(|(_, s)| *s)?;
+    let own = if dialect == Dialect::Kamailio { pv_kamailio::find(bare, sub) } else { None };
+    let spec = own.or_else(|| TABLE.iter().find(|(n, _)| *n == bare).map(|(_, s)| *s))?;
     // What these take is known; anything else is an error at load time.
     let known: &[&str] = match spec.pv {
         Pv::TField => super::tm::vars::FIELDS,
@@ -205,6 +211,6 @@ pub fn find(_dialect: Dialect, name: &str, sub: Option<&str>) -> Option<PvSpec<S
 }
 
 /// All names.
-pub fn names(_dialect: Dialect) -> &'static [&'static str] {
-    NAMES
+pub fn names(dialect: Dialect) -> &'static [&'static str] {
+    if dialect == Dialect::Kamailio { pv_kamailio::NAMES } else { NAMES }
 }

@@ -160,6 +160,7 @@ pub fn get(h: &mut SipHost, pv: Pv, sub: Option<&Value>, index: Index, now: Time
         Pv::BranchPath | Pv::BranchFlagList | Pv::BranchSocket | Pv::BranchFlagOf | Pv::BranchAttr => {
             branch(h, index).map_or(Value::Null, |b| super::tm::vars::of_target(h, b, pv, sub))
         }
+        Pv::Kamailio(pv) => super::pv_kamailio::get(h, pv, sub, index, now),
         pv => super::tm::vars::get(h, pv, sub, index),
     }
 }
@@ -179,7 +180,7 @@ fn name(text: &[u8]) -> Value {
 }
 
 /// A number with its text form, as most numeric variables have.
-fn number(n: impl Into<i64>) -> Value {
+pub(super) fn number(n: impl Into<i64>) -> Value {
     let n = n.into();
     Value::Both(n, Str::from(n.to_string()))
 }

@@ -213,7 +213,9 @@ impl Bench {
             return Arg::None;
         }
         match kind {
-            Kind::Str | Kind::Flag => Arg::Value(Value::Str(fake.expand(&mut self.host, text.as_bytes()))),
+            Kind::Str | Kind::Flag | Kind::Defined(..) => {
+                Arg::Value(Value::Str(fake.expand(&mut self.host, text.as_bytes())))
+            }
             Kind::Int | Kind::Condition => Arg::Value(Value::Int(text.parse().unwrap())),
             Kind::IntOrStr => Arg::Value(text.parse().map_or(Value::from(text), Value::Int)),
             // In quotes: a text.

@@ -106,8 +106,10 @@ fn narrow(op: BinaryOp, l: i32, r: i32) -> i32 {
 
 /// The left side decides; the right one is converted. A division by zero has no result.
 fn kamailio(op: BinaryOp, left: &Value, right: &Value, max: usize) -> Option<Value> {
-    if let (BinaryOp::Add, Value::Str(l)) = (op, left) {
-        return concat(l, &right.to_text().unwrap_or_default(), max);
+    match (op, left, right) {
+        (BinaryOp::Add, Value::Str(l), _) => return concat(l, &right.to_text().unwrap_or_default(), max),
+        (BinaryOp::Add, Value::Null, Value::Str(r)) => return concat(b"", r, max),
+        _ => {}
     }
     let l = left.to_int().unwrap_or(0);
     let r = right.to_int().unwrap_or(0);

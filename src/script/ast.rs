@@ -47,6 +47,8 @@ pub struct VarTok {
 pub struct Config {
     /// Its parts.
     pub items: Vec<Item>,
+    /// Kamailio: the preprocessor's defines, name and text, as they were at the end.
+    pub defines: Vec<(String, Option<String>)>,
 }
 
 /// One top-level part.
@@ -67,6 +69,15 @@ pub enum Item {
         module: StrLit,
         /// Parameter name.
         name: StrLit,
+        /// Its value.
+        value: GlobalValue,
+        /// The whole statement.
+        span: Span,
+    },
+    /// `group.name = value` (Kamailio): a parameter that the script reads.
+    Custom {
+        /// `group.name` or `group[instance].name`.
+        name: Ident,
         /// Its value.
         value: GlobalValue,
         /// The whole statement.
@@ -443,6 +454,15 @@ pub enum ExprKind {
         op: UnaryOp,
         /// Operand.
         operand: Box<Expr>,
+    },
+    /// `selval(a, b, c)` (Kamailio): b if a holds, else c.
+    Choice {
+        /// Condition.
+        cond: Box<Expr>,
+        /// Value if it holds.
+        yes: Box<Expr>,
+        /// Value if not.
+        no: Box<Expr>,
     },
     /// `( a )`
     Group(Box<Expr>),

@@ -58,6 +58,16 @@ pub static CODES: &[Code] = &[
         "A file includes itself, directly or through other files. Reading it would never end."),
     code("E0012", "placeholder of a template",
         "${NAME} is not part of the language. The file is a template, and the program that fills it in has not been run."),
+    code("E0013", "define cannot be used",
+        "Kamailio's preprocessor: a name is defined twice (`#!trydef` leaves the first, `#!redef` replaces it), is not defined \
+         where it must be, is defined by itself, or the environment has no such variable. Defines may stand for 2,000,000 \
+         words in all."),
+    code("E0014", "condition without an end",
+        "Kamailio's preprocessor: each `#!ifdef`, `#!ifndef` and `#!ifexp` needs an `#!endif` in the same file, with one \
+         `#!else` between them at most. Text that does not count is skipped as it stands: comments and strings in it mean nothing."),
+    code("E0015", "malformed directive",
+        "Kamailio's preprocessor: a directive lacks its name, its expression has no value, or a substitution is not of the \
+         form \"/pattern/text/flags\"."),
     code("W0001", "file is not UTF-8",
         "The file holds bytes that are not UTF-8 text; they are replaced by U+FFFD. In comments that does not matter. In a \
          string that must hold such a byte, write it as \\xHH."),
@@ -127,8 +137,8 @@ pub static CODES: &[Code] = &[
         "`else` follows the one statement or the block of an `if`. With two statements behind the `if` braces are missing; a `;` \
          behind the closing brace ends the `if` too."),
     code("E0126", "other dialect",
-        "The text belongs to Kamailio's language, not to that of OpenSIPS. The dialect is recognised from the file; `--dialect` or a \
-         first line `#!OPENSIPS` or `#!KAMAILIO` overrides that."),
+        "The text belongs to Kamailio's language, not to that of OpenSIPS, or to one that is embedded in Kamailio. The dialect is \
+         recognised from the file; `--dialect` or a first line `#!OPENSIPS` or `#!KAMAILIO` overrides that."),
     code("E0130", "malformed async_all, async_any, await_all or await_any",
         "`async_all(ROUTE[, SECONDS]) { f(...); g(...); }` starts all functions of the block at once and goes on in ROUTE when all have \
          ended; `await_all { f(...); g(...); }` or `await_all(SECONDS) { ... }` goes on behind the block. `async_any` and `await_any` go on \
@@ -197,6 +207,9 @@ pub static CODES: &[Code] = &[
     code("W0401", "route is used from both kinds",
         "A sub-route that waits is called from a kind of route where it may wait, and from one where it may not. In the latter the \
          function returns -1 at run time."),
+    code("W0402", "route is never run",
+        "Kamailio's onsend_route and most of its event routes belong to events that this server does not raise. The route is \
+         checked like any other; what it would do does not happen."),
     // Core parameters.
     code("E0501", "unknown core parameter",
         "There is no core parameter of this name. Parameters of modules are set with modparam."),

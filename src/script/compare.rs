@@ -84,7 +84,7 @@ fn opensips(op: CompareOp, left: &Value, right: &Value, literal: bool) -> Flag {
     }
 }
 
-/// The left side's type decides; undefined equals 0, "" and undefined.
+/// The left side's type decides; letter case matters; undefined equals 0, "" and undefined.
 fn kamailio(op: CompareOp, left: &Value, right: &Value) -> Flag {
     let empty = |v: &Value| match v {
         Value::Null => true,
@@ -97,7 +97,7 @@ fn kamailio(op: CompareOp, left: &Value, right: &Value) -> Flag {
     let equal = match (left, right) {
         (Value::Null, other) | (other, Value::Null) => empty(other),
         (Value::Int(l) | Value::Both(l, _), r) => r.to_int() == Some(*l),
-        (l, r) => text_order(l, r) == Ordering::Equal,
+        (l, r) => l.to_text() == r.to_text(),
     };
     (equal == (op == CompareOp::Eq)).into()
 }

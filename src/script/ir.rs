@@ -79,6 +79,8 @@ pub enum Instr {
     },
     /// Flag: truth of the top operand.
     Truth,
+    /// Flag: whether the top operand's number is not 0 (Kamailio: the sides of `&&`, `||`, `!`).
+    NonZero,
     /// Flag: sign of the last call's result.
     RcTruth,
     /// Flag: sign of the last statement's result (`{ actions }` as a condition).

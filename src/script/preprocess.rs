@@ -1,6 +1,14 @@
 //! From files to one stream of tokens: reads the main file and everything it includes. An
 //! included file's tokens take the place of the `include_file "..."` that names it, wherever that
-//! stands (inside of a route too); each token keeps its own file and line.
+//! stands (inside of a route too); each token keeps its own file and line. Kamailio's directives
+//! (`#!define`, `#!ifdef` ...) are carried out on the way: [`macros`].
+
+mod conditions;
+mod evaluate;
+mod macros;
+mod substitute;
+
+pub use macros::{Define, Macros};
 
 use super::diagnostics::{Diagnostic, Diagnostics};
 use super::lex::{Kind, Token, decode, lex};
@@ -24,6 +32,11 @@ pub const STDIN: &str = "-";
 pub trait Loader {
     /// Reads the file at `path`; a relative path counts from the working directory. At most `limit` + 1 bytes.
     fn read(&mut self, path: &Path, limit: usize) -> io::Result<Vec<u8>>;
+
+    /// A variable of the environment.
+    fn env(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
 
     /// The path by which a file that is included by itself is recognised.
     fn identity(&self, path: &Path) -> PathBuf {
@@ -51,10 +64,14 @@ impl Loader for Disk {
     }
 }
 
-/// No files at all: for text that must stand alone.
+/// No files at all and no environment: for text that must stand alone.
 pub struct NoFiles;
 
 impl Loader for NoFiles {
+    fn env(&self, _name: &str) -> Option<String> {
+        None
+    }
+
     fn read(&mut self, _path: &Path, _limit: usize) -> io::Result<Vec<u8>> {
         Err(io::Error::new(io::ErrorKind::NotFound, "no files here"))
     }
@@ -101,6 +118,30 @@ fn add(name: &str, bytes: Vec<u8>, map: &mut SourceMap, diags: &mut Diagnostics)
 
 /// The tokens of file number `main` of the map and of all its includes, with an end token.
 pub fn tokens(main: u16, loader: &mut dyn Loader, map: &mut SourceMap, diags: &mut Diagnostics) -> Vec<Token> {
+    read(main, None, loader, map, diags).0
+}
+
+/// The same by Kamailio's rules, with defines of the command line (`NAME` or `NAME=VALUE`) to begin with; also gives
+/// the defines as they were at the end.
+pub fn kamailio_tokens(
+    main: u16,
+    defines: &[String],
+    loader: &mut dyn Loader,
+    map: &mut SourceMap,
+    diags: &mut Diagnostics,
+) -> (Vec<Token>, Vec<Define>) {
+    let macros = Macros::new(defines, map, diags);
+    let (out, macros) = read(main, Some(macros), loader, map, diags);
+    (out, macros.map(Macros::into_list).unwrap_or_default())
+}
+
+fn read(
+    main: u16,
+    macros: Option<Macros>,
+    loader: &mut dyn Loader,
+    map: &mut SourceMap,
+    diags: &mut Diagnostics,
+) -> (Vec<Token>, Option<Macros>) {
     let path = map.files().get(usize::from(main)).map(|f| PathBuf::from(&f.path)).unwrap_or_default();
     let identity = loader.identity(&path);
     let mut reader = Reader {
@@ -111,12 +152,13 @@ pub fn tokens(main: u16, loader: &mut dyn Loader, map: &mut SourceMap, diags: &m
         open: vec![Open { identity, path, at: None }],
         files: 1,
         total: 0,
+        macros,
     };
     reader.file(main);
-    let Reader { map, mut out, .. } = reader;
+    let Reader { map, mut out, macros, .. } = reader;
     let end = map.files().get(usize::from(main)).map_or(0, |f| f.text.len() as u32);
-    out.push(Token { kind: Kind::Eof, span: Span { file: main, start: end, end } });
-    out
+    out.push(Token::new(Kind::Eof, Span { file: main, start: end, end }));
+    (out, macros)
 }
 
 /// A file being read.
@@ -135,10 +177,16 @@ struct Reader<'a> {
     open: Vec<Open>,
     files: usize,
     total: usize,
+    /// Kamailio's preprocessor.
+    macros: Option<Macros>,
 }
 
 impl Reader<'_> {
     fn file(&mut self, file: u16) {
+        if self.macros.is_some() {
+            self.total += self.map.files().get(usize::from(file)).map_or(0, |f| f.text.len());
+            return self.macro_file(file);
+        }
         let mut list = Vec::new();
         if let Some(f) = self.map.files().get(usize::from(file)) {
             self.total += f.text.len();
@@ -155,20 +203,23 @@ impl Reader<'_> {
                 }
             };
             match list.next_if(Token::is_str) {
-                Some(name) => self.include(token.span, name.span, optional),
-                None => {
-                    let word = self.map.text(token.span).to_owned();
-                    let d = Diagnostic::error("E0009", token.span, format!("`{word}` without a file name"))
-                        .help(format!("write {word} \"path/to/file.cfg\""));
-                    self.diags.push(d);
-                }
+                Some(name) => self.include(token.span, name, optional),
+                None => self.nameless(token),
             }
         }
     }
 
-    /// Reads the file named by the string at `name` in place of the include at `word`.
-    fn include(&mut self, word: Span, name: Span, optional: bool) {
-        let wanted = String::from_utf8_lossy(&decode(self.map.text(name))).into_owned();
+    fn nameless(&mut self, token: Token) {
+        let word = self.map.text(token.text).to_owned();
+        let d = Diagnostic::error("E0009", token.span, format!("`{word}` without a file name"))
+            .help(format!("write {word} \"path/to/file.cfg\""));
+        self.diags.push(d);
+    }
+
+    /// Reads the file named by the string `name` in place of the include at `word`.
+    fn include(&mut self, word: Span, name: Token, optional: bool) {
+        let wanted = String::from_utf8_lossy(&decode(self.map.text(name.text))).into_owned();
+        let name = name.span;
         let here = word.to(name);
         if self.open.len() > MAX_DEPTH {
             let d = Diagnostic::error("E0010", here, format!("includes are nested deeper than {MAX_DEPTH}"));

@@ -33,6 +33,16 @@ pub struct Limits {
     pub max_avp_bytes: usize,
 }
 
+impl Limits {
+    /// The bounds a program of this dialect begins with.
+    fn of(dialect: Dialect) -> Limits {
+        match dialect {
+            Dialect::OpenSips => Limits::default(),
+            Dialect::Kamailio => Limits { max_while_loops: 100, ..Limits::default() },
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Limits {
@@ -148,7 +158,7 @@ impl<H: Host> Program<H> {
             dialect,
             modules: Vec::new(),
             modparams: Vec::new(),
-            limits: Limits::default(),
+            limits: Limits::of(dialect),
             code: Vec::new(),
             lines: Vec::new(),
             files: Vec::new(),

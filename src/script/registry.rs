@@ -96,6 +96,9 @@ pub enum Kind {
     /// Name of a list that this parameter of this module defines, `NAME = (ATTRIBUTE=$variable, ...)`.
     /// Arrives as `Arg::Map`.
     Map(&'static str, &'static str),
+    /// A name that this parameter of this module defines (`NAME` or `NAME=...`), or one of these; literals are checked
+    /// at load time.
+    Defined(&'static str, &'static str, &'static [&'static str]),
 }
 
 /// One parameter.
@@ -394,4 +397,15 @@ pub struct ModuleSpec<H: Host> {
 pub struct Catalog<H: Host> {
     /// The modules.
     pub modules: &'static [&'static ModuleSpec<H>],
+    /// Modules that offer functions which stand with another one: its functions of this dialect
+    /// are there when the first is loaded.
+    pub offers: &'static [(&'static str, &'static [&'static ModuleSpec<H>])],
+}
+
+impl<H: Host> Catalog<H> {
+    /// The functions a module brings, as lists.
+    pub fn functions(&self, module: &'static ModuleSpec<H>) -> impl Iterator<Item = &'static FnSpec<H>> + use<H> {
+        let offered = self.offers.iter().filter(move |(name, _)| *name == module.name).flat_map(|(_, list)| *list);
+        std::iter::once(module).chain(offered.copied()).flat_map(|m| m.functions)
+    }
 }

@@ -47,6 +47,15 @@ impl SourceMap {
         (self.files.len() - 1) as u16
     }
 
+    /// Adds text at the end of a file; gives the place where it stands.
+    pub fn append(&mut self, file: u16, text: &str) -> Span {
+        let Some(f) = self.files.get_mut(usize::from(file)) else { return Span::default() };
+        let start = f.text.len() as u32;
+        f.line_starts.extend(memchr::memchr_iter(b'\n', text.as_bytes()).map(|i| start + i as u32 + 1));
+        f.text.push_str(text);
+        Span { file, start, end: f.text.len() as u32 }
+    }
+
     /// The files, in order of their numbers.
     pub fn files(&self) -> &[SourceFile] {
         &self.files

@@ -109,10 +109,16 @@ impl Worker {
         }
         let mut targets = VecDeque::with_capacity(1 + host.branches.len());
         targets.push_back(host.main_target());
-        targets.extend(host.branches.drain(..));
+        for target in host.branches.drain(..) {
+            // 16.5: a target is in the set once.
+            if !targets.iter().any(|t: &Target| t.is_the_same_as(&target)) {
+                targets.push_back(target);
+            }
+        }
         if super::unroutable::unroutable(targets.iter(), proxy.as_ref()) {
             return code(self.not_routed(host, tx, created && !flags.no_auto_477));
         }
+        self.tm.contacts_followed(tx, &std::mem::take(&mut host.redirect.followed));
         self.apply_settings(tx, host);
         let no_cancel = flags.allow_no_cancel && host.msg.lists(HeaderId::RequestDisposition, b"no-cancel");
         self.tm.set_no_cancel(tx, no_cancel);

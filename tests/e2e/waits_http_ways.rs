@@ -156,7 +156,7 @@ fn certificates_of_tls_domains() {
         modparam("tls_mgm", "require_cert", "[strict]1")
         route {{
             if ($rU == "none") {{ rest_get("{who}", $var(b), , $var(c)); sl_send_reply(200, "$rc $var(c)"); exit; }}
-            if ($rU == "unknown") {{ $var(rc) = rest_init_client_tls("other"); sl_send_reply(200, "$var(rc)"); exit; }}
+            if ($rU == "unknown") {{ $var(rc) = rest_init_client_tls("$rU"); sl_send_reply(200, "$var(rc)"); exit; }}
             if ($rU == "mine") {{
                 $var(first) = rest_init_client_tls("mine");
                 rest_get("{who}", $var(b), , $var(c));
@@ -261,7 +261,7 @@ fn a_limit_for_each_phase_and_nothing_left_behind() {
             let request = client.request("OPTIONS", &format!("sip:{name}{form}@127.0.0.1:{}", site.port));
             let (answer, time) = timed(&client, &request);
             assert_eq!(answer.reason(), expected, "{name}{form}");
-            assert!(name == "drip" || (time >= ms(380) && time < ms(2000)), "{name}{form}: {time:?}");
+            assert!(name == "drip" || (time >= ms(380) && time < ms(6000)), "{name}{form}: {time:?}");
         }
     }
     check(&site, "head", "1 now 200 <null>");
@@ -292,9 +292,13 @@ fn what_a_check_finds() {
     );
     let dir = process::directory("check");
     let file = dir.path().join("bad.cfg");
-    std::fs::write(&file, config).expect("configuration written");
-    let done = run(&["-c", "-f", &file.to_string_lossy()], SECOND * 10);
-    assert_eq!(done.code, 1);
+    let checked = |config: &str| {
+        std::fs::write(&file, config).expect("configuration written");
+        let done = run(&["-c", "-f", &file.to_string_lossy()], SECOND * 20);
+        assert_eq!(done.code, 1);
+        done.stderr
+    };
+    let stderr = checked(&config);
     for text in [
         "error[E0505]: this is no proxy",
         "error[E0505]: no TLS domain is named `biling`",
@@ -303,6 +307,10 @@ fn what_a_check_finds() {
         "client.pem: keys may not be consistent: KeyMismatch",
         "error[E0505]: /nonexistent.pem: No such file",
     ] {
-        assert!(done.stderr.contains(text), "{text}\n{}", done.stderr);
+        assert!(stderr.contains(text), "{text}\n{stderr}");
     }
+    let script = r#"modparam("tls_mgm", "client_domain", "other") route { rest_init_client_tls("othr"); exit; }"#;
+    let stderr = checked(&format!("{}{script}\n", head(free_port(), &["tm", "sl", "rest_client", "tls_mgm"])));
+    assert!(stderr.contains("error[E0302]: no client_domain is named `othr`"), "{stderr}");
+    assert!(stderr.contains("did you mean `other`?"), "{stderr}");
 }

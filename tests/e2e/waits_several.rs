@@ -278,3 +278,66 @@ fn a_cancelled_call_ends_its_operations() {
     client.send_request(&invite.ack(&answer));
     site.assert_idle();
 }
+
+#[test]
+fn many_that_win_and_lose_leave_nothing_behind() {
+    let (db, web) = (MariaDb::shared(), Nginx::shared());
+    let script = format!(
+        r#"
+        modparam("sqlops", "db_url", "{db}")
+        route {{
+            if ($rU == "idle") {{
+                sl_send_reply(200, "idle");
+                exit;
+            }}
+            await_any {{
+                exec("sleep 76; echo $rU", , $var(line));
+                sql_query("SELECT SLEEP(76)", "$var(row)");
+                sleep(76);
+                rest_get("{slow}", $var(body));
+            }}
+            async_all(show, 30) {{
+                exec("echo $rU", , $avp(line));
+                rest_get("{now}", $avp(body));
+                usleep(20000);
+            }}
+        }}
+        route[show] {{
+            sl_send_reply(200, "$rc $(async_rc[*]) $avp(line) $avp(body)");
+        }}
+        "#,
+        db = db.url(),
+        slow = web.url("/slow"),
+        now = web.url("/now"),
+    );
+    let site = site(MODULES, &script);
+    let round = |count: usize| {
+        let clients: Vec<_> = (0..count).map(|_| site.client()).collect();
+        for (i, client) in clients.iter().enumerate() {
+            client.send_request(&client.request("OPTIONS", &format!("sip:u{i}@127.0.0.1:{}", site.port)));
+        }
+        for (i, client) in clients.iter().enumerate() {
+            let answer = client.expect_status(200, SECOND * 60);
+            assert_eq!(answer.reason(), format!("0 1, 1, 1 u{i} now"));
+        }
+    };
+    let worker = site.server.worker_pids()[0];
+    let quiet = || {
+        eventually("no child is left", SECOND * 20, || process::children(worker).is_empty());
+        eventually("no query is left", SECOND * 20, || {
+            db.number("SELECT COUNT(*) FROM information_schema.processlist WHERE info = 'SELECT SLEEP(76)'") == 0
+        });
+        eventually("no operation is left", SECOND * 20, || {
+            site.server.ctl("transactions", Value::Null).to_string().contains("\"operations\":0")
+        });
+    };
+    assert_eq!(site.show("idle"), "idle");
+    let before = process::fd_count(worker);
+    for _ in 0..4 {
+        round(40);
+        quiet();
+    }
+    // What may stay: a connection to the web server for each request of a round, and those of the database pool.
+    eventually("the fds of 1,120 operations are closed", SECOND * 20, || process::fd_count(worker) <= before + 40 + 10);
+    site.assert_idle();
+}

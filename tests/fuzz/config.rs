@@ -7,7 +7,7 @@ use reprise::script::parse::fuzz;
 use std::time::{Duration, Instant};
 
 /// Small pieces, so that many inputs can be tried: the grammar in a nutshell.
-const SEEDS: [&[u8]; 13] = [
+const SEEDS: [&[u8]; 19] = [
     b"#!OPENSIPS\nlog_level=3\nsocket=udp:127.0.0.1:5060 as 1.2.3.4:5060 use_workers 4 tag x\nalias=a.b c:5060\nroute{t_relay();}",
     b"listen=udp:[::1]:5060-5062,5070\nmpath=\"/x\" loadmodule \"tm.so\"\nmodparam(\"a|b\", \"c\", 'd' \"e\")\nroute[r]{;}",
     b"route { if (!f() || $rU==NULL && uri==myself) { g(\"a\", , $x); } else if (1) exit; else { drop(); } }",
@@ -20,10 +20,16 @@ const SEEDS: [&[u8]; 13] = [
     b"dst_blacklist = g:{( tcp , 1.2.3.4/255.0.0.0 , 5060 , \"\" )}\nauto_scaling_profile = P scale up to 6 on 70% for 4\nfork=no",
     b"/* a /* b */ c */ # d\nroute { $avp(x) := \"a\" + $fU + 'b'; $rc = await f(); if ({ f(); } && await g()) assert($x == 1, \"y\"); }",
     b"route { if (f() { xlog(\"a; } \n record_route\n t_relay(;\n}\nroute[b] { \"INVITE\" == $rm; }",
+    b"#!KAMAILIO\n#!define A B 1\n#!trydef C \\\n2\n#!ifdef A\nx\n#!else\n\"\n#!endif\nlisten=udp:A:5060 advertise C name \"x\"\nA",
+    b"#!ifexp (A + 1) * 2 == \"x\" || !B\n#!subst \"/a(b)/\\1c/g\"\n#!substdef \"!D!$def(A)!\"\n#!defexp E 1 / 0\n#!defenv F=G\n#!endif\n\"ab\"",
+    b"request_route { if !f() && $rU =~ \"^[0-9]\" or not defined $avp(x)[*] { $(avp(y)[*]) = (int)\"5\" mod 3 << 1 | ~2; } else drop; }",
+    b"g.p[x] = 1 desc \"d\" g[i].p = \"s\" flags A:1, B\nsocket = { bind = tcp:[::1]:5061; name = \"n\" } cfgengine \"lua\"",
+    b"route[A] { switch ($x) { case -1: case /\"^a\": break; default: ; } while (1) { route(\"B\" + $rm); } return @ruri.user == myself; }",
+    b"event_route[tm:branch-failure:x-1] { force_rport; forward(10.0.0.1, 5060); selval($a eq \"b\", strlen($c), msg:len); method == INVITE; }",
     b"include_file \"x\" import_file 'y' route { setflag(NAT); force_send_socket(udp:10.0.0.1:5060); }",
 ];
 
-const WORDS: [&[u8]; 46] = [
+const WORDS: [&[u8]; 54] = [
     b"route",
     b"{",
     b"}",
@@ -66,6 +72,14 @@ const WORDS: [&[u8]; 46] = [
     b"alias=",
     b"modparam(\"",
     b"return",
+    b"\n#!define A ",
+    b"\n#!ifdef A\n",
+    b"\n#!else\n",
+    b"\n#!endif\n",
+    b" A ",
+    b"#!",
+    b"@",
+    b"request_route",
     b"\0",
     b"\xff",
     b"\xe2\x80\x9c",

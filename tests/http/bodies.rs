@@ -126,9 +126,11 @@ fn a_real_server_is_asked_whether_it_wants_the_body() {
     let begin = Instant::now();
     assert_eq!(ok(&mut l, expecting(&nginx.url("/echo"), b"wanted")).body, b"wanted");
     let large = vec![b'z'; 3_000_000];
-    assert!(ok(&mut l, expecting(&nginx.url("/echo"), &large)).body == large);
-    // nginx says at once that it does; nobody waits for the second after which the body goes out unasked.
-    assert!(begin.elapsed() < Duration::from_millis(900), "{:?}", begin.elapsed());
+    for _ in 0..10 {
+        assert!(ok(&mut l, expecting(&nginx.url("/echo"), &large)).body == large);
+    }
+    // nginx says at once that it does; nobody waits for the second after which a body goes out unasked.
+    assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
     // It does not: the body stays here.
     assert_eq!(ok(&mut l, expecting(&nginx.url("/small"), &large)).status, 413);
     assert_eq!(ok(&mut l, expecting(&nginx.url("/small"), b"little")).body, b"little");

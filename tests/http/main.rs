@@ -30,6 +30,8 @@ use support::{ca, free_port};
 
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(300);
+/// Enough for what comes before a phase that never ends, also on a busy machine.
+const MEDIUM: Duration = Duration::from_secs(1);
 
 fn request(method: HttpMethod, url: &str) -> HttpRequest {
     HttpRequest {

@@ -133,7 +133,7 @@ fn deadlines_and_phases_hold_behind_a_redirection() {
     ];
     for (place, phase) in &places {
         let request = following(get(&to(nginx, 302, place)), 1);
-        assert_eq!(fails(&mut l, request.clone(), SHORT), (Why::Timeout, *phase), "{place}");
+        assert_eq!(fails(&mut l, request.clone(), MEDIUM), (Why::Timeout, *phase), "{place}");
         let id = start(&mut l, request);
         l.until(LONG, "the phase", |l| {
             let info = l.driver.info(id).unwrap();

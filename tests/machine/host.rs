@@ -7,7 +7,7 @@ use reprise::script::ast::{Dialect, RouteKind, Until};
 use reprise::script::diagnostics::Diagnostics;
 use reprise::script::host::{Host, Index, PvSpec, SetError, SubName};
 use reprise::script::lower::compile;
-use reprise::script::parse::parse_text;
+use reprise::script::parse::{parse_text, parse_text_as};
 use reprise::script::program::Program;
 use reprise::script::registry::{
     Arg, Call, Catalog, FnSpec, Kind, ModParamKind, ModParamSpec, ModuleSpec, Param, RouteSet, Step,
@@ -282,10 +282,22 @@ const QUESTION: &[Param] = &[Param::req("question", Kind::Str), Param::opt("answ
 
 static CORE: ModuleSpec<Fake> = ModuleSpec {
     name: "core",
-    dialects: &[Dialect::OpenSips],
+    dialects: &[Dialect::OpenSips, Dialect::Kamailio],
     functions: &[
-        FnSpec { opensips: Some("xlog"), params: &[Param::req("text", Kind::Str)], run: xlog, ..BASE },
-        FnSpec { opensips: Some("ret"), params: &[Param::req("code", Kind::Int)], run: ret, ..BASE },
+        FnSpec {
+            opensips: Some("xlog"),
+            kamailio: Some("xlog"),
+            params: &[Param::req("text", Kind::Str)],
+            run: xlog,
+            ..BASE
+        },
+        FnSpec {
+            opensips: Some("ret"),
+            kamailio: Some("ret"),
+            params: &[Param::req("code", Kind::Int)],
+            run: ret,
+            ..BASE
+        },
         FnSpec { opensips: Some("broken"), run: broken, ..BASE },
         FnSpec {
             opensips: Some("show"),
@@ -345,9 +357,17 @@ static TM: ModuleSpec<Fake> = ModuleSpec {
 
 static IO: ModuleSpec<Fake> = ModuleSpec {
     name: "io",
-    dialects: &[Dialect::OpenSips],
+    dialects: &[Dialect::OpenSips, Dialect::Kamailio],
     functions: &[
-        FnSpec { opensips: Some("ask"), params: QUESTION, waits: true, run: ask, finish: Some(answered), ..BASE },
+        FnSpec {
+            opensips: Some("ask"),
+            kamailio: Some("ask"),
+            params: QUESTION,
+            waits: true,
+            run: ask,
+            finish: Some(answered),
+            ..BASE
+        },
         FnSpec { opensips: Some("ask_lines"), params: QUESTION, waits: true, run: ask, finish: Some(lines), ..BASE },
         FnSpec {
             opensips: Some("thrice"),
@@ -372,7 +392,7 @@ static NEEDY: ModuleSpec<Fake> = ModuleSpec {
     needs: &["tm"],
 };
 
-static CATALOG: Catalog<Fake> = Catalog { modules: &[&CORE, &TM, &IO, &NEEDY] };
+static CATALOG: Catalog<Fake> = Catalog { modules: &[&CORE, &TM, &IO, &NEEDY], offers: &[] };
 
 /// Compiles a script with `tm` and `io` loaded.
 pub fn program(text: &str) -> Rc<Program<Fake>> {
@@ -382,6 +402,37 @@ pub fn program(text: &str) -> Rc<Program<Fake>> {
         Some(p) => Rc::new(p),
         None => panic!("{brief}"),
     }
+}
+
+/// Runs statements in the Kamailio dialect, with a few routes to call.
+pub fn kamailio(body: &str) -> Story {
+    let text = format!(
+        "request_route {{ {body} }} route[MINUS] {{ return -7; }} route[PLAIN] {{ xlog(\"plain\"); }}
+         route[ASSIGN] {{ $var(q) = 1; }} route[ZERO] {{ return 0; }}
+         route[BREAK] {{ xlog(\"before\"); if (1) {{ break; }} xlog(\"after\"); }}"
+    );
+    run_kamailio(&text)
+}
+
+/// Runs the main route of a configuration in the Kamailio dialect.
+pub fn run_kamailio(text: &str) -> Story {
+    match compile_kamailio(text) {
+        (Some(program), _) => run_route(&Rc::new(program), RouteKind::Request, None),
+        (None, brief) => panic!("{text}: {brief}"),
+    }
+}
+
+/// The findings about a configuration in the Kamailio dialect.
+pub fn kamailio_findings(text: &str) -> String {
+    compile_kamailio(text).1
+}
+
+fn compile_kamailio(text: &str) -> (Option<Program<Fake>>, String) {
+    let (mut map, mut diags) = (SourceMap::default(), Diagnostics::default());
+    let options = Some(Dialect::Kamailio).into();
+    let (dialect, config) = parse_text_as("test.cfg", text, &options, &mut map, &mut diags);
+    let program = compile::<Fake>(dialect, &config, &map, &mut diags);
+    (program, diags.brief(&map))
 }
 
 /// The program, if there is one, and the findings as lines.

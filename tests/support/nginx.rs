@@ -150,7 +150,7 @@ impl Nginx {
             .collect();
         let tls = |port: u16, certificate: &ca::Certificate, more: &str| {
             format!(
-                "  server {{\n    listen 127.0.0.1:{port} ssl;\n    ssl_certificate {};\n    ssl_certificate_key {};\n{more}{LOCATIONS}{statuses}  }}\n",
+                "  server {{\n    listen 127.0.0.1:{port} ssl;\n    listen [::1]:{port} ssl;\n    ssl_certificate {};\n    ssl_certificate_key {};\n{more}{LOCATIONS}{statuses}  }}\n",
                 certificate.cert.display(),
                 certificate.key.display()
             )

@@ -17,9 +17,7 @@ pub const XLOG: FnSpec<SipHost> = FnSpec {
     returns: &[(1, "always")],
     example: r#"xlog("L_INFO", "call from $fu\n");"#,
     run: |call| {
-        let (level, text) = if call.given(1) { (level_of(call), call.text(1)) } else { (None, call.text(0)) };
-        let level = level.unwrap_or(call.host.env().settings.xlog_print_level);
-        line(call, level, &text.unwrap_or_default());
+        write_located(call, "");
         Step::Done(1)
     },
     finish: None,
@@ -137,6 +135,20 @@ fn level_of(call: &Call<'_, SipHost>) -> Option<i32> {
         b'D' => 4,
         _ => return None,
     })
+}
+
+/// Writes the text of argument `i` at a level.
+pub fn write_at(call: &mut Call<'_, SipHost>, level: i32, i: usize) {
+    let text = call.text(i).unwrap_or_default();
+    line(call, level, &text);
+}
+
+/// What `xlog` does, with a text in front.
+pub fn write_located(call: &mut Call<'_, SipHost>, front: &str) {
+    let (level, text) = if call.given(1) { (level_of(call), call.text(1)) } else { (None, call.text(0)) };
+    let level = level.unwrap_or(call.host.env().settings.xlog_print_level);
+    let text = [front.as_bytes(), &text.unwrap_or_default()].concat();
+    line(call, level, &text);
 }
 
 fn line(call: &mut Call<'_, SipHost>, level: i32, text: &[u8]) {

@@ -2,7 +2,7 @@
 
 pub(super) mod branches;
 mod flags;
-mod logging;
+pub(super) mod logging;
 mod misc;
 mod ruri;
 

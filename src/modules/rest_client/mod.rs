@@ -191,7 +191,7 @@ const REST_APPEND_HF: FnSpec<SipHost> = FnSpec {
 
 const REST_INIT_CLIENT_TLS: FnSpec<SipHost> = FnSpec {
     opensips: Some("rest_init_client_tls"),
-    params: &[Param::req("domain", Kind::Str)],
+    params: &[Param::req("domain", Kind::Defined("tls_mgm", "client_domain", &["default"]))],
     doc: "Has the next HTTP request of this run use a client domain of tls_mgm: the certificate it shows, the CAs it \
           trusts.",
     returns: &[(1, "noted"), (-1, "there is no such domain")],

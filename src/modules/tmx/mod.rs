@@ -4,7 +4,7 @@ use super::host::SipHost;
 use super::request::Request;
 use super::tm::{ask, branches, send};
 use crate::script::ast::{Dialect, RouteKind};
-use crate::script::registry::{FnSpec, Kind, ModuleSpec, Param, RouteSet, Step};
+use crate::script::registry::{FnSpec, Kind, ModParamKind, ModParamSpec, ModuleSpec, Param, RouteSet, Step};
 
 /// The module.
 pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
@@ -20,8 +20,14 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         T_IS_FAILURE_ROUTE,
         T_IS_REPLY_ROUTE,
         T_DROP,
+        T_PRECHECK_TRANS,
     ],
-    params: &[],
+    params: &[ModParamSpec {
+        name: "precheck_trans",
+        kind: ModParamKind::Int,
+        ignored: true,
+        doc: "a retransmission never reaches the script while its request is in work",
+    }],
     any_param: false,
     needs: &["tm"],
 };
@@ -77,6 +83,16 @@ const T_IS_REPLY_ROUTE: FnSpec<SipHost> = FnSpec {
 fn is(kind: RouteKind, wanted: RouteKind) -> Step<SipHost> {
     Step::Done(if kind == wanted { 1 } else { -1 })
 }
+
+const T_PRECHECK_TRANS: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("t_precheck_trans"),
+    routes: RouteSet::letters("R"),
+    doc: "Whether the same request is in work already. Never: retransmissions end before the script.",
+    returns: &[(-1, "always")],
+    example: "if (t_precheck_trans()) exit;",
+    run: |_call| Step::Done(-1),
+    ..T_IS_REQUEST_ROUTE
+};
 
 const T_DROP: FnSpec<SipHost> = FnSpec {
     opensips: None,

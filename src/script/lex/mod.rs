@@ -1,9 +1,11 @@
 //! The lexer: one file's text into tokens. It reports what is wrong with characters, strings,
 //! comments and numbers, goes on behind it, and never fails as a whole.
 
+mod kamailio;
 mod strings;
 mod token;
 
+pub use kamailio::{DIRECTIVES, directive_at, lex_part};
 pub use strings::decode;
 pub use token::{Kind, Token};
 
@@ -22,11 +24,7 @@ const MAX_IPV4: usize = 16;
 
 /// Cuts `text`, the file number `file`, into tokens, which are added to `out` (without an end token).
 pub fn lex(file: u16, text: &str, diags: &mut Diagnostics, out: &mut Vec<Token>) {
-    let mut lexer = Lexer { file, text, bytes: text.as_bytes(), at: 0, diags, out, findings: 0, tall: None };
-    if text.starts_with('\u{feff}') {
-        lexer.at = 3;
-    }
-    lexer.run();
+    Lexer::new(file, text, diags, out).run();
 }
 
 struct Lexer<'a> {
@@ -39,14 +37,25 @@ struct Lexer<'a> {
     findings: u32,
     /// The first string that goes over a line's end: the one to suspect when quotes do not pair.
     tall: Option<Span>,
+    /// By Kamailio's rules, up to the next directive of its preprocessor.
+    kamailio: bool,
 }
 
-impl Lexer<'_> {
+impl<'a> Lexer<'a> {
+    fn new(file: u16, text: &'a str, diags: &'a mut Diagnostics, out: &'a mut Vec<Token>) -> Lexer<'a> {
+        let at = if text.starts_with('\u{feff}') { 3 } else { 0 };
+        let bytes = text.as_bytes();
+        Lexer { file, text, bytes, at, diags, out, findings: 0, tall: None, kamailio: false }
+    }
+
     fn run(&mut self) {
         while self.findings < MAX_FINDINGS {
             let Some(byte) = self.byte(0) else { return };
             match byte {
                 b' ' | b'\t' | b'\r' | b'\n' | 0x0b | 0x0c => self.at += 1,
+                _ if self.kamailio && self.directive() => return,
+                b'/' if self.kamailio && self.byte(1) == Some(b'/') => self.line_comment(),
+                b'@' if self.kamailio => self.select(),
                 b'#' => self.line_comment(),
                 b'/' if self.byte(1) == Some(b'*') => self.block_comment(),
                 b'"' | b'\'' => self.string(byte),
@@ -72,14 +81,14 @@ impl Lexer<'_> {
     /// Adds a token of `len` bytes and steps behind it.
     fn push(&mut self, kind: Kind, len: usize) {
         let span = self.span(self.at, self.at + len);
-        self.out.push(Token { kind, span });
+        self.out.push(Token::new(kind, span));
         self.at += len;
     }
 
     /// Reports what is wrong, and leaves a token in its place.
     fn report(&mut self, d: Diagnostic) {
         self.findings += 1;
-        self.out.push(Token { kind: Kind::Bad, span: d.span });
+        self.out.push(Token::new(Kind::Bad, d.span));
         self.diags.push(d);
     }
 
@@ -173,7 +182,10 @@ impl Lexer<'_> {
             self.at += len;
             return;
         }
-        let name = self.bytes[start + 1..].iter().take_while(|b| is_name(**b)).count();
+        let mut name = self.bytes[start + 1..].iter().take_while(|b| is_name(**b)).count();
+        if self.kamailio && name == 0 && self.byte(1) == Some(b'?') {
+            name = 1;
+        }
         let mut end = start + 1 + name;
         if self.bytes.get(end) == Some(&b'(') {
             match closing(&self.bytes[end..]) {
@@ -195,6 +207,9 @@ impl Lexer<'_> {
             self.at += 1;
             return;
         }
+        if self.kamailio {
+            end += self.index(end);
+        }
         self.push(Kind::Var, end - start);
     }
 
@@ -204,6 +219,9 @@ impl Lexer<'_> {
         }
         let len = self.run_of(is_word);
         let text = &self.text[self.at..self.at + len];
+        if self.kamailio {
+            return self.push(kamailio::number(text).map_or(Kind::Word, Kind::Int), len);
+        }
         let value = match text.as_bytes() {
             [b'0', b'x' | b'X', ..] => i64::from_str_radix(&text[2..], 16).ok().filter(|n| *n <= 0xffff_ffff),
             [b'0', _, ..] => i64::from_str_radix(&text[1..], 8).ok().filter(|n| *n <= 0xffff_ffff),

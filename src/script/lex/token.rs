@@ -59,6 +59,8 @@ pub enum Kind {
     Op(BinaryOp),
     /// `~`
     Tilde,
+    /// `@name.name[index]` (Kamailio)
+    Select,
 }
 
 /// A token and its place.
@@ -68,12 +70,19 @@ pub struct Token {
     pub kind: Kind,
     /// Where it stands.
     pub span: Span,
+    /// Where its text stands: elsewhere for what a preprocessor put in its place.
+    pub text: Span,
 }
 
 impl Token {
+    /// A token that stands where its text does.
+    pub fn new(kind: Kind, span: Span) -> Token {
+        Token { kind, span, text: span }
+    }
+
     /// How a message names the token: "`;`", "the string `"abc"`", "the end of the file".
     pub fn describe(&self, map: &SourceMap) -> String {
-        let text = map.text(self.span);
+        let text = map.text(self.text);
         match self.kind {
             Kind::Eof => "the end of the file".into(),
             Kind::Str | Kind::RawStr => format!("the string {}", shortened(text)),

@@ -5,7 +5,7 @@ use super::Lowerer;
 use super::functions::signature;
 use super::vars::Literal;
 use crate::base::names::suggest;
-use crate::script::ast::{Call, Expr, ExprKind, RouteKind, UnaryOp};
+use crate::script::ast::{Call, Dialect, Expr, ExprKind, RouteKind, UnaryOp};
 use crate::script::diagnostics::Diagnostic;
 use crate::script::format;
 use crate::script::host::Host;
@@ -36,7 +36,11 @@ impl<H: Host> Lowerer<'_, H> {
             };
             args.push(plan);
         }
-        if !spec.routes.contains(self.kind) {
+        // Kamailio: what a request route may hold, an event's may too.
+        let as_request = self.dialect == Dialect::Kamailio
+            && matches!(self.kind, RouteKind::Event | RouteKind::Local | RouteKind::Startup)
+            && spec.routes.contains(RouteKind::Request);
+        if !spec.routes.contains(self.kind) && !as_request {
             self.misplaced.push((self.route, call.name.span, spec, call.name.text.clone()));
         }
         let line = self.map.position(call.span).1;
@@ -157,6 +161,7 @@ impl<H: Host> Lowerer<'_, H> {
             },
             Kind::Route(kind) => self.route_arg(&text, kind),
             Kind::Map(module, list) => self.map_arg(&text, module, list),
+            Kind::Defined(module, param, built_in) => self.defined_arg(&text, module, param, built_in),
         }
     }
 
@@ -184,6 +189,32 @@ impl<H: Host> Lowerer<'_, H> {
             }
         }
         ArgPlan::Map(items)
+    }
+
+    /// A name among those that a module parameter defines.
+    fn defined_arg(&mut self, text: &Text<'_>, module: &str, param: &str, built_in: &[&str]) -> ArgPlan {
+        let name = match self.expanded(text) {
+            Literal::Fixed(name) => name,
+            Literal::Format(n) => return ArgPlan::Format(n),
+            Literal::Bad => return ArgPlan::None,
+        };
+        let defined = self.p.modparams.iter().filter(|p| p.module == module && p.param == param);
+        let mut names: Vec<String> = built_in.iter().map(|n| (*n).to_string()).collect();
+        names.extend(defined.filter_map(|p| {
+            let text = p.value.to_text()?;
+            let name = text.split(|b| *b == b'=').next()?.trim_ascii();
+            Some(String::from_utf8_lossy(name).into_owned())
+        }));
+        if !names.iter().any(|n| n.as_bytes() == name) {
+            let name = String::from_utf8_lossy(&name);
+            let mut d = Diagnostic::error("E0302", text.span, format!("no {param} is named `{name}`"));
+            d = match suggest(&name, names.iter().map(String::as_str)) {
+                Some(s) => d.help(format!("did you mean `{s}`?")),
+                None => d.help(format!("define it with `modparam(\"{module}\", \"{param}\", \"{name}\")`")),
+            };
+            self.diags.push(d);
+        }
+        ArgPlan::Const(self.konst(Value::text(name)))
     }
 
     fn format_arg(&mut self, text: &Text<'_>) -> ArgPlan {

@@ -47,12 +47,24 @@ impl<H: Host> Lowerer<'_, H> {
                 self.route_call(call);
                 self.emit(Instr::PushRc);
             }
+            ExprKind::Choice { cond, yes, no } => {
+                self.condition(cond);
+                let other = self.emit(Instr::Unless(0));
+                self.value(yes);
+                let end = self.emit(Instr::Jump(0));
+                self.land(other);
+                self.value(no);
+                self.land(end);
+            }
             ExprKind::Assign(assign) => {
-                let target = self.assign(assign);
-                match (self.dialect, target) {
-                    // Kamailio: the value of an assignment is what was assigned.
-                    (Dialect::Kamailio, Some(n)) => self.emit(Instr::Load(n)),
-                    _ => self.emit(Instr::PushRc),
+                self.assign(assign);
+                match self.dialect {
+                    Dialect::OpenSips => self.emit(Instr::PushRc),
+                    // Whether it worked, 1 or 0.
+                    Dialect::Kamailio => {
+                        self.emit(Instr::LastTruth);
+                        self.emit(Instr::PushFlag)
+                    }
                 };
             }
             ExprKind::Block(body) => {
@@ -82,19 +94,19 @@ impl<H: Host> Lowerer<'_, H> {
         match &expr.kind {
             ExprKind::Group(inner) => self.condition(inner),
             ExprKind::Not(inner) => {
-                self.condition(inner);
+                self.logical(inner);
                 self.emit(Instr::Not);
             }
             ExprKind::And(left, right) => {
-                self.condition(left);
+                self.logical(left);
                 let end = self.emit(Instr::AndElse(0));
-                self.condition(right);
+                self.logical(right);
                 self.land(end);
             }
             ExprKind::Or(left, right) => {
-                self.condition(left);
+                self.logical(left);
                 let end = self.emit(Instr::OrElse(0));
-                self.condition(right);
+                self.logical(right);
                 self.land(end);
             }
             ExprKind::Compare { op, left, right } => self.compare(*op, left, right, expr),
@@ -123,6 +135,21 @@ impl<H: Host> Lowerer<'_, H> {
                 self.value(expr);
                 self.emit(Instr::Truth);
             }
+        }
+    }
+
+    /// An operand of `&&`, `||` or `!`: in the Kamailio dialect any number but 0 counts there.
+    fn logical(&mut self, expr: &Expr) {
+        let number = match &ungroup(expr).kind {
+            ExprKind::Compare { .. } | ExprKind::And(..) | ExprKind::Or(..) | ExprKind::Not(_) => false,
+            ExprKind::Test(_) | ExprKind::Call(_) | ExprKind::Await(_) | ExprKind::Route(_) => false,
+            _ => self.dialect == Dialect::Kamailio,
+        };
+        if number {
+            self.value(expr);
+            self.emit(Instr::NonZero);
+        } else {
+            self.condition(expr);
         }
     }
 
@@ -165,6 +192,19 @@ impl<H: Host> Lowerer<'_, H> {
             }
             return;
         }
+        if let (ExprKind::Legacy(word), Some(text)) = (&left.kind, self.fixed_text(right))
+            && self.dialect == Dialect::Kamailio
+            && word == "method"
+            && matches!(op, CompareOp::Eq | CompareOp::Ne)
+        {
+            // Unlike texts elsewhere, without regard to letter case.
+            let regex = self.regex(format!("^{text}$").as_bytes(), true, right.span);
+            self.value(left);
+            if let Some(regex) = regex {
+                self.emit(Instr::Match { regex, negate });
+            }
+            return;
+        }
         let literal = number(right).is_some();
         if let (ExprKind::Var(token), Some(konst)) = (&left.kind, constant(right)) {
             let konst = self.konst(konst);
@@ -176,6 +216,16 @@ impl<H: Host> Lowerer<'_, H> {
         self.value(left);
         self.value(right);
         self.emit(Instr::Compare { op, literal });
+    }
+
+    /// A method's name, written as a text or as a bare word.
+    fn fixed_text(&self, expr: &Expr) -> Option<String> {
+        let text = match &expr.kind {
+            ExprKind::Str(s) => String::from_utf8_lossy(&s.text).into_owned(),
+            ExprKind::Ident(s) => s.clone(),
+            _ => return None,
+        };
+        text.bytes().all(|b| b.is_ascii_alphanumeric()).then_some(text)
     }
 
     /// `lhs op rhs`; the variable, if it is known.

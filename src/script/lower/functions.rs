@@ -63,7 +63,8 @@ impl<H: Host> Lowerer<'_, H> {
     fn unknown_function(&mut self, call: &Call) {
         let name = call.name.text.as_str();
         let span = call.name.span;
-        let owner = self.known_modules().find(|m| m.functions.iter().any(|f| self.name_of(f) == Some(name)));
+        let catalog = H::catalog(self.dialect);
+        let owner = self.known_modules().find(|m| catalog.functions(m).any(|f| self.name_of(f) == Some(name)));
         if let Some(m) = owner {
             let d = Diagnostic::error(
                 "E0202",
@@ -73,8 +74,9 @@ impl<H: Host> Lowerer<'_, H> {
             return self.diags.push(d.help(format!("add `loadmodule \"{}.so\"`", m.name)));
         }
         let mut d = Diagnostic::error("E0201", span, format!("unknown function `{name}`"));
-        let near = suggest(name, self.functions.keys().copied())
-            .or_else(|| suggest(name, self.known_modules().flat_map(|m| m.functions).filter_map(|f| self.name_of(f))));
+        let near = suggest(name, self.functions.keys().copied()).or_else(|| {
+            suggest(name, self.known_modules().flat_map(|m| catalog.functions(m)).filter_map(|f| self.name_of(f)))
+        });
         if let Some(s) = near {
             d = d.help(format!("did you mean `{s}`?"));
         } else if self.in_other_dialect(name) {
@@ -92,7 +94,8 @@ impl<H: Host> Lowerer<'_, H> {
             Dialect::OpenSips => Dialect::Kamailio,
             Dialect::Kamailio => Dialect::OpenSips,
         };
-        H::catalog(other).modules.iter().flat_map(|m| m.functions).any(|f| name_in(f, other) == Some(name))
+        let catalog = H::catalog(other);
+        catalog.modules.iter().flat_map(|m| catalog.functions(m)).any(|f| name_in(f, other) == Some(name))
     }
 }
 
@@ -141,5 +144,6 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::Flag => "flag",
         Kind::Subst => "/regex/text/flags",
         Kind::Map(..) => "name of a list",
+        Kind::Defined(..) => "name",
     }
 }

@@ -2,7 +2,7 @@
 //! wrong kind of route.
 
 use super::{Lowerer, WaitPoint};
-use crate::script::ast::RouteKind;
+use crate::script::ast::{Dialect, RouteKind};
 use crate::script::diagnostics::Diagnostic;
 use crate::script::host::Host;
 use crate::script::ir::Route;
@@ -24,6 +24,18 @@ impl<H: Host> Lowerer<'_, H> {
         self.need_tm(&waits);
         self.note_waiting(&waits);
         self.check_places();
+        self.check_events();
+    }
+
+    /// Kamailio's routes for what this server does not raise.
+    fn check_events(&mut self) {
+        if self.dialect != Dialect::Kamailio {
+            return;
+        }
+        for route in self.p.routes.iter().filter(|r| matches!(r.kind, RouteKind::OnSend | RouteKind::Event)) {
+            let d = Diagnostic::warning("W0402", route.span, format!("`{}` is never run", route.label()));
+            self.diags.push(d.label("the server does not raise this event"));
+        }
     }
 
     /// Blocks reached by `route()` from blocks of some kinds, each with the first call on the way.

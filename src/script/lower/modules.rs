@@ -38,9 +38,12 @@ impl<H: Host> Lowerer<'_, H> {
                 }
             }
             self.p.modules.push(module.name);
-            for f in module.functions {
+            for f in H::catalog(self.dialect).functions(module) {
                 if let Some(name) = self.name_of(f) {
-                    self.functions.entry(name).or_default().push(f);
+                    let known = self.functions.entry(name).or_default();
+                    if !known.iter().any(|k| std::ptr::eq(*k, f)) {
+                        known.push(f);
+                    }
                 }
             }
         }

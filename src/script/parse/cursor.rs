@@ -44,7 +44,8 @@ impl<'a> Cursor<'a> {
 
     /// The token `ahead` tokens from here; the end token from there on.
     pub fn peek_at(&self, ahead: usize) -> Token {
-        const END: Token = Token { kind: Kind::Eof, span: Span { file: 0, start: 0, end: 0 } };
+        const NOWHERE: Span = Span { file: 0, start: 0, end: 0 };
+        const END: Token = Token { kind: Kind::Eof, span: NOWHERE, text: NOWHERE };
         self.tokens.get(self.at.saturating_add(ahead)).or(self.tokens.last()).copied().unwrap_or(END)
     }
 
@@ -92,6 +93,11 @@ impl<'a> Cursor<'a> {
         self.map.text(span)
     }
 
+    /// A token's text: for what a preprocessor put there, the text it stands for.
+    pub fn token_text(&self, token: Token) -> &'a str {
+        self.map.text(token.text)
+    }
+
     /// The next token's word, or "" if it is none.
     pub fn word(&self) -> &'a str {
         self.word_at(0)
@@ -100,7 +106,7 @@ impl<'a> Cursor<'a> {
     /// The word `ahead` tokens from here, or "".
     pub fn word_at(&self, ahead: usize) -> &'a str {
         let token = self.peek_at(ahead);
-        if token.kind == Kind::Ident { self.map.text(token.span) } else { "" }
+        if token.kind == Kind::Ident { self.map.text(token.text) } else { "" }
     }
 
     /// Takes the next token if it is this word.
@@ -110,17 +116,17 @@ impl<'a> Cursor<'a> {
 
     /// A token as a name.
     pub fn ident(&self, token: Token) -> Ident {
-        Ident { text: self.map.text(token.span).to_owned(), span: token.span }
+        Ident { text: self.map.text(token.text).to_owned(), span: token.span }
     }
 
     /// A token as a variable.
     pub fn var(&self, token: Token) -> VarTok {
-        VarTok { text: self.map.text(token.span).to_owned(), span: token.span }
+        VarTok { text: self.map.text(token.text).to_owned(), span: token.span }
     }
 
     /// A token as a string.
     pub fn str_lit(&self, token: Token) -> StrLit {
-        let text = decode(self.map.text(token.span));
+        let text = decode(self.map.text(token.text));
         StrLit { text, span: token.span, raw: token.kind == Kind::RawStr }
     }
 
@@ -143,8 +149,11 @@ impl<'a> Cursor<'a> {
 
     /// Whether the next token follows the one taken last without white space.
     pub fn touches(&self) -> bool {
-        let (last, next) = (self.last_span(), self.peek().span);
-        last.file == next.file && last.end == next.start && next.start < next.end
+        let (Some(last), next) = (self.at.checked_sub(1).and_then(|i| self.tokens.get(i)), self.peek()) else {
+            return false;
+        };
+        let adjoin = |last: Span, next: Span| last.file == next.file && last.end == next.start && next.start < next.end;
+        adjoin(last.text, next.text) || adjoin(last.span, next.span)
     }
 
     /// Whether the next token stands on the line on which the one taken last ends.
@@ -225,7 +234,7 @@ impl<'a> Cursor<'a> {
     pub fn unexpected<T>(&mut self, expected: &str) -> Parsed<T> {
         let token = self.peek();
         if token.kind == Kind::Word {
-            let text = self.text(token.span);
+            let text = self.text(token.text);
             let mut d = Diagnostic::error("E0007", token.span, format!("`{text}` is not a number"));
             d = match text.as_bytes() {
                 [b'0', b'x' | b'X', ..] => d.label("not a hexadecimal number of at most 32 bits"),

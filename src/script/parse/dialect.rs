@@ -2,7 +2,7 @@
 
 use crate::script::ast::Dialect;
 use crate::script::diagnostics::Diagnostics;
-use crate::script::lex::{Kind, Token, decode, lex};
+use crate::script::lex::{DIRECTIVES, Kind, Token, decode, lex};
 
 /// How much of a file is looked at, in bytes.
 const LOOKED_AT: usize = 1 << 20;
@@ -15,28 +15,6 @@ const HEADERS: [(&str, Dialect); 6] = [
     ("MAXCOMPAT", Dialect::Kamailio),
     ("ALL", Dialect::Kamailio),
     ("OPENSIPS", Dialect::OpenSips),
-];
-
-/// Kamailio's preprocessor words behind `#!` or `!!`; for OpenSIPS such a line is a comment.
-const DIRECTIVES: [&str; 18] = [
-    "define",
-    "def",
-    "trydefine",
-    "trydef",
-    "redefine",
-    "redef",
-    "undefine",
-    "undef",
-    "ifdef",
-    "ifndef",
-    "ifexp",
-    "else",
-    "endif",
-    "subst",
-    "substdef",
-    "substdefs",
-    "defenv",
-    "trydefenv",
 ];
 
 /// Words that open a statement or block in one of the dialects only.

@@ -52,6 +52,21 @@ pub const OPENSIPS: SocketOptions = &[
     ("send_proxy_protocol", SocketOption::Flag),
 ];
 
+/// The options of Kamailio.
+pub const KAMAILIO: SocketOptions =
+    &[("advertise", SocketOption::Advertised), ("name", SocketOption::Name), ("virtual", SocketOption::Flag)];
+
+/// Whether the socket that stands here names its protocol.
+pub fn names_protocol(c: &Cursor) -> bool {
+    let token = c.peek();
+    let known = |text: &str| PROTOCOLS.contains(&text.to_ascii_lowercase().as_str());
+    if token.is_str() {
+        let text = c.str_lit(token).text;
+        return String::from_utf8_lossy(&text).split_once(':').is_some_and(|(proto, _)| known(proto));
+    }
+    c.peek_at(1).kind == Kind::Colon && known(c.word())
+}
+
 /// Takes all tokens up to the next white space (or `;`) as one word; quotes are left out. `None` if none stands here.
 pub fn bare_word(c: &mut Cursor) -> Option<(String, Span)> {
     let mut text = String::new();
@@ -73,7 +88,7 @@ pub fn bare_word(c: &mut Cursor) -> Option<(String, Span)> {
         if token.is_str() {
             text.push_str(&String::from_utf8_lossy(&c.str_lit(token).text));
         } else {
-            text.push_str(c.text(token.span));
+            text.push_str(c.token_text(token));
         }
     }
     first.map(|span| (text, c.since(span)))
@@ -150,24 +165,29 @@ fn option_value(c: &mut Cursor, word: &str, option: SocketOption, spec: &mut Soc
             }
             c.bump();
             if option == SocketOption::Name {
-                let text = if token.is_str() { c.str_lit(token).text } else { c.text(token.span).as_bytes().to_vec() };
+                let text = if token.is_str() { c.str_lit(token).text } else { c.token_text(token).as_bytes().to_vec() };
                 spec.tag = Some(String::from_utf8_lossy(&text).into_owned());
             }
         }
-        SocketOption::Advertised => {
-            let Some((text, span)) = bare_word(c) else { return c.unexpected("the advertised address") };
-            let Some((host, rest)) = split_host(&text) else {
-                return c.error(bad(span, "this is no address"));
-            };
-            let port = match rest.map(str::parse::<u16>) {
-                None => None,
-                Some(Ok(port)) if port > 0 => Some(port),
-                Some(_) => return c.error(bad(span, "the port is no number from 1 to 65535")),
-            };
-            spec.advertised = Some((host.to_owned(), port));
-        }
+        SocketOption::Advertised => spec.advertised = Some(advertised(c)?),
     }
     Ok(())
+}
+
+/// An advertised `[PROTO:]HOST[:PORT]`.
+pub fn advertised(c: &mut Cursor) -> Parsed<(String, Option<u16>)> {
+    let Some((text, span)) = bare_word(c) else { return c.unexpected("the advertised address") };
+    let address = match text.split_once(':') {
+        Some((proto, rest)) if PROTOCOLS.contains(&proto.to_ascii_lowercase().as_str()) => rest,
+        _ => &text,
+    };
+    let Some((host, rest)) = split_host(address) else { return c.error(bad(span, "this is no address")) };
+    let port = match rest.map(str::parse::<u16>) {
+        None => None,
+        Some(Ok(port)) if port > 0 => Some(port),
+        Some(_) => return c.error(bad(span, "the port is no number from 1 to 65535")),
+    };
+    Ok((host.to_owned(), port))
 }
 
 fn iptos(word: &str) -> Option<u32> {

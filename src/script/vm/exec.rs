@@ -156,6 +156,9 @@ impl<H: Host> Exec<'_, H> {
                 }
             }
             Instr::Truth => self.m.flag = self.pop().map_or(Flag::Error, |v| compare::truth(&v, dialect)),
+            Instr::NonZero => {
+                self.m.flag = self.pop().map_or(Flag::Error, |v| (v.to_int().unwrap_or(0) != 0).into());
+            }
             Instr::RcTruth => self.m.flag = (self.m.rc > 0).into(),
             Instr::LastTruth => self.m.flag = (self.m.last > 0).into(),
             Instr::Not => self.m.flag = self.m.flag.negate(),
@@ -179,6 +182,12 @@ impl<H: Host> Exec<'_, H> {
                 }
             }
             Instr::Switch(n) => self.switch(n),
+            // Kamailio: only calls and `return` change `$rc`.
+            Instr::IfEnd | Instr::RcLast if dialect == Dialect::Kamailio => {
+                if instr == Instr::IfEnd {
+                    self.m.last = 1;
+                }
+            }
             Instr::IfEnd => {
                 self.m.rc = self.m.flag.code();
                 self.m.last = 1;
@@ -295,7 +304,7 @@ impl<H: Host> Exec<'_, H> {
             Label::Text(t) => compare::label_matches(&subject, t, p.dialect),
             Label::Regex(r) => subject.to_text().is_some_and(|t| p.regex(*r).is_match(&t)),
         });
-        self.m.result(1);
+        self.settled(1);
         self.jump(hit.map_or(table.otherwise, |(_, to)| *to));
     }
 
@@ -345,7 +354,7 @@ impl<H: Host> Exec<'_, H> {
         };
         let params = self.pop_many(site.args as usize);
         let Some((route, entry)) = target.and_then(|t| Some((t, p.route(t)?.entry))) else {
-            return self.m.result(1);
+            return self.settled(1);
         };
         if self.m.frames.len() >= p.limits.max_frames {
             self.complain(&format!("route() calls are nested deeper than {}", p.limits.max_frames));
@@ -363,6 +372,7 @@ impl<H: Host> Exec<'_, H> {
             self.pop_many(extra as usize).into_iter().map(|o| o.ok().unwrap_or_default()).collect();
         let code = match self.pop() {
             None | Some(Value::Null) => -1,
+            Some(v) if self.p.dialect == Dialect::Kamailio => v.to_int().unwrap_or(0) as i32,
             Some(v) => v.as_int().map_or(1, |n| n as i32),
         };
         self.m.returns = returns;
@@ -390,6 +400,14 @@ impl<H: Host> Exec<'_, H> {
         Flow::Finish
     }
 
+    /// What a statement that is no call yields; in the OpenSIPS dialect it is `$rc` too.
+    fn settled(&mut self, code: i32) {
+        match self.p.dialect {
+            Dialect::OpenSips => self.m.result(code),
+            Dialect::Kamailio => self.m.last = code,
+        }
+    }
+
     // ---- assignment ----
 
     fn assign(&mut self, var: u32, op: AssignOp) {
@@ -399,11 +417,11 @@ impl<H: Host> Exec<'_, H> {
             Some(v) => self.try_assign(var, op, v),
         };
         match outcome {
-            Ok(()) => self.m.result(1),
+            Ok(()) => self.settled(1),
             Err(why) => {
                 let name = self.p.vars.get(var as usize).map_or("", |v| &v.text).to_string();
                 self.complain(&format!("{name} was not assigned: {why}"));
-                self.m.result(-1);
+                self.settled(-1);
             }
         }
     }

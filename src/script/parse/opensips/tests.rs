@@ -143,6 +143,7 @@ fn expr(e: &Expr) -> String {
         ExprKind::Assign(a) => format!("({})", assign(a)),
         ExprKind::Await(c) => format!("await {}", call(c)),
         ExprKind::Block(b) => format!("{{{}}}", stmts(b)),
+        ExprKind::Choice { .. } => unreachable!("Kamailio's"),
     }
 }
 
@@ -311,6 +312,7 @@ fn globals(text: &str) -> Vec<String> {
                 format!("{}.{}={}", self::text(module), self::text(name), value(v))
             }
             Item::Route(r) => r.kind.to_string(),
+            Item::Custom { .. } => unreachable!("Kamailio's"),
         })
         .collect()
 }

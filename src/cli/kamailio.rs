@@ -1,0 +1,62 @@
+//! Settings that the Kamailio dialect has otherwise: what they are without a parameter, times in
+//! milliseconds, parameters of the configuration's own.
+
+use super::settings::ServerConfig;
+use crate::base::Str;
+use crate::modules::kamailio::{FORWARD_NO_CONNECT, REPLY_NO_CONNECT};
+use crate::script::ast::{Config, GlobalValue, Item};
+use crate::script::program::ModParam;
+use crate::script::value::Value;
+use std::time::Duration;
+
+/// What holds before any parameter is read.
+pub(super) fn prepare(out: &mut ServerConfig, config: &Config) {
+    // `debug` 0 shows warnings; a line without a level is an error.
+    out.log.level = 1;
+    out.settings.log_level = 1;
+    out.settings.xlog_print_level = -1;
+    // exec hands over the message's variables unless told otherwise.
+    out.settings.exec_setvars = true;
+    out.settings.no_new_conn_rplflag = Some(Str::from(REPLY_NO_CONNECT));
+    out.settings.no_new_conn_bflag = Some(Str::from(FORWARD_NO_CONNECT));
+    let define = |(name, value): &(String, Option<String>)| (Str::from(name.as_str()), value.as_deref().map(Str::from));
+    out.settings.defines = config.defines.iter().map(define).collect();
+    for item in &config.items {
+        let Item::Custom { name, value, .. } = item else { continue };
+        let value = match value {
+            GlobalValue::Int(n, _) => Value::Int(*n),
+            GlobalValue::Str(s) => Value::text(s.text.as_slice()),
+            _ => continue,
+        };
+        let name = Str::from(name.text.as_str());
+        let custom = &mut out.settings.custom;
+        custom.retain(|(n, _)| *n != name);
+        custom.push((name, value));
+    }
+}
+
+/// Takes a module parameter whose meaning differs.
+pub(super) fn module_setting(out: &mut ServerConfig, p: &ModParam) {
+    let int = p.value.to_int();
+    let yes = int.is_some_and(|n| n != 0);
+    let millis = int.and_then(|n| u64::try_from(n).ok()).map(Duration::from_millis);
+    match (p.module.as_str(), p.param.as_str()) {
+        ("tm", "fr_timer") => out.tm.fr_timeout = millis.unwrap_or(out.tm.fr_timeout),
+        ("tm", "fr_inv_timer") => out.tm.fr_inv_timeout = millis.unwrap_or(out.tm.fr_inv_timeout),
+        ("tm", "restart_fr_on_each_reply") => out.tm.restart_fr_on_each_reply = yes,
+        ("tm", "wt_timer") => out.tm.wt = millis,
+        ("tm", "retr_timer1") => out.tm.t1 = millis.unwrap_or(out.tm.t1),
+        ("tm", "retr_timer2") => out.tm.t2 = millis.unwrap_or(out.tm.t2),
+        ("tm", "auto_inv_100") => out.settings.auto_100 = yes,
+        ("tm", "disable_6xx_block") => out.tm.disable_6xx_block = yes,
+        ("tm", "aggregate_challenges") => out.tm.aggregate_challenges = yes,
+        ("tm", "ruri_matching") => out.tm.ruri_matching = yes,
+        ("tm", "via1_matching") => out.tm.via1_matching = yes,
+        ("tm", "remap_503_500") => {
+            out.tm.translate_503 = yes;
+            out.settings.keep_503 = !yes;
+        }
+        ("pv", "varset") => out.varset.extend(p.value.to_text().as_deref().and_then(super::settings::varset)),
+        _ => {}
+    }
+}

@@ -1,0 +1,173 @@
+//! Modules as Kamailio divides them: what stands in another module here is offered by the catalog
+//! (`super::catalog`); the rest is small and stands in this folder (kamailio.md sections 3 and 5).
+
+mod core_functions;
+mod sl_functions;
+mod tests_of;
+mod xlog;
+
+use super::host::SipHost;
+use crate::script::ast::Dialect;
+use crate::script::registry::{FnSpec, ModParamKind, ModParamSpec, ModuleSpec};
+
+pub use core_functions::{FORWARD_NO_CONNECT, REPLY_NO_CONNECT};
+
+type Module = ModuleSpec<SipHost>;
+
+const fn int(name: &'static str, doc: &'static str) -> ModParamSpec {
+    ModParamSpec { name, kind: ModParamKind::Int, ignored: false, doc }
+}
+
+const fn ignored(name: &'static str, doc: &'static str) -> ModParamSpec {
+    ModParamSpec { name, kind: ModParamKind::Any, ignored: true, doc }
+}
+
+const fn module(name: &'static str, functions: &'static [FnSpec<SipHost>], params: &'static [ModParamSpec]) -> Module {
+    ModuleSpec { name, dialects: &[Dialect::Kamailio], functions, params, any_param: false, needs: &[] }
+}
+
+/// A module that may be loaded though reprise has what it brings built in, or another way for it.
+const fn tolerated(name: &'static str) -> Module {
+    ModuleSpec { name, dialects: &[Dialect::Kamailio], functions: &[], params: &[], any_param: true, needs: &[] }
+}
+
+/// Functions of the core that only this language has.
+pub static CORE: Module = module("core", core_functions::ALL, &[]);
+
+/// `tm`, with its times in milliseconds.
+pub static TM: Module = module(
+    "tm",
+    &[],
+    &[
+        int("fr_timer", "milliseconds without any reply (non-INVITE: without a final one) per branch; default 30000"),
+        int("fr_inv_timer", "milliseconds an INVITE may ring after a provisional reply; default 120000"),
+        int("restart_fr_on_each_reply", "each provisional reply restarts fr_inv_timer; default 1"),
+        int("wt_timer", "milliseconds a completed transaction lingers; default 5000"),
+        int("retr_timer1", "first retransmission, milliseconds; default 500"),
+        int("retr_timer2", "longest retransmission interval, milliseconds; default 4000"),
+        int("auto_inv_100", "send 100 when an INVITE transaction is made; default 1"),
+        int("aggregate_challenges", "1: a 401 or 407 goes upstream with the challenges of all branches; default 1"),
+        int("ruri_matching", "1: the R-URI takes part in matching requests of RFC 2543 clients; default 1"),
+        int("via1_matching", "1: the top Via takes part in matching requests of RFC 2543 clients; default 1"),
+        int("disable_6xx_block", "1: a 6xx does not stop serial forking; default 0"),
+        int("remap_503_500", "a 503 of a branch goes upstream as 500; default 1"),
+        ignored("failure_reply_mode", "replies of finished branches do not take part in later choices"),
+        ignored("max_inv_lifetime", "fr_inv_timer and timer C bound an INVITE"),
+        ignored("max_noninv_lifetime", "timer F bounds what is not an INVITE"),
+        ignored("auto_inv_100_reason", "the phrase is the usual one"),
+        ignored("default_code", "500"),
+        ignored("default_reason", "the usual phrase of 500"),
+        ignored("faked_reply_prio", "a reply made here counts as any other"),
+        ignored("noisy_ctimer", "timer C works as RFC 3261 says"),
+        ignored("relay_100", "a 100 ends at this hop"),
+        ignored("local_cancel_reason", "a Reason is added where the script asks for it"),
+        ignored("e2e_cancel_reason", "t_disable_e2e_cancel_reason decides"),
+        ignored("e2e_cancel_hop_by_hop", "a CANCEL goes hop by hop (RFC 3261 9.2)"),
+        ignored("reparse_invite", "a CANCEL is made from the INVITE that was sent"),
+        ignored("reparse_on_dns_failover", "a branch to a further address is made anew"),
+        ignored("unmatched_cancel", "a CANCEL that belongs to nothing is for the script"),
+        ignored("cancel_b_method", "a branch without any reply gets its CANCEL when the first one comes"),
+        ignored("blst_503", "use_dst_blocklist decides"),
+        ignored("exec_time_check", "a route that takes long yields to the others"),
+        ignored("callid_matching", "the branch of the top Via matches"),
+        ignored("reply_relay_mode", "replies are relayed as RFC 3261 says"),
+        ignored("delayed_reply", "t_relay answers at once when nothing can be sent"),
+        ignored("reply_408_code", "408"),
+        ignored("reply_408_reason", "the usual phrase of 408"),
+        ignored("failure_exec_mode", "a failure route runs once per answer"),
+        ignored("local_ack_mode", "an ACK goes where RFC 3261 17.1.1.3 says"),
+        ignored("unix_tx_timeout", "there is no such interface"),
+        ignored("pass_provisional_replies", "there are no callbacks to run"),
+        ignored("enable_uac_fr", "own requests run failure routes as any"),
+        ignored("headers_mode", "header changes are kept"),
+        ignored("evlreq_mode", "event_route[tm:local-request] runs for each own request"),
+        ignored("fr_timer_avp", "t_set_fr sets it"),
+        ignored("fr_inv_timer_avp", "t_set_fr sets it"),
+        ignored("rich_redirect", "q values of contacts are kept"),
+    ],
+);
+
+/// `sl`
+pub static SL: Module = module(
+    "sl",
+    sl_functions::ALL,
+    &[
+        ignored("default_code", "500"),
+        ignored("default_reason", "the usual phrase of 500"),
+        ignored("bind_tm", "send_reply uses the transaction if there is one"),
+        ignored("rich_redirect", "q values of contacts are kept"),
+    ],
+);
+
+/// `textops`
+pub static TEXTOPS: Module = module("textops", tests_of::TEXTOPS, &[]);
+/// `textopsx`
+pub static TEXTOPSX: Module = module("textopsx", &[], &[]);
+/// `siputils`
+pub static SIPUTILS: Module = module(
+    "siputils",
+    tests_of::SIPUTILS,
+    &[
+        ignored("options_accept", "no OPTIONS is answered by itself"),
+        ignored("ring_timeout", "ring_insert_callid is not offered"),
+    ],
+);
+/// `pv`
+pub static PV: Module = module(
+    "pv",
+    &[],
+    &[
+        ModParamSpec {
+            name: "varset",
+            kind: ModParamKind::Str,
+            ignored: false,
+            doc: "value a `$var` begins with: \"name=i:5\" or \"name=s:text\"",
+        },
+        ignored("shvset", "`$shv` is not offered yet"),
+        ignored("shv_hash_size", "`$shv` is not offered yet"),
+    ],
+);
+/// `xlog`
+pub static XLOG: Module = module(
+    "xlog",
+    xlog::ALL,
+    &[
+        ignored("buf_size", "a line may be as long as a value"),
+        ignored("prefix", "lines are written as the script says"),
+        ignored("prefix_mode", "lines are written as the script says"),
+        ignored("force_color", "lines are not coloured"),
+        ignored("long_format", "lines are written as the script says"),
+        ignored("log_facility", "log_facility of the core decides"),
+        ignored("log_colors", "lines are not coloured"),
+        ignored("methods_filter", "every line is written"),
+        ignored("auto_newline", "each call writes a line of its own"),
+    ],
+);
+/// `kex`: flags, the destination URI and `is_myself` are functions of the core here.
+pub static KEX: Module = module("kex", &[], &[]);
+/// `corex`: `append_branch`, `send` and their like are functions of the core here.
+pub static COREX: Module = module(
+    "corex",
+    &[],
+    &[
+        ignored("alias_subdomains", "accept_subdomain of an alias does it"),
+        ignored("dns_cache", "the resolver keeps what it learns"),
+        ignored("dns_file", "dns_hosts_file of the core does it"),
+        ignored("network_io_intercept", "datagrams are not shown to the script"),
+        ignored("min_msg_len", "what is no message is dropped"),
+        ignored("evname_reply_out", "replies are not shown to the script when they leave"),
+    ],
+);
+/// `avpops`, whose functions both languages have.
+pub static AVPOPS: Module = module("avpops", &[], &[]);
+
+/// `reprise ctl` takes its place.
+pub static CTL: Module = tolerated("ctl");
+/// `reprise ctl` takes its place.
+pub static CFG_RPC: Module = tolerated("cfg_rpc");
+/// `reprise ctl` takes its place.
+pub static JSONRPCS: Module = tolerated("jsonrpcs");
+/// Statistics are built in.
+pub static COUNTERS: Module = tolerated("counters");
+/// The SQLite helper process is built in.
+pub static DB_SQLITE: Module = tolerated("db_sqlite");

@@ -1,0 +1,438 @@
+//! Pseudo-variables that only the Kamailio dialect has, and those whose name means something else
+//! there (kamailio.md section 6.2).
+
+use super::env::bracketed;
+use super::host::SipHost;
+use super::pv::Pv;
+use super::pv_get::{self, number, ruri};
+use super::time_text;
+use crate::base::{Str, Time};
+use crate::script::host::{Index, PvSpec, SubName};
+use crate::script::value::Value;
+use crate::sip::header::HeaderId;
+use crate::sip::nameaddr::NameAddr;
+use crate::sip::uri::Uri;
+
+macro_rules! pvs {
+    ($( $variant:ident $sub:ident $doc:literal [ $($name:literal),+ ] )*) => {
+        /// A pseudo-variable of the Kamailio dialect.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+        pub enum Kpv { $( #[doc = $doc] $variant, )* }
+
+        const TABLE: &[(&str, Kpv, SubName)] = &[ $( $( ($name, Kpv::$variant, SubName::$sub), )+ )* ];
+    };
+}
+
+pvs! {
+    Select Required "a select, such as cfg_get.group.name" ["sel"]
+    Define Required "text of a define" ["def", "defv"]
+    DefineNumber Required "number of a define, 0 if it has none" ["defn"]
+    DefineQuoted Required "text of a define in double quotes" ["defs"]
+    Formatted Required "a text with variables" ["_s"]
+    True Never "1" ["true"]
+    MsgField Required "a part of the message" ["msg"]
+    MsgKind Never "1 for a request, 2 for a reply" ["mt"]
+    MsgKindText Never "rq or rp" ["mts"]
+    StatusNumber Never "status of a reply as a number" ["rsi"]
+    MethodNumber Never "number of the method" ["rmid"]
+    Version Never "version in the first line" ["rv"]
+    Scheme Never "scheme of the R-URI" ["rz"]
+    RuriLength Never "length of the R-URI" ["rul"]
+    RuserLength Never "length of the R-URI's user" ["rUl"]
+    OuserLength Never "length of the original R-URI's user" ["oUl"]
+    FromLength Never "length of the From URI" ["ful"]
+    FuserLength Never "length of the From URI's user" ["fUl"]
+    TuserLength Never "length of the To URI's user" ["tUl"]
+    BodyLength Never "length of the body" ["bs"]
+    CseqText Never "CSeq as it stands" ["csb"]
+    ContactUri Never "URI of the first Contact" ["ctu"]
+    SourceUri Never "sip:address:port of the source" ["su"]
+    SourceUriFull Never "the same with its transport" ["sut"]
+    SourceSocket Never "proto:address:port of the source" ["sas"]
+    SourceIpBracketed Never "source address, IPv6 in brackets" ["siz"]
+    RecvUri Never "sip:address:port the message came in on" ["Ru"]
+    RecvUriFull Never "the same with its transport" ["Rut"]
+    RecvSocket Never "proto:address:port the message came in on" ["Ras"]
+    RecvName Never "name of the socket the message came in on" ["Rn"]
+    AdvertisedIp Never "advertised address of the socket" ["RAi"]
+    AdvertisedPort Never "advertised port of the socket" ["RAp"]
+    ProtoNumber Never "number of the protocol" ["prid"]
+    EnvNumber Required "environment variable as a number" ["envn"]
+    Now Never "seconds since 1970" ["TS"]
+    NowText Never "time as text" ["TF"]
+    Received Never "seconds since 1970 when the message came" ["Ts"]
+    ReceivedText Never "time the message came, as text" ["Tf"]
+    TimeValue Required "seconds and microseconds" ["TV"]
+    TimeField Required "a field of the time the message came" ["time"]
+    TimeFormatted Required "strftime of the time the message came" ["timef"]
+    Newline Never "line end" ["En"]
+    Return Never "carriage return" ["Er"]
+    Tab Never "tab" ["Et"]
+    Space Never "space" ["Es"]
+    Comma Never "comma" ["Ec"]
+    Quote Never "double quote" ["Eq"]
+    Apostrophe Never "single quote" ["Ek"]
+    Colon Never "colon" ["Ei"]
+    Semicolon Never "semicolon" ["Ej"]
+    Backslash Never "backslash" ["Eb"]
+    Backtick Never "backtick" ["Ev"]
+    ServerVersion Required "version of the server" ["version"]
+    Constant Required "number of a protocol or address family" ["K"]
+    Header Required "header by name" ["hdr"]
+    MessageFlags Never "message flags as a number" ["mf"]
+    MessageFlagsHex Never "message flags as 8 hexadecimal digits" ["mF"]
+    BranchFlags Never "flags of branch 0 as a number" ["bf"]
+    BranchFlagsHex Never "flags of branch 0 as 8 hexadecimal digits" ["bF"]
+    AuthQuotedUser Never "user of the digest username" ["aU"]
+    AuthWholeUser Never "whole digest username" ["au"]
+}
+
+/// What `$msg(...)` knows.
+const MSG_FIELDS: &[&str] = &["len", "buf", "body", "body_len", "hdrs", "hdrs_len", "hdrc", "fline", "fpart", "lpart"];
+
+/// Names for "did you mean".
+pub const NAMES: &[&str] = &[
+    "ru",
+    "rU",
+    "rd",
+    "rp",
+    "rP",
+    "rm",
+    "rs",
+    "rr",
+    "rb",
+    "ou",
+    "oU",
+    "od",
+    "du",
+    "dd",
+    "ds",
+    "fu",
+    "fU",
+    "fd",
+    "fn",
+    "ft",
+    "tu",
+    "tU",
+    "td",
+    "tn",
+    "tt",
+    "ci",
+    "cs",
+    "cl",
+    "cT",
+    "ct",
+    "ua",
+    "si",
+    "sp",
+    "Ri",
+    "Rp",
+    "proto",
+    "pr",
+    "af",
+    "hdr",
+    "hdrc",
+    "mb",
+    "ml",
+    "mi",
+    "mt",
+    "mts",
+    "msg",
+    "sel",
+    "def",
+    "defn",
+    "TV",
+    "TS",
+    "Ts",
+    "TF",
+    "Tf",
+    "time",
+    "T_branch_idx",
+    "T_reply_code",
+    "T",
+    "pp",
+    "env",
+    "rsi",
+    "rz",
+    "su",
+    "var",
+    "avp",
+    "branch",
+    "br",
+    "fs",
+];
+
+/// Finds a variable by its name.
+pub fn find(name: &str, sub: Option<&str>) -> Option<PvSpec<Pv>> {
+    let (_, pv, need) = TABLE.iter().find(|(n, ..)| *n == name)?;
+    if *pv == Kpv::MsgField && sub.is_some_and(|s| !MSG_FIELDS.contains(&s)) {
+        return None;
+    }
+    Some(PvSpec { pv: Pv::Kamailio(*pv), sub: *need, writable: false })
+}
+
+/// Reads `pv`. Never waits.
+pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Time) -> Value {
+    let text = || sub.and_then(Value::to_text).unwrap_or_default();
+    if pv == Kpv::Header && index != Index::All {
+        return pv_get::get(h, Pv::Hdr, sub, index, now);
+    }
+    let mut other = |pv: Pv| pv_get::get(h, pv, None, Index::None, now);
+    match pv {
+        Kpv::AuthQuotedUser => return other(Pv::AuthUser),
+        Kpv::AuthWholeUser => return other(Pv::AuthUsername),
+        Kpv::RuserLength => return length(&other(Pv::RUser)),
+        Kpv::OuserLength => return length(&other(Pv::OUser)),
+        Kpv::FromLength => return length(&other(Pv::FUri)),
+        Kpv::FuserLength => return length(&other(Pv::FUser)),
+        Kpv::TuserLength => return length(&other(Pv::TUser)),
+        _ => {}
+    }
+    let h = &*h;
+    match pv {
+        Kpv::Select => select(h, &text()),
+        Kpv::Define => define(h, &text()).map_or(Value::Null, Value::Str),
+        Kpv::DefineNumber => Value::Int(define(h, &text()).and_then(|t| Value::Str(t).to_int()).unwrap_or(0)),
+        Kpv::DefineQuoted => match define(h, &text()) {
+            Some(t) => Value::text([b"\"", unquoted(&t), b"\""].concat()),
+            None => Value::Null,
+        },
+        Kpv::Formatted => Value::Str(text()),
+        Kpv::True => number(1),
+        Kpv::MsgField => msg_field(h, &text()),
+        Kpv::MsgKind => number(if h.msg.is_request() { 1 } else { 2 }),
+        Kpv::MsgKindText => Value::from(if h.msg.is_request() { "rq" } else { "rp" }),
+        Kpv::StatusNumber if h.msg.is_reply() => Value::Int(i64::from(h.msg.status())),
+        Kpv::StatusNumber => Value::Null,
+        Kpv::MethodNumber => Value::Int(method_number(h.msg.method_bytes())),
+        Kpv::Version => Value::from("SIP/2.0"),
+        Kpv::Scheme => match ruri(h).and_then(|u| u.iter().position(|b| *b == b':').and_then(|at| u.get(..at))) {
+            Some(scheme) => Value::text(scheme),
+            None => Value::Null,
+        },
+        Kpv::RuriLength => Value::Int(ruri(h).map_or(0, <[u8]>::len) as i64),
+        Kpv::BodyLength => Value::Int(h.msg.body().len() as i64),
+        Kpv::CseqText => Value::opt(h.msg.header(HeaderId::CSeq).map(|x| Str::from(x.value))),
+        Kpv::ContactUri => {
+            let first = h.msg.header(HeaderId::Contact).and_then(|x| NameAddr::parse(x.value).ok());
+            first.map_or(Value::Null, |n| Value::text(n.uri))
+        }
+        Kpv::SourceUri => Value::text(format!("sip:{}:{}", bracketed(h.source.ip()), h.source.port())),
+        Kpv::SourceUriFull => {
+            let address = format!("sip:{}:{}", bracketed(h.source.ip()), h.source.port());
+            Value::text(format!("{address};transport={}", proto(h)))
+        }
+        Kpv::SourceSocket => Value::text(format!("{}:{}:{}", proto(h), bracketed(h.source.ip()), h.source.port())),
+        Kpv::SourceIpBracketed => Value::text(bracketed(h.source.ip())),
+        Kpv::RecvUri | Kpv::RecvUriFull | Kpv::RecvSocket | Kpv::RecvName => listener(h, pv),
+        Kpv::AdvertisedIp | Kpv::AdvertisedPort => listener(h, pv),
+        Kpv::ProtoNumber => Value::Int(constant(proto(h).to_ascii_uppercase().as_bytes()).unwrap_or(0)),
+        Kpv::EnvNumber => {
+            let value = std::env::var(&*text().to_lossy()).ok().and_then(|t| t.trim().parse().ok());
+            Value::Int(value.unwrap_or(0))
+        }
+        Kpv::Now => Value::Int(h.env().clock.micros() / 1_000_000),
+        Kpv::NowText => Value::text(time_text::ctime(h.env().clock.micros() / 1_000_000)),
+        Kpv::Received => Value::Int(h.received_at / 1_000_000),
+        Kpv::ReceivedText => Value::text(time_text::ctime(h.received_at / 1_000_000)),
+        Kpv::TimeValue => time_value(h, &text()),
+        Kpv::TimeField => time_field(&text(), h.received_at / 1_000_000),
+        Kpv::TimeFormatted => Value::text(time_text::format(&text().to_lossy(), h.received_at / 1_000_000)),
+        Kpv::Newline => Value::from("\n"),
+        Kpv::Return => Value::from("\r"),
+        Kpv::Tab => Value::from("\t"),
+        Kpv::Space => Value::from(" "),
+        Kpv::Comma => Value::from(","),
+        Kpv::Quote => Value::from("\""),
+        Kpv::Apostrophe => Value::from("'"),
+        Kpv::Colon => Value::from(":"),
+        Kpv::Semicolon => Value::from(";"),
+        Kpv::Backslash => Value::from("\\"),
+        Kpv::Backtick => Value::from("`"),
+        Kpv::ServerVersion => Value::from(env!("CARGO_PKG_VERSION")),
+        Kpv::Header => {
+            let all: Vec<&[u8]> = h.msg.headers_named(&text()).map(|x| x.value).collect();
+            if all.is_empty() { Value::Null } else { Value::text(all.join(&b","[..])) }
+        }
+        Kpv::MessageFlags => Value::Int(mask(&h.flags).into()),
+        Kpv::MessageFlagsHex => Value::text(format!("{:08x}", mask(&h.flags))),
+        Kpv::BranchFlags => Value::Int(mask(&h.bflags).into()),
+        Kpv::BranchFlagsHex => Value::text(format!("{:08x}", mask(&h.bflags))),
+        Kpv::Constant => constant(&text()).map_or(Value::Null, Value::Int),
+        _ => Value::Null,
+    }
+}
+
+/// The bits of flags that have numbers.
+fn mask(flags: &[Str]) -> u32 {
+    let number = |f: &Str| std::str::from_utf8(f).ok()?.parse::<u32>().ok();
+    flags.iter().filter_map(number).filter_map(|n| 1u32.checked_shl(n)).fold(0, |all, bit| all | bit)
+}
+
+fn length(v: &Value) -> Value {
+    Value::Int(v.to_text().map_or(0, |t| t.len()) as i64)
+}
+
+/// The text of a define; the empty text if it has none.
+fn define(h: &SipHost, name: &[u8]) -> Option<Str> {
+    let (_, value) = h.env().settings.defines.iter().find(|(n, _)| n.as_bytes() == name)?;
+    Some(value.clone().unwrap_or_default())
+}
+
+fn unquoted(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\"").and_then(|t| t.strip_suffix(b"\"")).unwrap_or(text)
+}
+
+/// `cfg_get.group.name`, and parts of the message.
+fn select(h: &SipHost, path: &[u8]) -> Value {
+    if let Some(name) = path.strip_prefix(b"cfg_get.") {
+        let found = h.env().settings.custom.iter().find(|(n, _)| n.as_bytes() == name);
+        return found.map_or(Value::Null, |(_, v)| v.clone());
+    }
+    let uri = |text: Option<&[u8]>, part: &[u8]| -> Value {
+        let Some(text) = text else { return Value::Null };
+        let Ok(uri) = Uri::parse(text) else { return Value::Null };
+        match part {
+            b"" => Value::text(text),
+            b"user" | b"name" => Value::opt(uri.user.map(Str::from)),
+            b"host" => Value::text(uri.host),
+            b"port" => number(uri.port_or_default()),
+            _ => Value::Null,
+        }
+    };
+    let address = |id: HeaderId, part: &[u8]| -> Value {
+        let Some(n) = h.msg.header(id).and_then(|x| NameAddr::parse(x.value).ok()) else { return Value::Null };
+        match part {
+            b"tag" => Value::opt(n.tag().map(Str::from)),
+            b"name" => Value::text(n.display),
+            b"uri" | b"" => Value::text(n.uri),
+            part => match part.strip_prefix(b"uri.") {
+                Some(part) => uri(Some(n.uri), part),
+                None => Value::Null,
+            },
+        }
+    };
+    let (head, rest) = match path.iter().position(|b| *b == b'.') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (path, &b""[..]),
+    };
+    match head {
+        b"ruri" => uri(ruri(h), rest),
+        b"method" => Value::text(h.msg.method_bytes()),
+        b"from" | b"f" => address(HeaderId::From, rest),
+        b"to" | b"t" => address(HeaderId::To, rest),
+        b"contact" | b"m" => address(HeaderId::Contact, rest),
+        b"call_id" | b"callid" => Value::text(h.msg.call_id()),
+        b"cseq" if rest == b"num" => Value::Int(i64::from(h.msg.cseq().number)),
+        b"cseq" if rest == b"method" => Value::text(h.msg.method_bytes()),
+        b"src" if rest == b"ip" => Value::text(h.source.ip().to_string()),
+        b"src" if rest == b"port" => number(h.source.port()),
+        head => match head.strip_prefix(b"hf[\"").or_else(|| head.strip_prefix(b"hf['")) {
+            Some(name) => {
+                let name = name.split(|b| matches!(b, b'"' | b'\'')).next().unwrap_or_default();
+                Value::opt(h.msg.headers_named(name).next().map(|x| Str::from(x.value)))
+            }
+            None => Value::Null,
+        },
+    }
+}
+
+fn msg_field(h: &SipHost, field: &[u8]) -> Value {
+    let bytes = h.msg.bytes();
+    let head_end = memchr::memmem::find(bytes, b"\r\n\r\n").map_or(bytes.len(), |n| n + 2);
+    let line_end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |n| n + 1);
+    let part = |from: usize, to: usize| bytes.get(from..to).unwrap_or_default();
+    match field {
+        b"len" => Value::Int(bytes.len() as i64),
+        b"buf" => Value::text(bytes),
+        b"body" => Value::text(h.msg.body()),
+        b"body_len" => Value::Int(h.msg.body().len() as i64),
+        b"hdrs" => Value::text(part(line_end, head_end)),
+        b"hdrs_len" => Value::Int(part(line_end, head_end).len() as i64),
+        b"hdrc" => Value::Int(h.msg.headers().count() as i64),
+        b"fline" => Value::text(part(0, line_end).trim_ascii_end()),
+        b"fpart" => Value::text(part(0, head_end)),
+        b"lpart" => Value::text(part(line_end, bytes.len())),
+        _ => Value::Null,
+    }
+}
+
+fn method_number(method: &[u8]) -> i64 {
+    const METHODS: [&[u8]; 14] = [
+        b"INVITE",
+        b"CANCEL",
+        b"ACK",
+        b"BYE",
+        b"INFO",
+        b"REGISTER",
+        b"SUBSCRIBE",
+        b"NOTIFY",
+        b"MESSAGE",
+        b"OPTIONS",
+        b"PRACK",
+        b"UPDATE",
+        b"REFER",
+        b"PUBLISH",
+    ];
+    // Each has a bit of its own; the last is for all others.
+    METHODS.iter().position(|m| *m == method).map_or(1 << 15, |n| 1 << n)
+}
+
+fn proto(h: &SipHost) -> String {
+    h.env().listeners.get(usize::from(h.listener)).map_or_else(|| "udp".into(), |l| l.transport.as_param().to_string())
+}
+
+fn listener(h: &SipHost, pv: Kpv) -> Value {
+    let Some(l) = h.env().listeners.get(usize::from(h.listener)) else { return Value::Null };
+    let (ip, port) = (bracketed(l.addr.ip()), l.addr.port());
+    let transport = l.transport.as_param();
+    match pv {
+        Kpv::RecvUri => Value::text(format!("sip:{ip}:{port}")),
+        Kpv::RecvUriFull => Value::text(format!("sip:{ip}:{port};transport={transport}")),
+        Kpv::RecvSocket => Value::text(format!("{transport}:{ip}:{port}")),
+        Kpv::RecvName => Value::opt(l.tag.clone()),
+        Kpv::AdvertisedIp => match &l.advertised {
+            Some((host, _)) => Value::Str(host.clone()),
+            None => Value::text(l.addr.ip().to_string()),
+        },
+        _ => number(l.advertised.as_ref().and_then(|a| a.1).unwrap_or(port)),
+    }
+}
+
+/// Numbers of protocols and address families.
+fn constant(name: &[u8]) -> Option<i64> {
+    Some(match name {
+        b"UDP" => 1,
+        b"TCP" => 2,
+        b"TLS" => 3,
+        b"SCTP" => 4,
+        b"WS" => 5,
+        b"WSS" => 6,
+        b"IPV4" | b"INET" => 2,
+        b"IPV6" | b"INET6" => 10,
+        _ => return None,
+    })
+}
+
+fn time_value(h: &SipHost, field: &[u8]) -> Value {
+    let now = h.env().clock.micros();
+    let (then, micros) = (h.received_at, 1_000_000);
+    match field {
+        b"s" => Value::Int(then / micros),
+        b"u" => Value::Int(then % micros),
+        b"sn" => Value::Int(now / micros),
+        b"un" => Value::Int(now % micros),
+        b"Sn" => Value::text(format!("{}.{:06}", now / micros, now % micros)),
+        b"Fn" => {
+            let date = time_text::format("%Y-%m-%d %H:%M:%S", now / micros);
+            Value::text(format!("{date}.{:06}", now % micros))
+        }
+        _ => Value::Null,
+    }
+}
+
+/// Months and days of the week count from 1, days of the year too.
+fn time_field(field: &[u8], seconds: i64) -> Value {
+    let name = String::from_utf8_lossy(field).into_owned();
+    time_text::part(&name, seconds).map_or(Value::Null, Value::Int)
+}

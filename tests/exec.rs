@@ -152,9 +152,28 @@ fn endless_output_ends_at_the_deadline_and_leaves_the_loop_free() {
     let clean = Clean::before(&l);
     let begin = Instant::now();
     let f = failed(l.run(Request::Exec(sh("yes & yes >&2")), Duration::from_millis(500)));
-    assert_eq!((f.why, f.phase), (Why::Timeout, Phase::Wait));
+    assert_eq!((f.why, f.phase), (Why::Timeout, Phase::Receive));
     assert!(begin.elapsed() < Duration::from_secs(2));
     assert!(l.turns < 2000, "{} turns", l.turns);
+    clean.after(&mut l);
+}
+
+#[test]
+fn a_failure_names_the_phase_that_the_command_was_in() {
+    let _alone = alone();
+    let mut l = Loop::new();
+    let clean = Clean::before(&l);
+    let limit = Duration::from_millis(400);
+    let unread = ExecRequest { stdin: Some(vec![b'x'; 1 << 20].into()), ..sh("exec sleep 60") };
+    for (request, phase) in [
+        (unread, Phase::Send),
+        (sh("exec sleep 60"), Phase::Wait),
+        (sh("echo begun; exec sleep 60"), Phase::Receive),
+        (sh("echo begun >&2; exec >&- 2>&-; exec sleep 60"), Phase::Receive),
+    ] {
+        let f = failed(l.run(Request::Exec(request), limit));
+        assert_eq!((f.why, f.phase), (Why::Timeout, phase));
+    }
     clean.after(&mut l);
 }
 
@@ -183,15 +202,15 @@ fn the_deadline_ends_a_child_that_is_stopped_or_does_not_read() {
     let clean = Clean::before(&l);
     let limit = Duration::from_millis(300);
     let f = failed(l.run(Request::Exec(sh("echo early; kill -STOP $$; echo late")), limit));
-    assert_eq!((f.why, f.phase), (Why::Timeout, Phase::Wait));
+    assert_eq!((f.why, f.phase), (Why::Timeout, Phase::Receive));
     // More than a pipe holds.
     let stdin = Some(vec![b'x'; 2_000_000].into());
     let f = failed(l.run(Request::Exec(ExecRequest { stdin: stdin.clone(), ..sh("sleep 60") }), limit));
-    assert_eq!((f.why, f.phase), (Why::Timeout, Phase::Wait));
+    assert_eq!((f.why, f.phase), (Why::Timeout, Phase::Send));
     // It closes its outputs and reads no more, and lives: that is no end.
     let quiet = sh("exec >&- 2>&-; head -c 5 >/dev/null; kill -STOP $$");
     let f = failed(l.run(Request::Exec(ExecRequest { stdin, ..quiet }), limit));
-    assert_eq!((f.why, f.phase), (Why::Timeout, Phase::Wait));
+    assert_eq!((f.why, f.phase), (Why::Timeout, Phase::Send));
     clean.after(&mut l);
 }
 

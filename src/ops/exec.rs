@@ -168,6 +168,18 @@ impl Job {
         }
     }
 
+    /// Where it stands: its input is still being written, its output has begun, or it is waited for.
+    fn phase(&self) -> Phase {
+        let begun = |sink: &Sink| !sink.kept.is_empty() || sink.truncated;
+        if begun(&self.stdout) || begun(&self.stderr) {
+            Phase::Receive
+        } else if self.stdin.is_some() {
+            Phase::Send
+        } else {
+            Phase::Wait
+        }
+    }
+
     fn close_pipes(&mut self, io: &mut Io<'_>) {
         if let Some(feed) = self.stdin.take() {
             io.deregister(&feed.pipe);
@@ -187,6 +199,15 @@ impl Job {
     }
 }
 
+/// `/dev/null`, for what a child is not to read or write: opened once, so that no start of a child opens a file.
+struct Nothing(Option<File>);
+
+impl Default for Nothing {
+    fn default() -> Nothing {
+        Nothing(File::options().read(true).write(true).open("/dev/null").ok())
+    }
+}
+
 /// The children of one process.
 #[derive(Default)]
 pub struct Exec {
@@ -202,6 +223,7 @@ pub struct Exec {
     started: (Time, usize),
     /// More are to be started in the next turn.
     asked: bool,
+    nothing: Nothing,
 }
 
 impl Exec {
@@ -218,7 +240,7 @@ impl Exec {
     /// Starts a child. The request comes back if the system has no room for one more now, but may have when another
     /// one of ours has ended.
     fn spawn(&mut self, id: OpId, request: ExecRequest, cx: &mut Cx<'_>) -> Option<ExecRequest> {
-        let mut child = match command(&request).and_then(|mut c| c.spawn()) {
+        let mut child = match command(&request, self.nothing.0.as_ref()).and_then(|mut c| c.spawn()) {
             Ok(child) => child,
             Err(e) if !self.jobs.is_empty() && no_room(&e) => {
                 if !self.short {
@@ -426,8 +448,9 @@ pub(super) fn program(request: &ExecRequest) -> String {
 }
 
 /// The shell with its pipes, not started yet.
-fn command(request: &ExecRequest) -> io::Result<Command> {
-    let pipe_if = |wanted| if wanted { Stdio::piped() } else { Stdio::null() };
+fn command(request: &ExecRequest, nothing: Option<&File>) -> io::Result<Command> {
+    let null = || nothing.and_then(|f| f.try_clone().ok()).map_or_else(Stdio::null, Stdio::from);
+    let pipe_if = |wanted| if wanted { Stdio::piped() } else { null() };
     let mut command = Command::new("/bin/sh");
     command
         .arg("-c")
@@ -531,18 +554,19 @@ impl Engine for Exec {
             return;
         }
         let Some(key) = self.running.get(&id).copied() else { return };
-        let exited = self.jobs.get(key).is_some_and(|j| j.status.is_some());
-        if exited && why == Why::Timeout {
+        let Some(job) = self.jobs.get(key) else { return };
+        if job.status.is_some() && why == Why::Timeout {
             // The command itself ended in time.
             self.finish(key, cx);
         } else {
-            self.give_up(key, Outcome::Failed(Failure::new(why, Phase::Wait, "")), cx);
+            let phase = job.phase();
+            self.give_up(key, Outcome::Failed(Failure::new(why, phase, "")), cx);
         }
     }
 
     fn describe(&self, id: OpId) -> Option<(String, Phase)> {
         if let Some(job) = self.running.get(&id).and_then(|k| self.jobs.get(*k)) {
-            return Some((format!("{} (pid {})", job.program, job.child.id()), Phase::Wait));
+            return Some((format!("{} (pid {})", job.program, job.child.id()), job.phase()));
         }
         Some((program(self.waiting.get(&id)?), Phase::Queue))
     }

@@ -63,6 +63,30 @@ impl NetNs {
         self.inside(&["addr", "del", &format!("{}/30", self.peer), "dev", "eth0"]);
     }
 
+    /// From now on packets to the address cannot even leave: the way to it is gone, or is there again.
+    pub fn unreachable(&self, yes: bool) {
+        let word = if yes { "replace" } else { "del" };
+        ip(&["route", word, "unreachable", &format!("{}/32", self.peer)]);
+    }
+
+    /// Sets the largest packet, in bytes, of both ends.
+    pub fn mtu(&self, bytes: u32) {
+        ip(&["link", "set", &self.device, "mtu", &bytes.to_string()]);
+        self.inside(&["link", "set", "eth0", "mtu", &bytes.to_string()]);
+    }
+
+    /// Runs a function in a thread that is inside, and gives what it made: sockets stay inside for ever.
+    pub fn enter<T: Send>(&self, make: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                let file = std::fs::File::open(format!("/run/netns/{}", self.name)).expect("the namespace's file");
+                nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).expect("the namespace entered");
+                make()
+            });
+            inside.join().expect("made inside the namespace")
+        })
+    }
+
     /// A namespace that is a router: see [`NetNs::beyond`].
     pub fn routing() -> NetNs {
         let ns = NetNs::swallowing();
@@ -119,6 +143,7 @@ impl NetNs {
 impl Drop for NetNs {
     fn drop(&mut self) {
         // Takes the devices with it.
+        let _ = process::command("ip").args(["route", "del", "unreachable", &format!("{}/32", self.peer)]).output();
         let _ = process::command("ip").args(["link", "del", &self.device]).output();
         let _ = process::command("ip").args(["netns", "del", &self.name]).output();
     }

@@ -281,9 +281,19 @@ pub fn no_call_waits() {
         ("dns", format!("rest_get(\"http://$(rU).fault.test:{}/now\", $avp(b))", web.port)),
         ("sleep", "sleep(1)".to_owned()),
     ];
+    let nobody = crate::support::free_port();
+    let bad = [
+        ("nohttp", format!("rest_get(\"http://127.0.0.1:{nobody}/\", $avp(b))")),
+        ("notls", format!("rest_get(\"https://127.0.0.1:{}/\", $avp(b))", web.port)),
+        ("nohost", "rest_get(\"http://no-such-host.invalid/\", $avp(b))".to_owned()),
+        ("nosql", "sql_query(\"SELECT 1\", \"$avp(r)\", 3)".to_owned()),
+        ("noexec", "exec(\"/no/such/program\")".to_owned()),
+        ("noend", "exec(\"yes\", , $avp(o))".to_owned()),
+    ];
     let starts: String = calls
         .iter()
         .map(|(name, call)| format!("    if ($rU =~ \"^{name}[0-9]\")\n        async({call}, done, 10);\n"))
+        .chain(bad.iter().map(|(name, call)| format!("    if ($rU == \"{name}\")\n        async({call}, done, 1);\n")))
         .collect();
     let rest = format!(
         r#"
@@ -292,6 +302,7 @@ loadmodule "aaa_radius.so"
 modparam("rest_client", "ssl_capath", "{ca}")
 modparam("sqlops", "db_url", "1 {db}")
 modparam("sqlops", "db_url", "2 sqlite://lite.db?demo=yes")
+modparam("sqlops", "db_url", "3 mysql://u:p@127.0.0.1:{nobody}/d")
 modparam("aaa_radius", "radius_config", "{client}")
 modparam("aaa_radius", "sets", "login = (User-Name=$rU, User-Password=$avp(password))")
 modparam("aaa_radius", "sets", "rights = (Reply-Message=$avp(text))")
@@ -305,11 +316,17 @@ route {{
         t_relay();
         exit;
     }}
+    if ($rU == "named") {{
+        $du = "sip:callee.fault.test:{callee_port};transport=tcp";
+        t_relay();
+        exit;
+    }}
     sl_send_reply(200, "OK");
 }}
 route[done] {{
-    xlog("$rU: $rc $async_err\n");
-    if ($rc < 0)
+    $var(rc) = $rc;
+    xlog("$rU: $var(rc) $async_err\n");
+    if ($var(rc) < 0)
         t_reply(500, "Failed");
     else
         t_reply(200, "OK");
@@ -319,6 +336,7 @@ route[done] {{
         db = db.url(),
         client = client.display(),
         callee = callee.addr,
+        callee_port = callee.addr.port(),
     );
     let core = |port: u16| {
         format!("dns_servers = \"{}\"\ndns_retr_time = 1\ndns_retr_no = 8\nsocket=tcp:127.0.0.1:{port}\n", names.addr)
@@ -362,10 +380,17 @@ route[done] {{
                 }
             }
         }
-        let call = udp.invite("sip:relay@example.test");
-        udp.send_request(&call);
-        let answer = udp.expect("an answer", SECOND * 5, |m| m.status() >= 200 && m.method() == "INVITE");
-        udp.send_request(&call.ack(&answer));
+        for (name, _) in &bad {
+            let request = udp.request("MESSAGE", &format!("sip:{name}@example.test"));
+            assert_eq!(udp.ask(&request).status(), 500, "{name}");
+        }
+        for user in ["relay", "named"] {
+            let call = udp.invite(&format!("sip:{user}@example.test"));
+            udp.send_request(&call);
+            let answer = udp.expect("an answer", SECOND * 5, |m| m.status() >= 200 && m.method() == "INVITE");
+            assert_eq!(answer.status(), 200, "{user}");
+            udp.send_request(&call.ack(&answer));
+        }
         assert_eq!(tcp.options().status(), 200);
     }
     // Idle connections, timers and the control socket go on a little.
@@ -377,7 +402,7 @@ route[done] {{
     println!("{} children started, the longest start {:.1} ms (traced)", found.started, found.longest_start * 1000.0);
     let wrong: Vec<String> = found.wrong.iter().map(|(call, n)| format!("{n} x {call}")).collect();
     assert!(wrong.is_empty(), "calls that may wait:\n{}", wrong.join("\n"));
-    assert_eq!(found.started, 12, "a child for each exec");
+    assert_eq!(found.started, 12 + 4, "a child for each exec");
     let waits: usize = ["epoll_wait", "epoll_pwait"].iter().filter_map(|n| found.calls.get(*n)).sum();
     assert!(waits > 50, "the loop was traced: {waits}");
 }

@@ -41,6 +41,7 @@ mod waits_exec;
 mod waits_forms;
 mod waits_http;
 mod waits_http_ways;
+mod waits_many;
 mod waits_more;
 mod waits_routes;
 mod waits_several;

@@ -19,6 +19,7 @@ mod demo;
 mod dns;
 mod faults;
 mod harness;
+mod kamailio;
 mod locks;
 mod main_job;
 mod malformed;

@@ -5,6 +5,7 @@ use crate::script::ast::{AssignOp, Expr, ExprKind, RouteKind, Stmt, StmtKind};
 use crate::script::diagnostics::Diagnostic;
 use crate::script::lex::{Kind, Token};
 use crate::script::parse::cursor::Parsed;
+use crate::script::parse::several;
 
 /// Core functions that may be called without parentheses.
 const BARE: [&str; 7] =
@@ -127,6 +128,7 @@ impl Parser<'_> {
             "break" => self.break_statement(),
             "await" if next == Kind::Ident => self.await_statement(),
             "route" if next == Kind::LParen => self.route_statement(),
+            word if several::begins(word, next) => several::statement(self),
             "case" | "default" if next != Kind::LParen => self.stray_case(),
             "else" => self.stray_else(),
             _ => self.call_statement(start),

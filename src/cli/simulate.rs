@@ -68,9 +68,8 @@ pub fn simulated_blueprint(
     }
     let listeners = listeners(&config)?;
     let env = Rc::new(environment(&config, &listeners, options.seed, WallClock::simulated(options.wall)));
-    // There is no network that connections could be made over.
-    config.streams.max_connections = 0;
-    let conns = ConnTable::new(1, 0).map_err(|e| format!("the table of connections: {e}"))?;
+    let conns =
+        ConnTable::new(1, config.streams.max_connections).map_err(|e| format!("the table of connections: {e}"))?;
     Ok(blueprint(program, env, &config, conns, None))
 }
 

@@ -14,6 +14,7 @@ use crate::script::registry::{Catalog, FnSpec};
 use crate::script::value::Value;
 use crate::sip::edits::Edits;
 use crate::sip::message::Message;
+use crate::sip::uri::Uri;
 use crate::store::ConnId;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -36,6 +37,17 @@ pub struct Target {
     pub socket: Option<u16>,
     /// Attributes by name (`$msg.branch.attr(name)`).
     pub attrs: Vec<(Str, Str)>,
+}
+
+impl Target {
+    /// Whether a request to the other one would be the same request on the same way (RFC 3261 16.5).
+    pub fn is_the_same_as(&self, other: &Target) -> bool {
+        let same = match (Uri::parse(&self.uri), Uri::parse(&other.uri)) {
+            (Ok(a), Ok(b)) => a.same_as(&b),
+            _ => self.uri == other.uri,
+        };
+        same && (&self.du, &self.path, self.socket) == (&other.du, &other.path, other.socket)
+    }
 }
 
 /// A branch that was opened, as scripts see it (`$tm.branch`).

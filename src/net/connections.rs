@@ -9,6 +9,7 @@ pub mod conn;
 
 use crate::base::{Key, Slab, Str, Time};
 use crate::net::listen::{Listener, Transport};
+use crate::net::pipe::simulated::Exchange;
 use crate::net::pipe::{Accepted, Acceptor, Keepalive, Pipe};
 use crate::net::reactor::{Interest, Io, Readiness, Source};
 use crate::sip::framer::{Frame, FrameError, FrameLimits, Framer};
@@ -215,6 +216,8 @@ pub struct Connections {
     scratch: Vec<u8>,
     /// Nobody is to be read from: what was read has no place to go.
     choked: bool,
+    /// The network of a simulation.
+    simulated: Option<Exchange>,
 }
 
 impl fmt::Debug for Connections {
@@ -244,7 +247,29 @@ impl Connections {
             queued: 0,
             scratch: Vec::new(),
             choked: false,
+            simulated: None,
         }
+    }
+
+    /// From now on connections are made to and from the peers of a simulation.
+    pub fn simulate(&mut self, exchange: Exchange) {
+        self.simulated = Some(exchange);
+    }
+
+    /// A peer of a simulation has connected to a listener.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn arrive(
+        &mut self,
+        pipe: Pipe,
+        transport: Transport,
+        listener: u16,
+        remote: SocketAddr,
+        mut io: Io<'_>,
+    ) -> io::Result<Key> {
+        self.counters.inc(Counter::TcpAccepts);
+        self.adopt(pipe, transport, listener, remote, true, &mut io)
     }
 
     /// Takes a listener's socket.
@@ -307,6 +332,11 @@ impl Connections {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.slab.is_empty()
+    }
+
+    /// How many timers are armed for connections.
+    pub fn timers(&self) -> usize {
+        self.slab.iter().filter(|(_, c)| c.timer.is_some()).count()
     }
 
     /// Bytes that wait to be written, over all connections.
@@ -377,7 +407,10 @@ impl Connections {
         }
         let tos =
             self.listening.iter().flatten().find(|l| l.number == listener && l.seat.is_none()).and_then(|l| l.tos);
-        let pipe = Pipe::connect(to, from, tos)?;
+        let pipe = match &self.simulated {
+            Some(exchange) => exchange.dial(to, from)?,
+            None => Pipe::connect(to, from, tos)?,
+        };
         self.counters.inc(Counter::TcpConnects);
         self.adopt(pipe, transport, listener, to, false, &mut io)
     }

@@ -371,7 +371,8 @@ fn prepare(listener: &Listener, fd: &OwnedFd, sizes: SocketSizes) -> io::Result<
         }
     }
     if listener.transport.is_stream() {
-        listen(fd, Backlog::new(sizes.backlog)?)?;
+        // The system takes no more than net.core.somaxconn of it.
+        listen(fd, Backlog::new(sizes.backlog).unwrap_or(Backlog::MAXALLOWABLE))?;
         return Ok(());
     }
     // The kernel doubles what it is told, for its own needs, and reports the double.

@@ -1,6 +1,8 @@
 //! The bytes of one stream connection: what carries them, and how such a connection is made or
 //! accepted without ever blocking.
 
+pub mod simulated;
+
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -34,6 +36,8 @@ impl Default for Keepalive {
 pub enum Pipe {
     /// TCP in clear.
     Tcp(TcpStream),
+    /// One of a simulation.
+    Simulated(simulated::NearEnd),
 }
 
 impl Pipe {
@@ -64,7 +68,7 @@ impl Pipe {
 
     /// Sets what every connection of ours has: no delay for small messages, probes.
     pub fn prepare(&self, keepalive: Keepalive) {
-        let Pipe::Tcp(s) = self;
+        let Pipe::Tcp(s) = self else { return };
         // None of these is worth losing a connection for.
         let _ = s.set_nodelay(true);
         let fd = s.as_fd();
@@ -86,7 +90,10 @@ impl Pipe {
 
     /// Whether the connection stands: `Ok(false)` while it is being made.
     pub fn connected(&self) -> io::Result<bool> {
-        let Pipe::Tcp(s) = self;
+        let s = match self {
+            Pipe::Tcp(s) => s,
+            Pipe::Simulated(end) => return end.connected(),
+        };
         if let Some(e) = s.take_error()? {
             return Err(e);
         }
@@ -99,33 +106,43 @@ impl Pipe {
 
     /// Our address on it.
     pub fn local(&self) -> Option<SocketAddr> {
-        let Pipe::Tcp(s) = self;
-        s.local_addr().ok()
+        match self {
+            Pipe::Tcp(s) => s.local_addr().ok(),
+            Pipe::Simulated(end) => Some(end.local()),
+        }
     }
 
     /// Reads; `Ok(0)` is the end, `WouldBlock` means that the edge will come.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Pipe::Tcp(s) = self;
-        retry(|| s.read(buffer))
+        match self {
+            Pipe::Tcp(s) => retry(|| s.read(buffer)),
+            Pipe::Simulated(end) => retry(|| end.stream().read(buffer)),
+        }
     }
 
     /// Writes as much as there is room for; `WouldBlock` means that the edge will come.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Pipe::Tcp(s) = self;
-        retry(|| s.write(bytes))
+        match self {
+            Pipe::Tcp(s) => retry(|| s.write(bytes)),
+            Pipe::Simulated(end) => retry(|| end.stream().write(bytes)),
+        }
     }
 
     /// Says that nothing more will come from here.
     pub fn goodbye(&self) {
-        let Pipe::Tcp(s) = self;
-        let _ = s.shutdown(Shutdown::Write);
+        match self {
+            Pipe::Tcp(s) => drop(s.shutdown(Shutdown::Write)),
+            Pipe::Simulated(end) => end.goodbye(),
+        }
     }
 }
 
 impl AsRawFd for Pipe {
     fn as_raw_fd(&self) -> RawFd {
-        let Pipe::Tcp(s) = self;
-        s.as_raw_fd()
+        match self {
+            Pipe::Tcp(s) => s.as_raw_fd(),
+            Pipe::Simulated(end) => end.as_raw_fd(),
+        }
     }
 }
 

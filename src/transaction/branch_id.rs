@@ -147,10 +147,13 @@ pub enum Return {
     Spiral,
 }
 
-/// Judges the branch parameter of a Via below the top one whose sent-by is ours; `routing` is
-/// [`Keys::routing`] of the request as received now (§16.3 item 4). `None`: not our format.
-pub fn came_back(branch: &[u8], routing: u64) -> Option<Return> {
-    let rest = ours(branch, STATEFUL).or_else(|| ours(branch, STATELESS))?;
+/// Judges the branch parameter of a Via whose sent-by is ours; `routing` is [`Keys::routing`] of the request as
+/// received now (§16.3 item 4): as a branch carries it, and as [`stateless`] was given it. `None`: not our format.
+pub fn came_back(branch: &[u8], (stateful, stateless): (u64, u64)) -> Option<Return> {
+    let (rest, routing) = match ours(branch, STATEFUL) {
+        Some(rest) => (rest, stateful),
+        None => (ours(branch, STATELESS)?, stateless),
+    };
     let at = rest.iter().position(|b| *b == b'.')?;
     let then = decode(rest.get(at + 1..)?)?;
     Some(if then == routing.to_be_bytes()[..5] { Return::Loop } else { Return::Spiral })
@@ -254,7 +257,7 @@ mod tests {
         let text = stateless(&keys(), &Message::parse_slice(request).unwrap(), 5).unwrap();
         assert_eq!(text.len(), FULL);
         assert!(is_genuine_stateless(&keys(), &text) && is_genuine_stateless(&keys(), &text.to_ascii_uppercase()));
-        assert_eq!(came_back(&text, 5), Some(Return::Loop));
+        assert_eq!(came_back(&text, (5, 9)), Some(Return::Loop));
         assert!(!is_genuine_stateless(&Keys::new([8; 16], true, true), &text));
         for at in HEAD..HEAD + ID {
             let mut changed = text.to_vec();
@@ -267,8 +270,8 @@ mod tests {
     #[test]
     fn loops_and_spirals() {
         let text = BranchId::new(&keys(), 1, 2, Key { index: 3, generation: 4 }, 5, Time::ZERO).text(u64::MAX - 9);
-        assert_eq!(came_back(&text, u64::MAX - 9), Some(Return::Loop));
-        assert_eq!(came_back(&text, 8), Some(Return::Spiral));
-        assert_eq!(came_back(b"z9hG4bKabc.abc", 8), None);
+        assert_eq!(came_back(&text, (u64::MAX - 9, 0)), Some(Return::Loop));
+        assert_eq!(came_back(&text, (8, u64::MAX - 9)), Some(Return::Spiral));
+        assert_eq!(came_back(b"z9hG4bKabc.abc", (8, 8)), None);
     }
 }

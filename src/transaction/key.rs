@@ -102,14 +102,13 @@ impl Keys {
     /// What decides where a received request goes, as a number that our branch parameter
     /// carries: when the request comes back with the same one it loops, with another one it
     /// spirals (§16.3 item 4, §16.6 step 8 with the correction of RFC 5393 §4.2.1: the Via does
-    /// not take part). `routing`: further header values the routing depends on (Route,
+    /// not take part; nor does the To tag, which the ACK to a refusal has and its INVITE has not). `routing`: further header values the routing depends on (Route,
     /// Proxy-Require, Proxy-Authorization).
     pub fn routing<'a>(&self, received: &Message, routing: impl IntoIterator<Item = &'a [u8]>) -> u64 {
         let mut text = self.text(b"loop");
         text.part(received.request_uri());
         text.part(received.call_id());
         text.part(received.from_tag().unwrap_or_default());
-        text.part(received.to_tag().unwrap_or_default());
         text.part(&received.cseq().number.to_be_bytes());
         for value in routing {
             text.part(value);

@@ -6,7 +6,8 @@
 //! - [`key`] finds the server transaction of a request, [`branch_id`] that of a reply.
 //! - [`Transactions`] (`table.rs`) is all transactions of one worker; `forking.rs` is what can
 //!   be done with branches, `steps.rs` how, [`best`] which reply wins, [`inspect`] looks.
-//! - `alarms.rs`: their timers. `awaiting.rs`: transactions that wait for branches which nobody knows yet.
+//! - `alarms.rs`: their timers. `awaiting.rs`: transactions that wait for branches which nobody knows yet. `echo.rs`:
+//!   what is left of those that have ended, for requests that are still repeated.
 //! - [`output`] is what goes in and comes out, [`timing`] the timer values.
 //!
 //! # The life of a proxied INVITE
@@ -29,11 +30,13 @@ pub mod best;
 pub mod branch_id;
 pub mod client_invite;
 pub mod client_noninvite;
+mod echo;
 mod entry;
 mod forking;
 pub mod inspect;
 pub mod key;
 pub mod output;
+mod recursion;
 pub mod server_invite;
 pub mod server_noninvite;
 mod steps;

@@ -127,6 +127,8 @@ pub enum Matched {
     New,
     /// A retransmission: answered or absorbed already.
     Retransmission(TxKey),
+    /// A retransmission of a request whose transaction has ended: answered or absorbed already.
+    Echo(TxKey),
     /// An ACK for a negative reply: absorbed.
     AckNon2xx(TxKey),
     /// An end-to-end ACK: to be routed. The INVITE's transaction, if it is still here.

@@ -59,6 +59,9 @@ pub enum Action {
     TryingDue,
     /// Timer H: the ACK never came.
     Unacknowledged,
+    /// The machine has ended earlier than its client stops to repeat the request: until then the last reply, if there
+    /// is one to be repeated, is still wanted.
+    Remember(Option<Str>, Time),
 }
 
 /// Actions of one step.
@@ -154,7 +157,7 @@ impl Proceeding {
                             Box::new(Repeat { bytes: a.bytes, to_tag: a.to_tag, when, stop: now + t.t1_64() })
                         });
                     }
-                    return ServerInvite::Accepted(Accepted { until, resend });
+                    return ServerInvite::Accepted(Accepted { until, repeats: now + t.t1_64(), resend });
                 } else {
                     // Timers G (unreliable only) and H.
                     return ServerInvite::Completed(Completed {
@@ -186,7 +189,8 @@ impl Completed {
             // A 2xx that crossed: it passes, and the caller is not told both ever after.
             Input::Reply(a) if (200..300).contains(&a.status) => {
                 out.push(Action::Send(a.bytes));
-                return ServerInvite::Accepted(Accepted { until: now + t.accepted(), resend: None });
+                let (until, repeats) = (now + t.accepted(), now + t.t1_64());
+                return ServerInvite::Accepted(Accepted { until, repeats, resend: None });
             }
             Input::Reply(_) => {}
             Input::Timer if self.until <= now => {
@@ -225,6 +229,8 @@ impl Confirmed {
 #[derive(Debug)]
 pub struct Accepted {
     until: Time,
+    /// The client may repeat the request until then.
+    repeats: Time,
     resend: Option<Box<Repeat>>,
 }
 
@@ -248,7 +254,12 @@ impl Accepted {
                 }
             }
             Input::Reply(a) => late_2xx(Input::Reply(a), out),
-            Input::Timer if self.until <= now => return ServerInvite::Terminated,
+            Input::Timer if self.until <= now => {
+                if !t.reliable && self.repeats > now {
+                    out.push(Action::Remember(None, self.repeats));
+                }
+                return ServerInvite::Terminated;
+            }
             Input::Timer => {
                 if let Some(mut r) = self.resend.take().filter(|r| now < r.stop) {
                     if r.when.at <= now {

@@ -118,13 +118,21 @@ impl Proceeding {
 pub struct Completed {
     last: Str,
     until: Time,
+    /// The client may repeat the request until then.
+    repeats: Time,
 }
 
 impl Completed {
     fn handle(self, now: Time, input: Input, out: &mut Actions) -> ServerNonInvite {
         match input {
             Input::Retransmit => out.push(Action::Send(self.last.clone())),
-            Input::Timer if self.until <= now => return ServerNonInvite::Terminated, // timer J
+            // Timer J, or what there is of it here.
+            Input::Timer if self.until <= now => {
+                if self.repeats > now {
+                    out.push(Action::Remember(Some(self.last), self.repeats));
+                }
+                return ServerNonInvite::Terminated;
+            }
             // §17.2.2: further final replies are discarded.
             Input::Reply(_) | Input::Ack { .. } | Input::Timer => {}
         }
@@ -157,6 +165,6 @@ fn send(now: Time, t: &Timing, status: u16, bytes: Str, out: &mut Actions) -> Se
     } else if t.reliable {
         ServerNonInvite::Terminated // timer J is zero
     } else {
-        ServerNonInvite::Completed(Completed { last: bytes, until: now + t.absorb() })
+        ServerNonInvite::Completed(Completed { last: bytes, until: now + t.absorb(), repeats: now + t.t1_64() })
     }
 }

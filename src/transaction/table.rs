@@ -3,6 +3,7 @@
 
 use super::alarms::{Accuracy, Alarm, Alarms, Machine};
 use super::branch_id::{BranchId, BranchNo, BranchText};
+use super::echo::Echoes;
 use super::entry::{Server, ServerMachine, Timer, Tx};
 use super::key::{Keys, PrehashedState, ServerKey};
 use super::output::{CreateError, Matched, Outgoing, Output, ReplyError, TxKey};
@@ -30,6 +31,7 @@ pub struct Transactions<U, D, P> {
     pub(super) slab: Slab<Box<Tx<U, D, P>>>,
     by_request: HashMap<ServerKey, TxKey, PrehashedState>,
     legs: HashMap<u64, TxKey, PrehashedState>,
+    echoes: Echoes<P>,
     alarms: Alarms,
     due: Vec<Alarm>,
     out: VecDeque<Queued<U, D, P>>,
@@ -97,6 +99,7 @@ pub(super) struct Desk<'a, U, D, P> {
     pub stats: &'a mut Stats,
     alarms: &'a mut Alarms,
     legs: &'a mut HashMap<u64, TxKey, PrehashedState>,
+    echoes: &'a mut Echoes<P>,
 }
 
 impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
@@ -104,6 +107,7 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
     pub fn new(now: Time, config: Config) -> Self {
         Transactions {
             keys: Keys::new(config.secret, config.ruri_matching, config.via1_matching),
+            echoes: Echoes::new(config.max_echo_bytes),
             config,
             slab: Slab::new(),
             by_request: HashMap::default(),
@@ -128,6 +132,16 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
     pub fn match_request(&mut self, now: Time, request: &Message) -> Matched {
         let matcher = self.keys.request(request);
         let found = matcher.and_then(|m| self.by_request.get(&m.key).copied());
+        if found.is_none()
+            && request.method() != Method::Ack
+            && let Some(echo) = matcher.and_then(|m| self.echoes.find(now, &m.key))
+        {
+            self.stats.received_retransmissions += 1;
+            if let Some((bytes, path)) = echo.last.as_deref().cloned() {
+                self.out.push_back(Queued::Output(Output::Reply { tx: echo.tx, bytes, path }));
+            }
+            return Matched::Echo(echo.tx);
+        }
         match request.method() {
             Method::Ack => self.match_ack(now, request, found),
             Method::Cancel if found.is_none() => {
@@ -409,6 +423,16 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
         self.slab.is_empty()
     }
 
+    /// Of how many that have ended the key and the last reply are still kept.
+    pub fn echoes(&self) -> usize {
+        self.echoes.len()
+    }
+
+    /// Lets go of what need not be kept any more. From time to time.
+    pub fn tidy(&mut self, now: Time) {
+        self.echoes.forget(now);
+    }
+
     /// How many timers are armed.
     pub fn timers(&self) -> usize {
         self.alarms.len()
@@ -461,6 +485,7 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
             stats: &mut self.stats,
             alarms: &mut self.alarms,
             legs: &mut self.legs,
+            echoes: &mut self.echoes,
         };
         let result = step(&mut desk, tx);
         desk.choose(tx);
@@ -565,6 +590,10 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
                 // An embryonic transaction of another method than INVITE stays silent.
                 Action::TryingDue if tx.embryonic && tx.method != Method::Invite => {}
                 Action::TryingDue => self.emit(Output::Local { tx: self.key, status: 100 }),
+                Action::Remember(last, until) => {
+                    let last = last.map(|bytes| (bytes, server.path.clone()));
+                    self.echoes.keep(self.now, until, server.key, self.key, last);
+                }
                 Action::Unacknowledged => {
                     self.stats.unacknowledged += 1;
                     self.emit(Output::Unacknowledged { tx: self.key });

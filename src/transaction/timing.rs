@@ -30,7 +30,8 @@ pub struct Config {
     /// The same for other methods.
     pub max_noninv_lifetime: Option<Duration>,
     /// How long a finished transaction stays to absorb retransmissions: replaces timers D, J, L
-    /// and M where those are longer. `None`: the RFC's 64*T1. Default 5 s.
+    /// and M where those are longer; its key and last reply stay as long as the RFC says.
+    /// `None`: the RFC's 64*T1. Default 5 s.
     pub wt: Option<Duration>,
     /// After this long without a reply of its own, an INVITE server transaction asks for a 100
     /// (§17.2.1). Default 200 ms.
@@ -53,6 +54,9 @@ pub struct Config {
     pub via1_matching: bool,
     /// Most transactions at a time.
     pub max_transactions: usize,
+    /// Most bytes of keys and last replies that are kept of transactions which `wt` has ended, until 64*T1 have passed
+    /// since their final reply. Default 64 MiB.
+    pub max_echo_bytes: usize,
     /// Most branches of one transaction, over its whole life.
     pub max_branches: u16,
     /// Most replies that wait behind one whose processing waits, per branch.
@@ -99,6 +103,7 @@ impl Default for Config {
             ruri_matching: true,
             via1_matching: true,
             max_transactions: 1_000_000,
+            max_echo_bytes: 64 << 20,
             max_branches: 64,
             max_queued_replies: 16,
             worker: 0,

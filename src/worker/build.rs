@@ -8,6 +8,7 @@ use crate::modules::rr::record_route_lines;
 use crate::net::resolver::locate::Destination;
 use crate::sip::bytes::push_number;
 use crate::sip::header::HeaderId;
+use crate::sip::uri::Uri;
 use crate::sip::{Message, Transport};
 use std::net::SocketAddr;
 
@@ -61,7 +62,8 @@ impl Worker {
             edits.append_header(&host.msg, host.tm.headers.clone());
         }
         if target.uri != *host.msg.request_uri() {
-            edits.set_request_uri(&host.msg, target.uri.clone());
+            let allowed = Uri::parse(&target.uri).ok().and_then(|uri| uri.for_request_line());
+            edits.set_request_uri(&host.msg, allowed.map_or_else(|| target.uri.clone(), Str::from));
         }
         let records = record_route_lines(host, received, sent);
         if !records.is_empty() {
@@ -74,6 +76,9 @@ impl Worker {
         // Over a connection the port names it: a reply that finds no transaction gets back that way.
         edits.mark_received_with(&host.msg, host.source, host.rport || host.conn.is_some());
         edits.prepend_via(&host.msg, &via_value(host, sent, branch));
+        if sent.transport.is_reliable() {
+            edits.frame(&host.msg);
+        }
         edits.applied(&host.msg).ok()
     }
 }

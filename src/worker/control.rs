@@ -76,7 +76,7 @@ impl Worker {
             "transactions" => Ok(json!({
                 "count": self.tm.len(), "timers": self.tm.timers(), "states": self.tm.states(),
                 "parked": self.parked.len(), "operations": self.driver.len(), "jobs": self.jobs.len() + self.ways.len(),
-                "lookups": self.lookups.len(), "blacklist": self.blacklist.len(), "reactor_timers": self.reactor.timers(),
+                "lookups": self.lookups.len(), "echoes": self.tm.echoes(), "blacklist": self.blacklist.len(), "reactor_timers": self.reactor.timers(),
                 "empty_seats": self.owners.vacancies(), "locks": self.locks.len(),
             })),
             _ => Err(CallError::no_such_method()),

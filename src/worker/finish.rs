@@ -5,6 +5,7 @@ use crate::base::Str;
 use crate::modules::emit;
 use crate::modules::host::SipHost;
 use crate::script::vm::{Finished, Run};
+use crate::sip::edits::Edits;
 use crate::sip::{HeaderId, Message};
 use crate::store::Counter;
 use crate::transaction::{BranchNo, Disposition, Released, TxKey};
@@ -149,6 +150,7 @@ impl Worker {
     fn edited_reply(&self, host: SipHost) -> Disposition {
         let mut edits = host.edits;
         edits.remove_top_via(&host.msg);
+        frame_upstream(&mut edits, &host.msg);
         let bytes = Str::from(edits.apply(&host.msg));
         // The status stands behind `SIP/2.0 `; the script may have changed it.
         let status = bytes.get(8..11).and_then(crate::sip::bytes::parse_u32).and_then(|s| u16::try_from(s).ok());
@@ -158,8 +160,9 @@ impl Worker {
 
     /// A reply without our Via.
     pub(super) fn without_our_via(&self, msg: &Message) -> Str {
-        let mut edits = crate::sip::edits::Edits::new();
+        let mut edits = Edits::new();
         edits.remove_top_via(msg);
+        frame_upstream(&mut edits, msg);
         Str::from(edits.apply(msg))
     }
 
@@ -186,4 +189,13 @@ impl Worker {
 /// acknowledged (RFC 3262 §3).
 fn may_drop(reply: &Message) -> bool {
     reply.status() < 200 && reply.header(HeaderId::RSeq).is_none()
+}
+
+/// A reply that goes on over a stream says how long it is.
+fn frame_upstream(edits: &mut Edits, reply: &Message) {
+    if reply.header(HeaderId::ContentLength).is_none()
+        && reply.vias().nth(1).is_some_and(|via| via.is_ok_and(|via| via.transport.is_reliable()))
+    {
+        edits.frame(reply);
+    }
 }

@@ -113,7 +113,7 @@ impl Worker {
         // The same for every retransmission of the request (RFC 3263 section 4.4).
         let seed = self.parked.get(parked).and_then(|p| {
             let (msg, source) = (&p.run.host().msg, p.run.host().source);
-            branch_id::stateless(self.tm.keys(), msg, self.routing(msg, source)).map(|text| self.hash(&text))
+            branch_id::stateless(self.tm.keys(), msg, self.stateless_routing(msg, source)).map(|text| self.hash(&text))
         });
         let locator = Locator::new(hop, self.policy(seed.unwrap_or_default()));
         if let Some(rc) = self.travel(Box::new(Trip { parked, order, locator })) {
@@ -160,7 +160,7 @@ impl Worker {
         };
         let uri = if uri.is_empty() { Str::from(host.current_ruri()) } else { uri.clone() };
         let target = Target { uri, path: host.path.clone(), ..Target::default() };
-        let routing = self.routing(&host.msg, host.source);
+        let routing = self.stateless_routing(&host.msg, host.source);
         let Some(branch) = branch_id::stateless(self.tm.keys(), &host.msg, routing) else { return -1 };
         let Some(mut message) = self.branch_request(host, &target, dest.listener, &branch) else { return -1 };
         let mut dest = dest;

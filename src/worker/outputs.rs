@@ -76,7 +76,8 @@ impl Worker {
                 }
                 Output::Reply { tx, bytes, mut path } => {
                     self.counters.inc(Counter::FwdReplies);
-                    path.no_new_conn = self.replies_open_none(self.tm.user(tx).and_then(|d| d.host.as_deref()));
+                    path.no_new_conn =
+                        self.tm.user(tx).is_some_and(|d| d.no_new_conn || self.replies_open_none(d.host.as_deref()));
                     self.send_reply(&path, &bytes);
                 }
                 Output::Local { tx, status } => self.answer_transaction(tx, status),
@@ -106,6 +107,7 @@ impl Worker {
 
     /// Arms the reactor for the transactions' next timer. Once per turn.
     pub(super) fn arm_transactions(&mut self) {
+        self.tm.tidy(self.now);
         let next = self.tm.next_timer();
         if self.tm_timer.map(|(at, _)| at) == next {
             return;

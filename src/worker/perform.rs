@@ -394,6 +394,10 @@ impl Worker {
     pub(super) fn reply_through(&mut self, host: &SipHost, tx: TxKey, reply: &ReplyRequest) -> bool {
         let path = ReplyPath { rport: host.rport, ..self.reply_path(&host.msg, origin_of(host), host.rport) };
         let Some(own) = self.own_reply(&host.msg, Some(host), &path, reply) else { return false };
+        let no_new_conn = self.replies_open_none(Some(host));
+        if let Some(data) = self.tm.user_mut(tx) {
+            data.no_new_conn = no_new_conn;
+        }
         let sent = self.tm.reply(self.now, tx, own.outgoing()).is_ok();
         self.flush_transactions();
         sent

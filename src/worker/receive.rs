@@ -154,7 +154,7 @@ impl Worker {
         }
         let matched = self.tm.match_request(self.now, &msg);
         match matched {
-            Matched::Retransmission(_) => {
+            Matched::Retransmission(_) | Matched::Echo(_) => {
                 self.counters.inc(Counter::TmAbsorbed);
                 return self.flush_transactions();
             }

@@ -16,7 +16,9 @@ use crate::base::Time;
 use crate::modules::env::Listen;
 use crate::net::bus::{BusConfig, BusHub};
 use crate::net::channel::{self, Channel};
+use crate::net::listen::Transport as Net;
 use crate::net::logpipe;
+use crate::net::pipe::simulated::{Door, Ends, Exchange};
 use crate::net::reactor::{Event, Reactor};
 use crate::net::resolver::zone::Zone;
 use crate::net::udp::{UdpSocket, Wire};
@@ -27,7 +29,7 @@ use crate::sip::Transport;
 use crate::store::{CounterTable, InWork};
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 pub use crate::net::udp::Sent;
@@ -74,6 +76,8 @@ pub struct Live {
     pub operations: usize,
     /// Script locks that are held.
     pub locks: usize,
+    /// Stream connections.
+    pub connections: usize,
     /// Runs that go on in the next turn.
     pub work: usize,
 }
@@ -94,6 +98,7 @@ impl fmt::Display for Live {
             (self.relays, "relay"),
             (self.lookups, "look-up"),
             (self.locks, "lock"),
+            (self.connections, "connection"),
             (self.work, "runnable run"),
             (self.timers, "timer"),
         ];
@@ -111,6 +116,7 @@ pub struct Sim {
     worker: Worker,
     main: Channel<ToChild, ToMain>,
     wire: Wire,
+    exchange: Exchange,
     events: Vec<Event>,
     up: bool,
     idle: bool,
@@ -160,11 +166,14 @@ impl Sim {
         };
         let driver = Driver::simulated(options.zone);
         let ground = Ground { now, reactor: Reactor::simulated(now)?, driver, udp, streams: Vec::new() };
-        let worker = Worker::on(ground, seat, blueprint)?;
+        let mut worker = Worker::on(ground, seat, blueprint)?;
+        let exchange = Exchange::default();
+        worker.streams.simulate(exchange.clone());
         let mut sim = Sim {
             worker,
             main,
             wire,
+            exchange,
             events: Vec::new(),
             up: false,
             idle: false,
@@ -195,6 +204,59 @@ impl Sim {
     /// Addresses of the listeners, by their number.
     pub fn listeners(&self) -> impl Iterator<Item = SocketAddr> {
         self.worker.env().listeners.iter().filter(|l| l.transport == Transport::Udp).map(|l| l.addr)
+    }
+
+    /// Addresses of the listeners of TCP.
+    pub fn stream_listeners(&self) -> impl Iterator<Item = SocketAddr> {
+        self.worker.env().listeners.iter().filter(|l| l.transport == Transport::Tcp).map(|l| l.addr)
+    }
+
+    /// What happens to TCP connections that the worker makes to an address: without a word about it nobody listens there.
+    pub fn set_door(&mut self, addr: SocketAddr, door: Door) {
+        self.exchange.set_door(addr, door);
+    }
+
+    /// A peer connects to a listener of TCP: the number of the connection. `None` if there is no such
+    /// listener, or the server is not up.
+    pub fn connect(&mut self, from: IpAddr, to: SocketAddr) -> Option<usize> {
+        let all = &self.worker.env().listeners;
+        let listener = all.iter().position(|l| l.addr == to && l.transport == Transport::Tcp)?;
+        if !self.up {
+            return None;
+        }
+        let (line, peer, pipe) = self.exchange.call(from, to).ok()?;
+        let (streams, io) = (&mut self.worker.streams, self.worker.reactor.io(self.worker.now));
+        streams.arrive(pipe, Net::Tcp, listener as u16, peer, io).ok()?;
+        self.settle();
+        Some(line)
+    }
+
+    /// Bytes arrive on a connection. False if it has ended.
+    pub fn feed(&mut self, line: usize, bytes: &[u8]) -> bool {
+        let sent = self.exchange.send(line, bytes).is_ok();
+        self.settle();
+        sent
+    }
+
+    /// The peer ends a connection.
+    pub fn hang_up(&mut self, line: usize) {
+        self.exchange.hang_up(line);
+        self.settle();
+    }
+
+    /// Who is connected, while the connection stands.
+    pub fn ends(&self, line: usize) -> Option<Ends> {
+        self.exchange.ends(line)
+    }
+
+    /// Bytes that were sent on connections since the last call; none: the worker has ended that connection.
+    pub fn take_streamed(&mut self) -> Vec<(usize, Ends, Vec<u8>)> {
+        let taken = self.exchange.take();
+        // That it was closed on this side too is something the worker hears.
+        if taken.iter().any(|(.., bytes)| bytes.is_empty()) {
+            self.settle();
+        }
+        taken
     }
 
     /// A datagram arrives at a listener. False if there is no such listener, or the server is not up.
@@ -366,7 +428,9 @@ impl Sim {
     /// What the worker holds.
     pub fn live(&self) -> Live {
         let w = &self.worker;
-        let own_timers = w.armed_timer_routes() + usize::from(w.drain.as_ref().is_some_and(|d| d.is_armed(w.now)));
+        let own_timers = w.streams.timers()
+            + w.armed_timer_routes()
+            + usize::from(w.drain.as_ref().is_some_and(|d| d.is_armed(w.now)));
         Live {
             runs: w.parked.len(),
             transactions: w.tm.len(),
@@ -375,6 +439,7 @@ impl Sim {
             lookups: w.lookups.len(),
             operations: w.driver.len(),
             locks: w.locks.len(),
+            connections: w.streams.len(),
             work: w.work.len() + w.yielded.len(),
         }
     }

@@ -122,6 +122,8 @@ pub struct TxData {
     pub control: Option<u64>,
     /// The last final reply to a request of our own that a control request waits for.
     pub last_final: Option<Message>,
+    /// No connection is opened for its replies (`tcp_no_new_conn_rplflag`).
+    pub no_new_conn: bool,
     /// `async()` made it: a resume route that ends without an answer is answered 500.
     pub by_async: bool,
 }

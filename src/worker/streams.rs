@@ -236,7 +236,7 @@ impl Worker {
         };
         let sent = self.send_parcel(parcel, bytes);
         if !sent {
-            emit(1, "tcp", &format!("a reply to {} is lost: its connection is gone", path.source));
+            reply_lost(path.source);
         }
         sent
     }
@@ -371,6 +371,8 @@ impl Worker {
         } else if parcel.watched {
             // It ended before the request came; as if it had broken.
             self.tell_closed(from.index, id, false);
+        } else {
+            reply_lost(parcel.addr);
         }
     }
 
@@ -497,6 +499,10 @@ impl Worker {
         let io: Io<'_> = self.reactor.io(self.now);
         self.streams.flush(io);
     }
+}
+
+fn reply_lost(to: SocketAddr) {
+    emit(1, "tcp", &format!("a reply to {to} is lost: its connection is gone"));
 }
 
 /// The stream transports that this server carries.

@@ -340,3 +340,64 @@ fn what_cannot_be_sent_is_answered() {
     assert_eq!(answer.status(), 416, "{}", answer.raw);
     assert_eq!(client.options("sip:example.test").status(), 200);
 }
+
+#[test]
+fn a_request_that_comes_back_unchanged_is_a_loop() {
+    let uas = Uas::answering();
+    let config = |port| {
+        let relay = format!(
+            r#"    if ($rU == "spiral") {{
+        $rU = "landed";
+        $du = "sip:127.0.0.1:{port}";
+    }} else if ($rU == "landed")
+        $du = "sip:{}";
+    else
+        $du = "sip:127.0.0.1:{port}";
+    route(out);"#,
+            uas.addr
+        );
+        proxy(port, "", &relay, "")
+    };
+    for workers in ["1", "2"] {
+        let (server, port) = serve(config, &["-n", workers]);
+        let client = SipClient::new(port);
+        for method in ["INVITE", "MESSAGE"] {
+            let request = client.request(method, "sip:bob@example.test");
+            let answer = client.ask(&request);
+            assert_eq!((answer.status(), answer.reason()), (482, "Loop Detected"), "{}", answer.raw);
+            assert_eq!(answer.all("Via").len(), 1, "{}", answer.raw);
+            if method == "INVITE" {
+                client.send_request(&request.ack(&answer));
+            }
+        }
+        // Who sends a request is part of what decides its route: it goes round once, not until Max-Forwards is used up.
+        assert_eq!(stat(&server, "tm:UAS_transactions"), 6);
+        // One that comes back with another Request-URI is no loop.
+        let (answer, _) = client.call("sip:spiral@example.test");
+        assert_eq!(answer.status(), 200);
+        wait_quiet(&server, SECOND * 60);
+    }
+    assert_eq!(uas.count("INVITE"), 2);
+}
+
+#[test]
+fn a_request_that_grows_too_large_for_a_datagram_is_refused() {
+    let uas = Uas::answering();
+    let (server, port) = serve(|port| proxy_to(port, uas.addr), &["-n", "2"]);
+    let client = SipClient::new(port);
+    // It fits as it comes, not with what the proxy adds.
+    let empty = client.request("MESSAGE", "sip:bob@example.test").body("text/plain", "").text().len();
+    let room = 65_507 - empty - 64;
+    let request = client.request("MESSAGE", "sip:bob@example.test").body("text/plain", &"x".repeat(room));
+    assert!(request.text().len() <= 65_507);
+    let answer = client.ask(&request);
+    assert_eq!((answer.status(), answer.reason()), (513, "Message Too Large (513/TM)"), "{}", answer.raw);
+    let request = client.invite("sip:bob@example.test").body("text/plain", &"x".repeat(room - 100));
+    let answer = client.ask(&request);
+    assert_eq!(answer.status(), 513, "{}", answer.raw);
+    client.send_request(&request.ack(&answer));
+    assert_eq!(uas.received().len(), 0);
+    let request = client.request("MESSAGE", "sip:bob@example.test").body("text/plain", &"x".repeat(room - 1000));
+    assert_eq!(client.ask(&request).status(), 200, "one that fits passes");
+    wait_quiet(&server, SECOND * 60);
+}

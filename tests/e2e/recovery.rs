@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::common::{SECOND, listening, stat};
 use crate::support::reprise::{BINARY, Reprise};
 use crate::support::sip::{Request, SipClient};
+use crate::support::tcp::TcpSip;
 use crate::support::{eventually, free_port, process};
 
 const FAULTS: [(&str, &str); 1] = [("REPRISE_TEST_FAULTS", "1")];
@@ -127,6 +128,41 @@ fn an_empty_seats_traffic_is_served_by_the_others() {
     assert!(each(&server) > before + 5);
     let fds = server.fd_count(worker(&server, 0).0);
     assert!(fds < 40, "{fds}");
+}
+
+#[test]
+fn connections_to_an_empty_seat_are_accepted_by_the_others() {
+    let port = free_port();
+    let config = listening(port, &format!("socket=tcp:127.0.0.1:{port}"), ANSWERING);
+    let server = Reprise::launch(Path::new(BINARY), &config, &["-n", "2"], &FAULTS).unwrap();
+    kill_until_vacant(&server, 1, 8);
+    server.wait_log("worker 0 reads the sockets of worker 1 meanwhile", SECOND * 10);
+    eventually("the other knows", SECOND * 10, || server.ctl("transactions", Value::Null)["0"]["empty_seats"] == 1);
+    let mut clients = Vec::new();
+    while worker(&server, 1).0 == 0 && clients.len() < 60 {
+        // The kernel gives half of them to the listening socket of the empty seat.
+        let client = TcpSip::new(port);
+        assert_eq!(client.options().status(), 200);
+        clients.push(client);
+    }
+    assert!(clients.len() > 20, "connected while the seat was empty: {}", clients.len());
+    eventually("the seat is taken again", SECOND * 40, || worker(&server, 1).0 != 0);
+    eventually("the sockets are given back", SECOND * 10, || {
+        server.ctl("transactions", Value::Null)["0"]["empty_seats"] == 0
+    });
+    // Who accepted them keeps them; new ones are shared again.
+    for client in &clients {
+        assert_eq!(client.options().status(), 200);
+    }
+    let accepted = |server: &Reprise| {
+        let all = server.ctl("stats", serde_json::json!(["net:tcp_accepts", "each"]));
+        all["net:tcp_accepts"]["each"][1].as_u64().unwrap()
+    };
+    let before = accepted(&server);
+    for _ in 0..40 {
+        assert_eq!(TcpSip::new(port).options().status(), 200);
+    }
+    assert!(accepted(&server) > before + 5);
 }
 
 #[test]

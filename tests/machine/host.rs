@@ -357,9 +357,17 @@ static TM: ModuleSpec<Fake> = ModuleSpec {
 
 static IO: ModuleSpec<Fake> = ModuleSpec {
     name: "io",
-    dialects: &[Dialect::OpenSips],
+    dialects: &[Dialect::OpenSips, Dialect::Kamailio],
     functions: &[
-        FnSpec { opensips: Some("ask"), params: QUESTION, waits: true, run: ask, finish: Some(answered), ..BASE },
+        FnSpec {
+            opensips: Some("ask"),
+            kamailio: Some("ask"),
+            params: QUESTION,
+            waits: true,
+            run: ask,
+            finish: Some(answered),
+            ..BASE
+        },
         FnSpec { opensips: Some("ask_lines"), params: QUESTION, waits: true, run: ask, finish: Some(lines), ..BASE },
         FnSpec {
             opensips: Some("thrice"),
@@ -403,9 +411,14 @@ pub fn kamailio(body: &str) -> Story {
          route[ASSIGN] {{ $var(q) = 1; }} route[ZERO] {{ return 0; }}
          route[BREAK] {{ xlog(\"before\"); if (1) {{ break; }} xlog(\"after\"); }}"
     );
-    match compile_kamailio(&text) {
+    run_kamailio(&text)
+}
+
+/// Runs the main route of a configuration in the Kamailio dialect.
+pub fn run_kamailio(text: &str) -> Story {
+    match compile_kamailio(text) {
         (Some(program), _) => run_route(&Rc::new(program), RouteKind::Request, None),
-        (None, brief) => panic!("{body}: {brief}"),
+        (None, brief) => panic!("{text}: {brief}"),
     }
 }
 

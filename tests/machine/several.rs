@@ -1,7 +1,7 @@
 //! Several functions at once: `async_all`, `await_all`, `async_any`, `await_any`. Where all are
 //! waited for, the driver hands over what came of them with the last one first.
 
-use crate::host::{Fake, answer, program, run, run_route};
+use crate::host::{Fake, answer, kamailio_findings, program, run, run_kamailio, run_route};
 use reprise::base::Time;
 use reprise::script::ast::RouteKind;
 use reprise::script::vm::{CANCELLED_CODE, CodecError, Paused, Progress, Run, Suspended};
@@ -178,4 +178,24 @@ fn it_can_be_given_up_and_damage_is_refused() {
     assert!(matches!(told, Progress::Waits(more) if more.is_empty()));
     let Paused::Finished(f) = s.resume_several().go(&mut 100, Time::ZERO) else { panic!("it ends") };
     assert_eq!(f.host.trace, ["1 -12, 1"]);
+}
+
+#[test]
+fn both_languages_have_it() {
+    let modules = "loadmodule \"tm.so\"\nloadmodule \"io.so\"\n";
+    let story = run_kamailio(&format!(
+        "{modules}request_route {{ $var(i) = 7; $var(k) = \"kept\";
+           await_all(2) {{ ask(\"a\" + $var(i), \"$avp(a)\"); ask(\"b\" + \"c\", \"$avp(b)\"); ask(\"fail\"); }}
+           xlog(\"$rc $avp(a) $avp(b) $var(k) $(async_rc[*])\"); route(SUB); xlog(\"back\");
+           async_any(DONE) {{ ask(\"fail\" + 1); ask(\"x\" + 2, \"$var(out)\"); ask(\"y\"); }} }}
+         route[SUB] {{ await_all {{ ask(\"q\"); }} }}
+         route[DONE] {{ xlog(\"$rc $var(out) $var(k) $(async_rc[*]) $(async_err[0])\"); }}"
+    ));
+    assert_eq!(story.trace, ["1 A7 BC kept 1, 1, -2", "back", "2 X2 0 -2, 1, -12 timeout"]);
+    let findings = kamailio_findings(&format!(
+        "{modules}request_route {{ await_all {{ xlog(\"x\"); if (1) exit; }} async_all(NOWHERE) {{ ask(\"q\"); }} }}"
+    ));
+    for part in ["E0404", "E0130", "E0205"] {
+        assert!(findings.contains(part), "{findings}");
+    }
 }

@@ -203,6 +203,11 @@ server default {{
         }
     }
 
+    /// Whether it runs.
+    pub fn runs(&self) -> bool {
+        lock(&self.child).is_some()
+    }
+
     /// Sends a signal to it: SIGSTOP makes it silent, SIGCONT goes on.
     pub fn signal(&self, signal: Signal) {
         if let Some(child) = &*lock(&self.child) {

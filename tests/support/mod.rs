@@ -8,6 +8,7 @@
 
 pub mod ca;
 pub mod dns;
+pub mod dnsmasq;
 pub mod freeradius;
 pub mod mariadb;
 pub mod mocks;

@@ -18,6 +18,8 @@ pub struct NetNs {
     /// The far end: the address that swallows or answers.
     pub peer: Ipv4Addr,
     device: String,
+    /// Addresses beyond it that were handed out.
+    beyond: AtomicU32,
 }
 
 impl NetNs {
@@ -35,7 +37,7 @@ impl NetNs {
         let block = (pid.wrapping_mul(37).wrapping_add(number) % 0x7fff) * 4;
         let base = 0xc612_0000 + block;
         let (local, peer) = (Ipv4Addr::from(base + 1), Ipv4Addr::from(base + 2));
-        let ns = NetNs { name, local, peer, device };
+        let ns = NetNs { name, local, peer, device, beyond: AtomicU32::new(0) };
         ip(&["netns", "add", &ns.name]);
         let far = format!("{}p", ns.device);
         ip(&["link", "add", &ns.device, "type", "veth", "peer", "name", &far]);
@@ -59,6 +61,62 @@ impl NetNs {
     /// The address swallows again. A namespace without the address drops what is sent to it.
     pub fn swallow(&self) {
         self.inside(&["addr", "del", &format!("{}/30", self.peer), "dev", "eth0"]);
+    }
+
+    /// From now on packets to the address cannot even leave: the way to it is gone, or is there again.
+    pub fn unreachable(&self, yes: bool) {
+        let word = if yes { "replace" } else { "del" };
+        ip(&["route", word, "unreachable", &format!("{}/32", self.peer)]);
+    }
+
+    /// Sets the largest packet, in bytes, of both ends.
+    pub fn mtu(&self, bytes: u32) {
+        ip(&["link", "set", &self.device, "mtu", &bytes.to_string()]);
+        self.inside(&["link", "set", "eth0", "mtu", &bytes.to_string()]);
+    }
+
+    /// Runs a function in a thread that is inside, and gives what it made: sockets stay inside for ever.
+    pub fn enter<T: Send>(&self, make: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                let file = std::fs::File::open(format!("/run/netns/{}", self.name)).expect("the namespace's file");
+                nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).expect("the namespace entered");
+                make()
+            });
+            inside.join().expect("made inside the namespace")
+        })
+    }
+
+    /// A namespace that is a router: see [`NetNs::beyond`].
+    pub fn routing() -> NetNs {
+        let ns = NetNs::swallowing();
+        ns.answer();
+        // Every error is told, however many there are.
+        for (file, value) in [("ip_forward", "1"), ("icmp_ratelimit", "0"), ("icmp_msgs_per_sec", "100000")] {
+            ns.output(&["sh", "-c", &format!("echo {value} > /proc/sys/net/ipv4/{file} || true")]);
+        }
+        ns
+    }
+
+    /// An address that our packets for it reach the router with. Its way goes on as `kind` says: `unreachable`
+    /// (the router answers that the host cannot be reached), `prohibit` (a filter), or `nowhere` (it knows no such
+    /// network).
+    pub fn beyond(&self, kind: &str) -> Ipv4Addr {
+        let number = self.beyond.fetch_add(1, Ordering::Relaxed);
+        // The second half of the test network, as far from the wires as can be.
+        let block = u32::from(self.local) & 0x1_fffc;
+        let address = Ipv4Addr::from(0xc613_0000 + ((block << 1) & 0xfff8) + number);
+        ip(&["route", "replace", &format!("{address}/32"), "via", &self.peer.to_string(), "dev", &self.device]);
+        if kind != "nowhere" {
+            self.inside(&["route", "replace", kind, &format!("{address}/32")]);
+        }
+        address
+    }
+
+    /// The router has the address itself now.
+    pub fn mend(&self, address: Ipv4Addr) {
+        self.inside(&["route", "flush", &format!("{address}/32")]);
+        self.inside(&["addr", "add", &format!("{address}/32"), "dev", "lo"]);
     }
 
     /// A command that runs inside (start it with [`process::spawn`]).
@@ -85,6 +143,7 @@ impl NetNs {
 impl Drop for NetNs {
     fn drop(&mut self) {
         // Takes the devices with it.
+        let _ = process::command("ip").args(["route", "del", "unreachable", &format!("{}/32", self.peer)]).output();
         let _ = process::command("ip").args(["link", "del", &self.device]).output();
         let _ = process::command("ip").args(["netns", "del", &self.name]).output();
     }

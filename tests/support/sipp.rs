@@ -62,8 +62,25 @@ pub fn scenario(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/e2e/sipp/{name}.xml"))
 }
 
+/// Puts the scenario where SIPp finds it: words behind the name (`uas-refuse code=486`) stand for `@code@` in it.
+fn prepared(name: &str, dir: &Path) -> PathBuf {
+    let mut words = name.split(' ');
+    let file = scenario(words.next().unwrap_or_default());
+    let mut text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("no scenario {}: {e}", file.display()));
+    for word in words {
+        let (key, value) = word.split_once('=').expect("KEY=VALUE");
+        let key = format!("@{key}@");
+        assert!(text.contains(&key), "{} has no {key}", file.display());
+        text = text.replace(&key, value);
+    }
+    let path = dir.join("scenario.xml");
+    fs::write(&path, text).expect("scenario written");
+    path
+}
+
 impl Sipp {
-    /// The answering side, until [`Sipp::stop`]. `args` go to SIPp as they are.
+    /// The answering side, until [`Sipp::stop`]. `args` go to SIPp as they are. Values for a scenario that
+    /// has some to be filled in follow its name: `uas-refuse code=486`. `-p` among them is its port.
     pub fn uas(name: &str, args: &[&str]) -> Sipp {
         Sipp::launch(name, None, args)
     }
@@ -79,9 +96,9 @@ impl Sipp {
 
     fn launch(name: &str, caller: Option<()>, args: &[&str]) -> Sipp {
         let dir = process::directory("sipp");
-        let file = scenario(name);
-        assert!(file.exists(), "no scenario {}", file.display());
-        let port = free_ports(1);
+        let file = prepared(name, dir.path());
+        let own = args.iter().position(|a| *a == "-p").and_then(|at| args.get(at + 1)).and_then(|p| p.parse().ok());
+        let port = own.unwrap_or_else(|| free_ports(1));
         let out = |name: &str| fs::File::create(dir.path().join(name)).expect("file");
         let mut command = process::command("sipp");
         command

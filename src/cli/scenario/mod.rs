@@ -9,6 +9,7 @@ mod operations;
 mod parse;
 mod party;
 mod play;
+mod streams;
 mod syntax;
 mod text;
 

@@ -3,6 +3,7 @@
 use super::line::Line;
 use super::syntax::*;
 use super::text::{Mistake, duration, words};
+use crate::net::pipe::simulated::Door;
 use crate::net::resolver::Record;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -29,6 +30,9 @@ const STATEMENTS: [&str; 18] = [
     "ignore",
     "then",
 ];
+
+/// What a peer can do.
+const VERBS: &str = "`sends`, `repeats`, `replies`, `expects`, `accepts`, `refuses`, `ignores` or `hangs up`";
 
 /// Parses a scenario. Files it names are relative to `directory`.
 pub fn parse(text: &str, directory: &Path) -> Parsed<Scenario> {
@@ -181,8 +185,13 @@ impl Parser<'_> {
         if self.scenario.peers.iter().any(|p| p.name == name) {
             return Err(line.wrong_before("a name that no other peer has"));
         }
-        let text = line.word("an address such as 192.0.2.1 or 192.0.2.1:5070")?;
-        let addr = address(&text)
+        let text = line.word("an address such as 192.0.2.1, 192.0.2.1:5070 or tcp:192.0.2.1")?;
+        let (tcp, host) = match text.split_once(':') {
+            Some(("tcp", rest)) => (true, rest),
+            Some(("udp", rest)) => (false, rest),
+            _ => (false, text.as_str()),
+        };
+        let addr = address(host)
             .ok_or_else(|| line.wrong_before("an address such as 192.0.2.1, 192.0.2.1:5070 or [2001:db8::1]:5060"))?;
         if self.scenario.peers.iter().any(|p| p.addr == addr) {
             return Err(line.wrong_before("an address that no other peer has"));
@@ -193,7 +202,7 @@ impl Parser<'_> {
             line.word("a SIP URI")?
         };
         line.end()?;
-        self.scenario.peers.push(Peer { name, addr, uri });
+        self.scenario.peers.push(Peer { name, addr, uri, tcp });
         Ok(())
     }
 
@@ -211,8 +220,21 @@ impl Parser<'_> {
     fn by_peer(&mut self, line: &mut Line) -> Parsed<Action> {
         let then = line.take("then");
         let peer = self.peer_number(line)?;
-        let verb = line.word("`sends`, `repeats`, `replies` or `expects`")?;
+        let verb = line.word(VERBS)?;
         match verb.as_str() {
+            "accepts" | "refuses" | "ignores" if !then => {
+                line.keyword("tcp")?;
+                let door = match verb.as_str() {
+                    "accepts" => Door::Accepts,
+                    "refuses" => Door::Refuses,
+                    _ => Door::Ignores,
+                };
+                Ok(Action::Door(peer, door))
+            }
+            "hangs" if !then => {
+                line.keyword("up")?;
+                Ok(Action::HangUp(peer))
+            }
             "sends" if !then => self.sends(line, peer),
             "repeats" if !then => {
                 let what = if line.is_over() { None } else { Some(line.word("a method or a status code")?) };
@@ -226,21 +248,20 @@ impl Parser<'_> {
             }
             "expects" => self.expects(line, peer, then),
             _ if then => Err(line.wrong_before("`expects`")),
-            _ => Err(line.wrong_before("`sends`, `repeats`, `replies` or `expects`")),
+            _ => Err(line.wrong_before(VERBS)),
         }
     }
 
     fn sends(&mut self, line: &mut Line, peer: usize) -> Parsed<Action> {
-        let at = match line.take_last_pair("at") {
-            Some(text) => {
-                Some(address(&text).ok_or_else(|| line.wrong("the address of a socket of the server behind `at`"))?)
-            }
-            None => None,
-        };
+        // In either order.
+        let mut over = Over { at: socket(line)?, tcp: transport(line)? };
+        if over.at.is_none() {
+            over.at = socket(line)?;
+        }
         if line.take("raw") {
             let Block { headers: _, body } = self.raw_block()?;
             return match body {
-                Some(text) => Ok(Action::SendRaw { peer, at, text }),
+                Some(text) => Ok(Action::SendRaw { peer, over, text }),
                 None => Err(line.wrong("the message in indented lines below")),
             };
         }
@@ -249,7 +270,7 @@ impl Parser<'_> {
             return Err(line.wrong_before("a method in capital letters such as INVITE, or `raw`"));
         }
         let uri = if line.is_over() { None } else { Some(line.word("a Request-URI")?) };
-        Ok(Action::Send { peer, method, uri, at, block: self.block()? })
+        Ok(Action::Send { peer, method, uri, over, block: self.block()? })
     }
 
     fn expects(&mut self, line: &mut Line, peer: usize, then: bool) -> Parsed<Action> {
@@ -259,7 +280,11 @@ impl Parser<'_> {
         if line.take("silence") {
             return Ok(Action::Nothing { peer: Some(peer), silence: true });
         }
-        let first = line.word("a method, a status code, `nothing` or `silence`")?;
+        if line.take("closed") {
+            return Ok(Action::Closed(peer));
+        }
+        let tcp = transport(line)?;
+        let first = line.word("a method, a status code, `nothing`, `silence` or `closed`")?;
         if line.peek() == Some("again") {
             line.skip();
             let times = match line.is_over() {
@@ -283,7 +308,7 @@ impl Parser<'_> {
         } else {
             return Err(line.wrong_before("a method in capital letters, a status code, `nothing` or `silence`"));
         };
-        Ok(Action::Expect { peer, then, what, block: self.block()? })
+        Ok(Action::Expect { peer, then, what, tcp, block: self.block()? })
     }
 
     fn code(&self, line: &mut Line) -> Parsed<u16> {
@@ -335,6 +360,23 @@ impl Parser<'_> {
             }
         }
         Ok(block)
+    }
+}
+
+/// `at ADDRESS` at the end of the line.
+fn socket(line: &mut Line) -> Parsed<Option<SocketAddr>> {
+    let Some(text) = line.take_last_pair("at") else { return Ok(None) };
+    let addr = address(&text).ok_or_else(|| line.wrong("the address of a socket of the server behind `at`"))?;
+    Ok(Some(addr))
+}
+
+/// `over tcp` or `over udp` at the end of the line: whether it is TCP.
+fn transport(line: &mut Line) -> Parsed<Option<bool>> {
+    match line.take_last_pair("over").as_deref() {
+        None => Ok(None),
+        Some("tcp") => Ok(Some(true)),
+        Some("udp") => Ok(Some(false)),
+        Some(_) => Err(line.wrong("`tcp` or `udp` behind `over`")),
     }
 }
 
@@ -458,10 +500,12 @@ fn worker(line: &mut Line) -> Parsed<Action> {
     let mut list = Vec::new();
     loop {
         let n = line.number("a number, or `nothing`")?;
-        let what = "`runs`, `transactions`, `operations`, `relays`, `lookups`, `locks` or `timers`";
+        let what = "`runs`, `transactions`, `operations`, `relays`, `lookups`, `locks`, `connections` or `timers`";
         let word = line.word(what)?;
         let noun = word.trim_end_matches('s').to_string();
-        if !["run", "transaction", "operation", "relay", "lookup", "lock", "timer"].contains(&noun.as_str()) {
+        if !["run", "transaction", "operation", "relay", "lookup", "lock", "connection", "timer"]
+            .contains(&noun.as_str())
+        {
             return Err(line.wrong_before(what));
         }
         list.push((usize::try_from(n).unwrap_or(usize::MAX), noun));

@@ -6,14 +6,25 @@ use super::syntax::{HeaderLine, Peer};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+/// How a message got from one to the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Way {
+    /// The socket of the server.
+    pub socket: SocketAddr,
+    /// It went over TCP.
+    pub tcp: bool,
+    /// Number of the connection.
+    pub line: Option<usize>,
+}
+
 /// One peer's side of one call.
 #[derive(Clone, Debug, Default)]
 pub struct Side {
     cseq: u32,
-    /// Requests it sent, and the socket each went to.
-    pub sent: Vec<(Msg, SocketAddr)>,
-    /// Requests it got, and the socket each came from.
-    pub got: Vec<(Msg, SocketAddr)>,
+    /// What it sent, and how.
+    pub sent: Vec<(Msg, Way)>,
+    /// Requests it got, and how.
+    pub got: Vec<(Msg, Way)>,
     /// The last reply it got to each method.
     replies: BTreeMap<String, Msg>,
     dialog: Option<Dialog>,
@@ -119,16 +130,17 @@ impl Memory {
         format!("{}-{}", peer.name, self.call)
     }
 
-    fn branch(&mut self, peer: &Peer) -> String {
+    fn branch(&mut self, peer: &Peer, tcp: bool) -> String {
         self.branches += 1;
-        format!("SIP/2.0/UDP {};branch=z9hG4bK-{}-{}", peer.addr, peer.name, self.branches)
+        let transport = if tcp { "TCP" } else { "UDP" };
+        format!("SIP/2.0/{transport} {};branch=z9hG4bK-{}-{}", peer.addr, peer.name, self.branches)
     }
 
     /// A request of a peer.
     pub fn request(
         &mut self,
         number: usize,
-        peer: &Peer,
+        (peer, tcp): (&Peer, bool),
         method: &str,
         uri: Option<&str>,
         own: &[(usize, HeaderLine)],
@@ -176,7 +188,7 @@ impl Memory {
                 side.cseq
             }
         };
-        headers.one("Via", self.branch(peer));
+        headers.one("Via", self.branch(peer, tcp));
         headers.fill("Route", dialog.map(|d| d.routes.clone()).unwrap_or_default());
         headers.one("Max-Forwards", "70");
         let (from, to) = match dialog {
@@ -191,7 +203,7 @@ impl Memory {
         headers.one("Call-ID", call_id);
         headers.one("CSeq", format!("{cseq} {method}"));
         if matches!(method, "INVITE" | "SUBSCRIBE" | "REFER" | "UPDATE" | "REGISTER" | "NOTIFY") {
-            headers.one("Contact", format!("<sip:{}@{}>", peer.name, peer.addr));
+            headers.one("Contact", contact(peer, tcp));
         }
         Ok(headers.finish(format!("{method} {uri} SIP/2.0"), body))
     }
@@ -205,7 +217,7 @@ impl Memory {
         to: Option<&str>,
         own: &[(usize, HeaderLine)],
         body: Option<String>,
-    ) -> Result<(Msg, SocketAddr), String> {
+    ) -> Result<(Msg, Way), String> {
         let local_tag = self.tag(peer);
         let side = self.side(number);
         let found = side.got.iter().rev().find(|(m, _)| to.map_or(m.method() != "ACK", |t| t == m.method()));
@@ -225,7 +237,7 @@ impl Memory {
         headers.one("Call-ID", request.header("call-id").unwrap_or_default());
         headers.one("CSeq", request.header("cseq").unwrap_or_default());
         if (101..300).contains(&code) && matches!(request.method(), "INVITE" | "SUBSCRIBE" | "REFER" | "UPDATE") {
-            headers.one("Contact", format!("<sip:{}@{}>", peer.name, peer.addr));
+            headers.one("Contact", contact(peer, from.tcp));
         }
         let reason = reason.unwrap_or_else(|| crate::sip::reply::default_reason(code));
         let msg = headers.finish(format!("SIP/2.0 {code} {reason}"), body);
@@ -234,7 +246,7 @@ impl Memory {
     }
 
     /// A peer sends a request: what it will need later.
-    pub fn note_sent(&mut self, number: usize, msg: &Msg, to: SocketAddr) {
+    pub fn note_sent(&mut self, number: usize, msg: &Msg, to: Way) {
         let side = self.side(number);
         side.cseq = side.cseq.max(msg.cseq());
         if msg.method() == "INVITE" {
@@ -264,7 +276,7 @@ impl Memory {
     }
 
     /// A peer got a message, which it had expected.
-    pub fn note_got(&mut self, number: usize, msg: &Msg, from: SocketAddr) {
+    pub fn note_got(&mut self, number: usize, msg: &Msg, from: Way) {
         let call_id = msg.header("call-id").unwrap_or_default().to_string();
         let known = call_id.strip_prefix("call-").map(str::to_string);
         self.call = match known {
@@ -312,6 +324,10 @@ impl Memory {
             routes,
         });
     }
+}
+
+fn contact(peer: &Peer, tcp: bool) -> String {
+    format!("<sip:{}@{}{}>", peer.name, peer.addr, if tcp { ";transport=tcp" } else { "" })
 }
 
 fn makes_dialog(method: &str) -> bool {

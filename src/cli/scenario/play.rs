@@ -4,7 +4,8 @@
 use super::compare::differences;
 use super::message::{Msg, address_in};
 use super::operations::{self, Rule};
-use super::party::Memory;
+use super::party::{Memory, Way};
+use super::streams::Streams;
 use super::syntax::*;
 use super::text::{Vars, fill, fits};
 use crate::base::Time;
@@ -39,8 +40,8 @@ pub struct Arrived {
     pub number: u64,
     /// The message.
     pub msg: Msg,
-    /// The socket of the server it came from.
-    pub from: SocketAddr,
+    /// How it came.
+    pub way: Way,
     /// Where it went.
     pub to: SocketAddr,
 }
@@ -55,6 +56,7 @@ pub struct Stage<'a> {
     start: Time,
     pub(super) vars: Vars,
     memory: Memory,
+    pub(super) streams: Streams,
     inboxes: Vec<VecDeque<Arrived>>,
     strangers: Vec<Arrived>,
     seen: HashSet<(SocketAddr, Vec<u8>)>,
@@ -91,6 +93,7 @@ impl<'a> Stage<'a> {
             start: SimOptions::default().start,
             vars,
             memory: Memory::new(),
+            streams: Streams::default(),
             inboxes: scenario.peers.iter().map(|_| VecDeque::new()).collect(),
             strangers: Vec::new(),
             seen: HashSet::new(),
@@ -163,10 +166,13 @@ impl<'a> Stage<'a> {
                     sim.set_wall(*micros);
                 }
             }
-            Action::Send { peer, method, uri, at, block } => {
-                self.send(line, *peer, method, uri.as_deref(), *at, block)?;
+            Action::Send { peer, method, uri, over, block } => {
+                self.send(line, *peer, method, uri.as_deref(), *over, block)?;
             }
-            Action::SendRaw { peer, at, text } => {
+            Action::Door(peer, door) => self.set_door(self.peer(*peer).addr, *door),
+            Action::HangUp(peer) => self.hang_up(line, *peer)?,
+            Action::Closed(peer) => self.expect_closed(line, *peer)?,
+            Action::SendRaw { peer, over, text } => {
                 let mut bytes = Vec::new();
                 for (number, l) in text {
                     bytes.extend_from_slice(self.fill(l, *number)?.as_bytes());
@@ -176,9 +182,10 @@ impl<'a> Stage<'a> {
                 if !text.iter().any(|(_, l)| l.is_empty()) {
                     bytes.extend_from_slice(b"\r\n");
                 }
-                let to = at.or_else(|| self.listeners().first().copied());
-                let to = to.ok_or_else(|| fail("the server has no socket".into()))?;
-                self.deliver(line, *peer, to, &bytes)?;
+                let tcp = over.tcp.unwrap_or(self.peer(*peer).tcp);
+                let to = over.at.or_else(|| self.listeners(tcp).first().copied());
+                let socket = to.ok_or_else(|| fail("the server has no socket".into()))?;
+                self.deliver(line, *peer, Way { socket, tcp, line: None }, &bytes)?;
             }
             Action::Repeat { peer, what } => self.repeat(line, *peer, what.as_deref())?,
             Action::Reply { peer, code, reason, to, block } => {
@@ -191,7 +198,9 @@ impl<'a> Stage<'a> {
                 self.memory.side(*peer).sent.push((msg.clone(), from));
                 self.deliver(line, *peer, from, &msg.to_bytes())?;
             }
-            Action::Expect { peer, then, what, block } => self.expect(line, *peer, *then, what, block)?,
+            Action::Expect { peer, then, what, tcp, block } => {
+                self.expect(line, *peer, (*then, *tcp), what, block)?;
+            }
             Action::Again { peer, what, times } => self.again(line, *peer, what, *times)?,
             Action::Nothing { peer, silence } => self.nothing(line, *peer, *silence)?,
             Action::Operation { kind, pattern, what } => {
@@ -307,13 +316,21 @@ impl<'a> Stage<'a> {
             }
             self.vars.insert(format!("proxy{}", i + 1), addr.to_string());
         }
+        if let Some(addr) = sim.stream_listeners().next() {
+            self.vars.insert("proxy-tcp".into(), addr.to_string());
+        }
         self.sim = Some(sim);
+        self.open_doors();
         self.pump();
         Ok(())
     }
 
-    fn listeners(&self) -> Vec<SocketAddr> {
-        self.sim.iter().flat_map(Sim::listeners).collect()
+    fn listeners(&self, tcp: bool) -> Vec<SocketAddr> {
+        match (&self.sim, tcp) {
+            (Some(sim), true) => sim.stream_listeners().collect(),
+            (Some(sim), false) => sim.listeners().collect(),
+            (None, _) => Vec::new(),
+        }
     }
 
     fn now(&self) -> Time {
@@ -330,12 +347,10 @@ impl<'a> Stage<'a> {
         peer.map_or_else(|| addr.to_string(), |p| p.name.clone())
     }
 
-    /// A datagram of a peer arrives.
-    fn deliver(&mut self, line: usize, peer: usize, to: SocketAddr, bytes: &[u8]) -> Played<()> {
+    /// A message of a peer arrives.
+    fn deliver(&mut self, line: usize, peer: usize, way: Way, bytes: &[u8]) -> Played<()> {
         let p = self.peer(peer);
-        let first = String::from_utf8_lossy(bytes).lines().next().unwrap_or_default().to_string();
-        self.note(format!("{} -> server   {first}", p.name));
-        let Some(sim) = &mut self.sim else { return Ok(()) };
+        let Some(sim) = &self.sim else { return Ok(()) };
         if !sim.is_up() {
             let text = match sim.startup() {
                 Some(Err(why)) => format!("the server is not up: its startup_route failed: {why}"),
@@ -343,8 +358,17 @@ impl<'a> Stage<'a> {
             };
             return Err(Failure { line, text });
         }
-        if !sim.receive(p.addr, to, bytes) {
-            return Err(Failure { line, text: format!("the server has no socket {to}") });
+        let connection = if way.tcp { Some(self.line_for(line, peer, way)?) } else { None };
+        let first = String::from_utf8_lossy(bytes).lines().next().unwrap_or_default().to_string();
+        self.note(format!("{} -> server   {first}", p.name));
+        let Some(sim) = &mut self.sim else { return Ok(()) };
+        let taken = match connection {
+            Some(connection) => sim.feed(connection, bytes),
+            None => sim.receive(p.addr, way.socket, bytes),
+        };
+        if !taken {
+            let why = if way.tcp { "takes nothing on this connection" } else { "has no such socket" };
+            return Err(Failure { line, text: format!("the server {why}: {}", way.socket) });
         }
         self.pump();
         Ok(())
@@ -356,27 +380,29 @@ impl<'a> Stage<'a> {
         peer: usize,
         method: &str,
         uri: Option<&str>,
-        at: Option<SocketAddr>,
+        over: Over,
         block: &Block,
     ) -> Played<()> {
         let uri = uri.map(|u| self.fill(u, line)).transpose()?;
         let own = self.own_headers(block)?;
         let body = self.own_body(block)?;
         let p = self.peer(peer);
-        let made = self.memory.request(peer, p, method, uri.as_deref(), &own, body);
+        let tcp = over.tcp.unwrap_or(p.tcp);
+        let made = self.memory.request(peer, (p, tcp), method, uri.as_deref(), &own, body);
         let msg = made.map_err(|text| Failure { line, text })?;
-        let listeners = self.listeners();
+        let listeners = self.listeners(tcp);
         let route = msg.values("route").first().and_then(|r| address_in(super::message::uri_of(r)));
         let side = self.memory.side(peer);
-        let earlier = side.sent.last().or(side.got.last()).map(|(_, l)| *l);
+        let earlier = side.sent.last().or(side.got.last()).map(|(_, way)| *way).filter(|way| way.tcp == tcp);
         let fits_family = |l: &&SocketAddr| l.is_ipv4() == p.addr.is_ipv4();
-        let to = at
+        let socket = (over.at)
             .or(route.filter(|r| listeners.contains(r)))
-            .or(earlier)
+            .or(earlier.map(|way| way.socket))
             .or_else(|| listeners.iter().find(fits_family).copied())
             .ok_or_else(|| Failure { line, text: format!("the server has no socket that {} could reach", p.name) })?;
-        self.memory.note_sent(peer, &msg, to);
-        self.deliver(line, peer, to, &msg.to_bytes())
+        let way = Way { socket, tcp, line: earlier.and_then(|way| way.line) };
+        self.memory.note_sent(peer, &msg, way);
+        self.deliver(line, peer, way, &msg.to_bytes())
     }
 
     fn repeat(&mut self, line: usize, peer: usize, what: Option<&str>) -> Played<()> {
@@ -390,7 +416,14 @@ impl<'a> Stage<'a> {
         self.deliver(line, peer, to, &msg.to_bytes())
     }
 
-    fn expect(&mut self, line: usize, peer: usize, then: bool, what: &Start, block: &Block) -> Played<()> {
+    fn expect(
+        &mut self,
+        line: usize,
+        peer: usize,
+        (then, tcp): (bool, Option<bool>),
+        what: &Start,
+        block: &Block,
+    ) -> Played<()> {
         let p = self.peer(peer);
         let wants_100 = matches!(what, Start::Reply { code: 100, .. });
         let Some(inbox) = self.inboxes.get_mut(peer) else { return Ok(()) };
@@ -414,8 +447,12 @@ impl<'a> Stage<'a> {
         if then && arrived.number < self.taken {
             return Err(Failure { line, text: "it came before the message that is expected above it".into() });
         }
+        if tcp.is_some_and(|tcp| tcp != arrived.way.tcp) {
+            let text = format!("it came over {}", if arrived.way.tcp { "TCP" } else { "UDP" });
+            return Err(Failure { line, text });
+        }
         self.taken = arrived.number;
-        self.memory.note_got(peer, &arrived.msg, arrived.from);
+        self.memory.note_got(peer, &arrived.msg, arrived.way);
         self.vars.insert("call-id".into(), self.memory.call_id());
         Ok(())
     }
@@ -461,6 +498,7 @@ impl<'a> Stage<'a> {
             "relay" => live.relays,
             "lookup" => live.lookups,
             "lock" => live.locks,
+            "connection" => live.connections,
             _ => live.timers,
         };
         let good = if list.is_empty() { live.is_empty() } else { list.iter().all(|(n, noun)| is(noun) == *n) };
@@ -496,26 +534,31 @@ impl<'a> Stage<'a> {
                 self.decided.retain(|(id, _)| *id != e.asked.id);
                 self.ended.push(e);
             }
-            for s in sent {
-                let msg = Msg::parse(&s.bytes);
-                self.note(format!("server -> {}   {}", self.peer_name(s.to), msg.first));
+            let datagrams = sent.into_iter().map(|s| (Way { socket: s.from, tcp: false, line: None }, s.to, s.bytes));
+            let streamed = self.take_streamed();
+            let more = !streamed.is_empty();
+            let streamed =
+                streamed.into_iter().map(|s| (Way { socket: s.socket, tcp: true, line: Some(s.line) }, s.to, s.bytes));
+            for (way, to, bytes) in datagrams.chain(streamed) {
+                let msg = Msg::parse(&bytes);
+                self.note(format!("server -> {}   {}", self.peer_name(to), msg.first));
                 let at = self.now();
-                let peer = self.scenario.peers.iter().position(|p| p.addr == s.to);
-                if !self.seen.insert((s.to, s.bytes)) {
+                let peer = self.scenario.peers.iter().position(|p| p.addr == to);
+                if !self.seen.insert((to, bytes)) {
                     if let Some(peer) = peer {
                         self.repeated.push((peer, msg.label(), at));
                     }
                     continue;
                 }
                 self.count += 1;
-                let arrived = Arrived { at, number: self.count, msg, from: s.from, to: s.to };
+                let arrived = Arrived { at, number: self.count, msg, way, to };
                 match peer.and_then(|p| self.inboxes.get_mut(p)) {
                     _ if self.ignoring => {}
                     Some(inbox) => inbox.push_back(arrived),
                     None => self.strangers.push(arrived),
                 }
             }
-            if !operations::by_rules(self) {
+            if !operations::by_rules(self) && !more {
                 return;
             }
         }

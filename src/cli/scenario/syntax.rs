@@ -1,6 +1,7 @@
 //! What a scenario consists of.
 
 use super::text::Mistake;
+use crate::net::pipe::simulated::Door;
 use crate::net::resolver::Record;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -37,6 +38,8 @@ pub struct Peer {
     pub addr: SocketAddr,
     /// Address of record.
     pub uri: String,
+    /// It speaks TCP if nothing else is said.
+    pub tcp: bool,
 }
 
 /// One statement.
@@ -62,15 +65,21 @@ pub enum Action {
     /// `clock DATE TIME`: microseconds since 1970
     Clock(i64),
     /// `NAME sends METHOD ...`
-    Send { peer: usize, method: String, uri: Option<String>, at: Option<SocketAddr>, block: Block },
+    Send { peer: usize, method: String, uri: Option<String>, over: Over, block: Block },
     /// `NAME sends raw`
-    SendRaw { peer: usize, at: Option<SocketAddr>, text: Vec<(usize, String)> },
+    SendRaw { peer: usize, over: Over, text: Vec<(usize, String)> },
     /// `NAME repeats ...`
     Repeat { peer: usize, what: Option<String> },
     /// `NAME replies CODE ...`
     Reply { peer: usize, code: u16, reason: Option<String>, to: Option<String>, block: Block },
     /// `NAME expects ...`
-    Expect { peer: usize, then: bool, what: Start, block: Block },
+    Expect { peer: usize, then: bool, what: Start, tcp: Option<bool>, block: Block },
+    /// `NAME accepts tcp`, `NAME refuses tcp`, `NAME ignores tcp`
+    Door(usize, Door),
+    /// `NAME hangs up`
+    HangUp(usize),
+    /// `NAME expects closed`
+    Closed(usize),
     /// `NAME expects METHOD again [N times]`
     Again { peer: usize, what: String, times: Option<usize> },
     /// `NAME expects nothing`, `... silence`; `None` = nobody.
@@ -91,6 +100,15 @@ pub enum Action {
     Drained(bool),
     /// `ignore the rest`
     IgnoreRest,
+}
+
+/// Over what a peer sends, as far as it is said.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Over {
+    /// Socket of the server.
+    pub at: Option<SocketAddr>,
+    /// TCP rather than UDP.
+    pub tcp: Option<bool>,
 }
 
 /// The first line of an expected message.

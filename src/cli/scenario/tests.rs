@@ -67,7 +67,12 @@ fn fails(steps: &str, line: usize, texts: &[&str]) {
 
 #[test]
 fn mistakes_are_shown_with_their_place() {
-    refused("alice sense INVITE", 1, 7, "expected `sends`, `repeats`, `replies` or `expects`, found \"sense\"");
+    refused(
+        "alice sense INVITE",
+        1,
+        7,
+        "expected `sends`, `repeats`, `replies`, `expects`, `accepts`, `refuses`, `ignores` or `hangs up`, found \"sense\"",
+    );
     refused("alise sends INVITE", 1, 1, "expected a statement or the name of a peer; did you mean \"alice\"?");
     refused("wait 32", 1, 6, "expected a time such as 32s, 500ms or 3min, found \"32\"");
     refused("wait", 1, 5, "expected a time such as 32s, 500ms or 3min, found the end of the line");

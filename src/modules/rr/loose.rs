@@ -181,16 +181,15 @@ fn write_routes(h: &mut SipHost, rest: &[Route]) {
     replace_routes(h, lines);
 }
 
-/// Puts `lines` in the place of the first Route header and removes all Route headers.
+/// Puts `lines` in the place of the first Route header and removes the others: what is inserted before Route stands
+/// above them.
 fn replace_routes(h: &mut SipHost, lines: Vec<u8>) {
-    let mut first = None;
+    let mut lines = Some(Str::from(lines)).filter(|l| !l.is_empty());
     for header in h.msg.headers_of(HeaderId::Route) {
-        first.get_or_insert(header.line.start);
-        if !h.edits.is_deleted(header.line) {
-            h.edits.remove_header(&header);
+        match lines.take() {
+            Some(lines) => h.edits.replace(header.line, lines),
+            None if !h.edits.is_deleted(header.line) => h.edits.remove_header(&header),
+            None => {}
         }
-    }
-    if let Some(at) = first.filter(|_| !lines.is_empty()) {
-        h.edits.insert_before(at, Str::from(lines));
     }
 }

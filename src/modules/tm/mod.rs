@@ -97,7 +97,10 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         int("fr_inv_timeout", "seconds an INVITE may ring after a provisional reply; default 120"),
         int("fr_inv_timer", "2.2's older name of fr_inv_timeout"),
         int("restart_fr_on_each_reply", "each provisional reply restarts fr_inv_timeout; default 1"),
-        int("wt_timer", "seconds a completed transaction lingers; default 5"),
+        int(
+            "wt_timer",
+            "seconds a completed transaction lingers; its last reply answers repetitions for 64*T1 in any case; default 5",
+        ),
         int("T1_timer", "first retransmission, milliseconds; default 500"),
         int("T2_timer", "longest retransmission interval, milliseconds; default 4000"),
         int("auto_100trying", "send 100 when an INVITE transaction is made; default 1"),

@@ -23,6 +23,8 @@ pub struct Filters {
     pub deny: Vec<Str>,
     /// The module's own filters do not count: accept, deny.
     pub without_default: (bool, bool),
+    /// Contacts that are followed, by the branch whose reply named them; not yet told to the transaction.
+    pub followed: Vec<(u16, Str)>,
 }
 
 /// The module's parameters.
@@ -162,7 +164,7 @@ fn contacts(reply: &Message) -> Vec<(Str, Option<u16>)> {
 
 fn accepted(call: &mut Call<'_, SipHost>, uri: &[u8]) -> bool {
     let parameters = call.host.env().settings.redirect.clone();
-    let Filters { accept, deny, without_default } = call.host.redirect.clone();
+    let Filters { accept, deny, without_default, .. } = call.host.redirect.clone();
     let accept = accept.into_iter().chain(parameters.accept.filter(|_| !without_default.0));
     let deny = deny.into_iter().chain(parameters.deny.filter(|_| !without_default.1));
     let mut fits = |filter: Str| call.vm().pattern(&filter).is_ok_and(|r| r.is_match(uri));
@@ -177,12 +179,15 @@ fn get_redirects(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
         return Step::Fail("`TOTAL` or `TOTAL:PER-REPLY` is expected".to_string());
     };
     let first = usize::from(call.host.tm.first_branch);
-    let replies: Vec<Message> = call.host.tm.branches.iter().skip(first).filter_map(|b| b.redirect.clone()).collect();
+    let branches = call.host.tm.branches.iter().enumerate().skip(first);
+    let replies: Vec<(u16, Message)> =
+        branches.filter_map(|(no, b)| Some((u16::try_from(no).ok()?, b.redirect.clone()?))).collect();
     let mut tried: Vec<Str> = call.host.tm.branches.iter().map(|b| b.target.uri.clone()).collect();
+    let earlier = tried.len();
     let mut found: Vec<(Str, Option<u16>)> = Vec::new();
-    for reply in replies {
+    for (_, reply) in &replies {
         let mut of_this = 0;
-        for (uri, q) in contacts(&reply) {
+        for (uri, q) in contacts(reply) {
             if of_this == each || tried.contains(&uri) || !accepted(call, &uri) {
                 continue;
             }
@@ -194,11 +199,22 @@ fn get_redirects(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
     // Stable: replies in their order where q is equal.
     found.sort_by_key(|(_, q)| std::cmp::Reverse(q.unwrap_or(1000)));
     found.truncate(total);
+    // RFC 3261 16.7 step 4: what is tried here, or was, is not told upstream.
+    let is_tried = |uri: &[u8]| {
+        let mut all = tried.iter().take(earlier).chain(found.iter().map(|(uri, _)| uri));
+        all.any(|t| t[..] == *uri)
+    };
+    let followed = replies.iter().flat_map(|(no, reply)| {
+        let uris = reply.contacts().filter(|c| is_tried(c.uri)).map(|c| Str::from(c.uri));
+        uris.map(|uri| (*no, uri)).collect::<Vec<_>>()
+    });
+    let followed: Vec<(u16, Str)> = followed.collect();
     let flags = call.host.env().settings.redirect.flags.clone();
     let mut targets = found.into_iter().map(|(uri, q)| Target { uri, q, flags: flags.clone(), ..Target::default() });
     let Some(first) = targets.next() else { return Step::Done(-1) };
     let rest: Vec<Target> = targets.collect();
     let h = &mut *call.host;
+    h.redirect.followed = followed;
     let socket = h.socket_out;
     h.set_main_target(&first);
     h.socket_out = socket;

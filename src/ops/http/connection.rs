@@ -164,6 +164,9 @@ impl Connection {
                     fed
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Advance::Blocked,
+                Err(e) if e.kind() == ErrorKind::InvalidData => {
+                    return Advance::Broken(Broken::Garbage("not TLS"), e.to_string());
+                }
                 Err(e) => return Advance::Broken(Broken::Closed, e.to_string()),
             };
             match fed {

@@ -92,6 +92,10 @@ pub struct Radius {
     /// Until when a server is asked last: authentication, accounting.
     dead: [Vec<Time>; 2],
     queue: VecDeque<(OpId, SocketAddr)>,
+    /// Sockets whose server is gone, with what was said, for those that wait there to be told.
+    gone: VecDeque<(Key, Why, String)>,
+    /// They are being told.
+    moving: bool,
 }
 
 impl Default for Radius {
@@ -101,6 +105,8 @@ impl Default for Radius {
             random: ring::default_provider().secure_random,
             ops: HashMap::new(),
             sockets: Slab::new(),
+            gone: VecDeque::new(),
+            moving: false,
             dead: [Vec::new(), Vec::new()],
             queue: VecDeque::new(),
         }
@@ -162,6 +168,9 @@ impl Radius {
 
     /// Sends the question to an address, or queues it there.
     fn ask(&mut self, id: OpId, to: SocketAddr, cx: &mut Cx<'_>) {
+        if let Some(op) = self.ops.get_mut(&id) {
+            op.phase = Phase::Send;
+        }
         match self.socket(to, cx) {
             Ok(Some(key)) => self.send(id, key, cx),
             Ok(None) if self.queue.len() < MAX_QUEUE => {
@@ -174,7 +183,7 @@ impl Radius {
                 let full = Failure::new(Why::Overload, Phase::Queue, "too many questions wait for the server");
                 self.end(id, Outcome::Failed(full), cx);
             }
-            Err(e) => self.fail_over(id, Why::System, format!("no socket: {e}"), cx),
+            Err(e) => self.fail_over(id, unreachable(&e), format!("no socket: {e}"), cx),
         }
     }
 
@@ -243,8 +252,27 @@ impl Radius {
         socket.take(identifier, id);
         let sent = socket.io.send(&packet.bytes);
         op.sent = Some(Sent { socket: key, identifier, packet });
-        op.phase = Phase::Wait;
+        op.phase = Phase::Send;
         self.after_send(id, sent, cx);
+    }
+
+    /// Nobody listens there: all that wait for it go on to the next server. The system says so once, to whoever
+    /// sends or receives next, for whichever datagram it was.
+    fn gone(&mut self, key: Key, e: &io::Error, cx: &mut Cx<'_>) {
+        if !self.gone.iter().any(|(other, ..)| *other == key) {
+            self.gone.push_back((key, unreachable(e), e.to_string()));
+        }
+        // Going on may find the next server gone, too: one after the other, not one within the other.
+        if std::mem::replace(&mut self.moving, true) {
+            return;
+        }
+        while let Some((key, why, detail)) = self.gone.pop_front() {
+            let waiting = |s: &Socket| s.asked.iter().flatten().copied().collect::<Vec<OpId>>();
+            for id in self.sockets.get(key).map(waiting).unwrap_or_default() {
+                self.fail_over(id, why, detail.clone(), cx);
+            }
+        }
+        self.moving = false;
     }
 
     /// A datagram has left, or not: when to look again.
@@ -252,8 +280,11 @@ impl Radius {
         match sent {
             // A full buffer is like a datagram lost on the way.
             Err(e) if !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                let why = if e.kind() == ErrorKind::ConnectionRefused { Why::Refused } else { Why::System };
-                return self.fail_over(id, why, e.to_string(), cx);
+                let socket = self.ops.get(&id).and_then(|op| op.sent.as_ref()).map(|sent| sent.socket);
+                return match socket.filter(|_| unreachable(&e) == Why::Refused) {
+                    Some(key) => self.gone(key, &e, cx),
+                    None => self.fail_over(id, unreachable(&e), e.to_string(), cx),
+                };
             }
             _ => {}
         }
@@ -263,10 +294,11 @@ impl Radius {
         let _ = self.random.fill(&mut dice);
         let after = base.mul_f64(0.9 + f64::from(dice[0]) / 255.0 * 0.2);
         let timer = cx.arm(cx.now() + after, Source::Radius, id);
-        if let Some(op) = self.ops.get_mut(&id)
-            && let Some(old) = op.timer.replace(timer)
-        {
-            cx.io.disarm(old);
+        if let Some(op) = self.ops.get_mut(&id) {
+            op.phase = Phase::Wait;
+            if let Some(old) = op.timer.replace(timer) {
+                cx.io.disarm(old);
+            }
         }
     }
 
@@ -326,6 +358,14 @@ impl Radius {
             }
             self.end(id, Outcome::Radius(answer), cx);
         }
+    }
+}
+
+/// Whose fault it is that a datagram cannot be sent: the server's or the way's to it, or this system's.
+fn unreachable(e: &io::Error) -> Why {
+    match e.kind() {
+        ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Why::Refused,
+        _ => Why::System,
     }
 }
 
@@ -398,14 +438,7 @@ impl Engine for Radius {
                 Ok(n) => self.received(key, buffer.get(..n).unwrap_or_default(), cx),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => {
-                    // Nobody listens there: all that wait for it go on to the next server.
-                    let waiting: Vec<OpId> = socket.asked.iter().flatten().copied().collect();
-                    let why = if e.kind() == ErrorKind::ConnectionRefused { Why::Refused } else { Why::System };
-                    for id in waiting {
-                        self.fail_over(id, why, e.to_string(), cx);
-                    }
-                }
+                Err(e) => self.gone(key, &e, cx),
             }
         }
         cx.io.again(Source::Radius, key);

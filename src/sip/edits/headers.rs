@@ -180,6 +180,17 @@ impl Edits {
         }
     }
 
+    /// Adds the Content-Length that a message needs on a stream (RFC 3261 16.6 step 9, 18.3), if it has none. After
+    /// all other edits.
+    pub fn frame(&mut self, message: &Message) {
+        // Where the body was changed it comes by itself.
+        if message.header(HeaderId::ContentLength).is_none() && !self.touches_body(message) {
+            let mut line = b"Content-Length: ".to_vec();
+            push_number(&mut line, message.body_range().len() as u64);
+            self.append_header(message, line.into());
+        }
+    }
+
     /// Replaces the body; earlier changes to it are void. Content-Length follows by itself,
     /// Content-Type is the caller's business.
     pub fn set_body(&mut self, message: &Message, body: Str) {

@@ -106,6 +106,16 @@ impl Uri<'_> {
         Parts { headers: None, ..self.parts() }.write()
     }
 
+    /// The URI without what must not stand in a Request-URI (RFC 3261 16.6 step 2, table 1 of 19.1.1): headers and
+    /// `method`. `None` if there is none of it.
+    pub fn for_request_line(&self) -> Option<Vec<u8>> {
+        if !self.is_sip() || (self.headers.is_none() && !self.params.has(b"method")) {
+            return None;
+        }
+        let params = self.params_without(b"method");
+        Some(Parts { params: &params, headers: None, ..self.parts() }.write())
+    }
+
     fn params_without(&self, name: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.params.raw().len() + 32);
         for p in self.params.iter().filter(|p| !p.name.eq_ignore_ascii_case(name)) {

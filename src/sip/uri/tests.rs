@@ -87,6 +87,19 @@ fn other_schemes() {
 }
 
 #[test]
+fn what_a_request_line_must_not_carry() {
+    for (from, to) in [
+        ("sip:bob@h;method=INVITE;user=phone", Some("sip:bob@h;user=phone")),
+        ("sip:bob@h:5070;lr?Subject=x&Replaces=y", Some("sip:bob@h:5070;lr")),
+        ("sips:h;METHOD=BYE?a=b", Some("sips:h")),
+        ("sip:bob@h;maddr=1.2.3.4;transport=tcp;x=method", None),
+        ("tel:+1;method=x", None),
+    ] {
+        assert_eq!(uri(from).for_request_line().as_deref(), to.map(str::as_bytes), "{from}");
+    }
+}
+
+#[test]
 fn equal_by_rfc_3261_19_1_4() {
     for (a, b) in [
         ("sip:%61lice@atlanta.com;transport=TCP", "sip:alice@AtlanTa.CoM;Transport=tcp"),

@@ -34,6 +34,7 @@ impl<M> S<M> {
             Server::Send(b) => b.to_string(),
             Server::TryingDue => "trying".to_string(),
             Server::Unacknowledged => "no ack".to_string(),
+            Server::Remember(last, _) => format!("remember {}", last.clone().unwrap_or_default()),
         };
         out.iter().map(text).collect::<Vec<_>>().join(" ")
     }

@@ -271,7 +271,7 @@ impl World {
     fn request_at_proxy(&mut self, from: usize, m: Message) {
         let now = self.now;
         match self.nodes[PROXY].match_request(now, &m) {
-            Matched::Retransmission(_) | Matched::AckNon2xx(_) => {}
+            Matched::Retransmission(_) | Matched::Echo(_) | Matched::AckNon2xx(_) => {}
             Matched::Ack2xx(_) => {
                 if let Some([b'u', n, ..]) = m.to_tag() {
                     let to = usize::from(n - b'0');
@@ -341,7 +341,7 @@ impl World {
     fn request_at_callee(&mut self, node: usize, from: usize, m: Message) {
         let now = self.now;
         match self.nodes[node].match_request(now, &m) {
-            Matched::Retransmission(_) | Matched::AckNon2xx(_) => {}
+            Matched::Retransmission(_) | Matched::Echo(_) | Matched::AckNon2xx(_) => {}
             Matched::Ack2xx(_) => {
                 self.acked.insert(m.to_tag().unwrap_or_default().to_vec());
             }

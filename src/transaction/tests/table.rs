@@ -595,7 +595,7 @@ fn stateless_branches() {
     assert_eq!(of(&inv), of(&follow_up(&inv, "ACK", Some("x"))));
     assert_ne!(of(&inv), of(&invite("z9hG4bKb")));
     assert_eq!(BranchId::parse(&of(&inv)), None);
-    assert_eq!(branch_id::came_back(&of(&inv), 5), Some(branch_id::Return::Loop));
+    assert_eq!(branch_id::came_back(&of(&inv), (9, 5)), Some(branch_id::Return::Loop));
 }
 
 #[test]
@@ -603,4 +603,82 @@ fn memory_per_transaction_is_small() {
     use super::super::entry::{Branch, Tx};
     assert!(size_of::<Tx<u64, u64, u64>>() <= 400, "{}", size_of::<Tx<u64, u64, u64>>());
     assert!(size_of::<Branch<u64>>() <= 360, "{}", size_of::<Branch<u64>>());
+}
+
+#[test]
+fn a_repeated_request_has_its_answer_for_as_long_as_its_client_repeats() {
+    // wt ends the transaction after 5 s; RFC 3261 17.2.2 wants 32 s.
+    let mut b = Bed::new(Config { wt: Some(Duration::from_secs(5)), ..config() });
+    let bye = request("BYE", "z9hG4bKa", "call1", 2);
+    let tx = b.server(bye.clone());
+    b.t.reply(b.now, tx, (&reply(&bye, 200, "x")).into()).unwrap();
+    assert_eq!(b.did(), ["200 up", "final 200"]);
+    b.pass(5000);
+    assert_eq!((b.did(), b.t.len(), b.t.timers(), b.t.echoes()), (vec!["end 9".to_string()], 0, 0, 1));
+    assert_eq!(b.t.match_request(b.now, &bye), Matched::Echo(tx));
+    assert_eq!(b.did(), ["200 up"]);
+    b.now = b.now + Duration::from_millis(26_999);
+    assert_eq!(b.t.match_request(b.now, &bye), Matched::Echo(tx));
+    assert_eq!(b.did(), ["200 up"]);
+    assert_eq!(b.t.stats().received_retransmissions, 2);
+    b.now = b.now + Duration::from_millis(1);
+    assert_eq!(b.t.match_request(b.now, &bye), Matched::New);
+    b.t.tidy(b.now);
+    assert_eq!(b.t.echoes(), 0);
+}
+
+#[test]
+fn a_repeated_invite_that_was_accepted_begins_nothing_anew() {
+    let mut b = Bed::new(Config { wt: Some(Duration::from_secs(5)), ..config() });
+    let inv = invite("z9hG4bKa");
+    let tx = b.server(inv.clone());
+    b.branch(tx, "bob");
+    b.answer(0, 200, "bob");
+    b.pass(6000);
+    assert_eq!(b.t.len(), 0);
+    b.did();
+    // RFC 6026 7.1: absorbed without an answer; whoever sent the 2xx repeats it.
+    assert_eq!(b.t.match_request(b.now, &inv), Matched::Echo(tx));
+    assert!(b.did().is_empty());
+    b.now = b.now + Duration::from_secs(27);
+    assert_eq!(b.t.match_request(b.now, &inv), Matched::New);
+}
+
+#[test]
+fn nothing_is_kept_where_nothing_is_repeated() {
+    let mut b = Bed::new(Config { wt: Some(Duration::from_secs(5)), ..config() });
+    for (i, method) in ["BYE", "INVITE"].into_iter().enumerate() {
+        let r = request(method, &format!("z9hG4bK{i}"), "call1", 2);
+        let tx = b.t.create_server(b.now, r.clone(), "up", true, Birth::Full, 9).unwrap();
+        b.t.reply(b.now, tx, (&reply(&r, 200, "x")).into()).unwrap();
+    }
+    b.pass(40_000);
+    assert_eq!((b.t.len(), b.t.echoes()), (0, 0));
+    // With the RFC's own times the transaction itself is there as long.
+    let mut b = Bed::new(config());
+    let bye = request("BYE", "z9hG4bKa", "call1", 2);
+    let tx = b.server(bye.clone());
+    b.t.reply(b.now, tx, (&reply(&bye, 200, "x")).into()).unwrap();
+    b.pass(40_000);
+    assert_eq!((b.t.len(), b.t.echoes()), (0, 0));
+}
+
+#[test]
+fn what_is_left_of_transactions_is_bounded() {
+    let most = 20_000;
+    let mut b = Bed::new(Config { wt: Some(Duration::from_secs(1)), max_echo_bytes: most, ..config() });
+    let all: Vec<Message> = (0..100).map(|i| request("BYE", &format!("z9hG4bK{i}"), "call1", 2)).collect();
+    for bye in &all {
+        let tx = b.server(bye.clone());
+        b.t.reply(b.now, tx, (&reply(bye, 200, "x")).into()).unwrap();
+        b.pass(10);
+    }
+    b.pass(2000);
+    let kept = b.t.echoes();
+    assert!((20..100).contains(&kept), "{kept}");
+    // The youngest ones.
+    let found = all.iter().filter(|bye| matches!(b.t.match_request(b.now, bye), Matched::Echo(_))).count();
+    assert_eq!(found, kept);
+    assert!(matches!(b.t.match_request(b.now, &all[99]), Matched::Echo(_)));
+    assert_eq!(b.t.match_request(b.now, &all[0]), Matched::New);
 }

@@ -120,9 +120,7 @@ impl Conn {
             match stream.handshake() {
                 Ok(false) => return Step::Blocked,
                 Err(e) => {
-                    // What the TLS library says is about the certificate or the protocol, not the connection.
-                    let why = if e.kind() == io::ErrorKind::InvalidData { Why::Refused } else { Why::Closed };
-                    return Step::Lost(Failure::new(why, Phase::Tls, e.to_string()));
+                    return Step::Lost(Failure::new(tls_failure(&e), Phase::Tls, e.to_string()));
                 }
                 Ok(true) => {}
             }
@@ -219,5 +217,14 @@ impl Conn {
         };
         let target = self.targets.front().map(|t| format!("{t}: ")).unwrap_or_default();
         Failure::new(why, Phase::Connect, format!("{target}{e}"))
+    }
+}
+
+/// What a failed handshake is about: the certificate, the protocol, or the connection.
+fn tls_failure(e: &io::Error) -> Why {
+    match e.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_)) => Why::Refused,
+        Some(_) => Why::Garbage,
+        None => Why::Closed,
     }
 }

@@ -1,7 +1,7 @@
 //! Blocks, simple statements, and how to go on after a bad one.
 
 use super::{Parser, RESERVED};
-use crate::script::ast::{AssignOp, Expr, ExprKind, RouteKind, Stmt, StmtKind};
+use crate::script::ast::{AssignOp, Expr, ExprKind, RouteKind, Several, Stmt, StmtKind};
 use crate::script::diagnostics::Diagnostic;
 use crate::script::lex::{Kind, Token};
 use crate::script::parse::cursor::Parsed;
@@ -72,6 +72,7 @@ impl Parser<'_> {
         let why = match last.kind {
             StmtKind::Exit | StmtKind::Drop => "the script ends here",
             StmtKind::Return { .. } => "the route ends here",
+            StmtKind::Several(Several { route: Some(_), .. }) => "the script ends here and goes on in the resume route",
             _ => return false,
         };
         if matches!(stmt.kind, StmtKind::Exit | StmtKind::Drop | StmtKind::Return { .. } | StmtKind::Break) {
@@ -127,6 +128,7 @@ impl Parser<'_> {
             "return" => self.return_statement(),
             "break" => self.break_statement(),
             "await" if next == Kind::Ident => self.await_statement(),
+            word if several::begins(word, next) => several::statement(self),
             "route" if next == Kind::LParen => self.route_statement(),
             word if several::begins(word, next) => several::statement(self),
             "case" | "default" if next != Kind::LParen => self.stray_case(),

@@ -129,6 +129,8 @@ pub struct Settings {
     pub script_io_block: bool,
     /// tm: `auto_100trying`
     pub auto_100: bool,
+    /// tm: `e2e_cancel_reason`: the Reason of the caller's CANCEL goes into those to the branches without being asked for.
+    pub cancel_reason: bool,
     /// tm: `fr_timeout`, in seconds
     pub fr_timeout: u64,
     /// tm: `fr_inv_timeout`, in seconds
@@ -415,6 +417,7 @@ impl Default for Settings {
             resume_on_cancel: true,
             script_io_block: false,
             auto_100: true,
+            cancel_reason: false,
             fr_timeout: 30,
             fr_inv_timeout: 120,
             minor_branch_flag: None,

@@ -185,6 +185,8 @@ pub struct Settings {
     pub rand_probability: u8,
     /// sanity
     pub sanity: super::sanity::Settings,
+    /// Kamailio's async module.
+    pub async_module: super::async_module::Settings,
     /// Kamailio: parameters of the configuration's own, `group.name` and value.
     pub custom: Vec<(Str, crate::script::value::Value)>,
     /// Kamailio: the preprocessor's defines, name and text.
@@ -445,6 +447,7 @@ impl Default for Settings {
             radius_fetch_all: false,
             rand_probability: 10,
             sanity: super::sanity::Settings::default(),
+            async_module: super::async_module::Settings::default(),
             custom: Vec::new(),
             defines: Vec::new(),
         }

@@ -433,6 +433,15 @@ impl SipClient {
         filled
     }
 
+    /// Has the kernel keep this many bytes of answers that were not received yet.
+    pub fn hoard(&self, bytes: usize) {
+        use nix::sys::socket::{setsockopt, sockopt};
+        // Beyond the system's limit only for who administers the network.
+        if setsockopt(&self.socket, sockopt::RcvBufForce, &bytes).is_err() {
+            setsockopt(&self.socket, sockopt::RcvBuf, &bytes).expect("receive buffer");
+        }
+    }
+
     /// Sends a request.
     pub fn send_request(&self, request: &Request) {
         self.send_bytes(request.text().as_bytes());

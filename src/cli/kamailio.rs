@@ -15,6 +15,8 @@ pub(super) fn prepare(out: &mut ServerConfig, config: &Config) {
     out.log.level = 1;
     out.settings.log_level = 1;
     out.settings.xlog_print_level = -1;
+    // Who has hung up does not hear what becomes of the request.
+    out.settings.resume_on_cancel = false;
     // exec hands over the message's variables unless told otherwise.
     out.settings.exec_setvars = true;
     out.settings.cancel_reason = true;
@@ -62,6 +64,8 @@ pub(super) fn module_setting(out: &mut ServerConfig, p: &ModParam) {
             out.tm.translate_503 = yes;
             out.settings.keep_503 = !yes;
         }
+        ("async", "workers") => out.settings.async_module.seconds = int.is_none_or(|n| n > 0),
+        ("async", "ms_timer") => out.settings.async_module.millis = yes,
         ("pv", "varset") => out.varset.extend(p.value.to_text().as_deref().and_then(super::settings::varset)),
         _ => {}
     }

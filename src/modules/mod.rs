@@ -12,11 +12,13 @@ mod proto_tcp;
 pub mod pv;
 pub mod pv_kamailio;
 pub mod request;
+pub mod shared;
 pub mod time_text;
 pub mod tolerated;
 pub mod uac_redirect;
 
 pub mod aaa_radius;
+pub mod async_module;
 pub mod avpops;
 pub mod cfgutils;
 pub mod core;

@@ -202,6 +202,7 @@ impl Worker {
             made: 0,
             age: Age::new(blueprint.env.settings.overload_age),
             told: Default::default(),
+            tide: Default::default(),
             scratch: Vec::new(),
             blueprint,
         };
@@ -280,6 +281,9 @@ impl Worker {
         self.flush();
         self.arm_transactions();
         self.count_lateness();
+        if !busy {
+            self.look_at_memory();
+        }
         Ok(busy)
     }
 

@@ -334,6 +334,7 @@ pub struct Worker {
     pub(super) made: u64,
     pub(super) age: Age,
     pub(super) told: super::statistics::Told,
+    pub(super) tide: super::memory::Tide,
     pub(super) scratch: Vec<u8>,
 }
 

@@ -19,7 +19,7 @@ use crate::net::batch::RecvBatch;
 use crate::net::bus::Bus;
 use crate::net::connections::Connections;
 use crate::net::listen::{Listener, Transport};
-use crate::net::reactor::{Event, Interest, Reactor, Source, clock};
+use crate::net::reactor::{Event, Interest, READY_PER_TURN, Reactor, Source, clock};
 use crate::net::udp::UdpSocket;
 use crate::ops::driver::{Driver, OpKind};
 use crate::ops::exec;
@@ -269,13 +269,16 @@ impl Worker {
             self.driver.handle(*event, io);
         }
         events.append(&mut self.stalled.events);
-        self.completions();
+        let mut busy = self.completions();
         self.due(events);
-        let mut busy = self.receive_bus();
+        busy |= self.receive_bus();
         self.ready(events);
+        if events.len() >= READY_PER_TURN {
+            self.read_sockets();
+        }
         self.age.turn_ends();
         busy |= self.work();
-        self.completions();
+        busy |= self.completions();
         self.flush_transactions();
         self.look_at_drain();
         self.flush();
@@ -336,6 +339,13 @@ impl Worker {
                 Event::Ready(Source::Log, ..) => self.log.flush(),
                 _ => {}
             }
+        }
+    }
+
+    /// In a crowd: thousands of operations may be ready before a socket whose datagrams came after them.
+    fn read_sockets(&mut self) {
+        for index in 0..self.udp.len() {
+            self.read_socket(Key { index: index as u32, generation: 0 });
         }
     }
 

@@ -88,7 +88,9 @@ fn output_status_environment_and_input() {
     };
     assert_eq!(run(&mut l, request).stdout, b"a b,,none\nin\0put");
 
-    assert_eq!(run(&mut l, sh("/nonexistent/command")).status, 127);
+    let missing = run(&mut l, sh("/nonexistent/command"));
+    assert_eq!(missing.status, 127);
+    assert!(missing.stderr.ends_with(b"not found\n"), "{missing:?}");
     assert_eq!(run(&mut l, sh("/etc/passwd")).status, 126);
     assert_eq!(run(&mut l, sh("kill -TERM $$")).status, 128 + 15);
     assert_eq!(run(&mut l, sh("")).status, 0);
@@ -367,5 +369,37 @@ fn alone_in_a_process() {
     for id in ids {
         assert_eq!(exited(l.wait(id)).stdout, b"x\n");
         assert_eq!(threads(), before);
+    }
+}
+
+/// A command that needs no shell gets none, and cannot tell.
+#[test]
+fn with_and_without_a_shell_it_is_the_same() {
+    let mut l = Loop::new();
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("script");
+    // No first line that names an interpreter: only a shell can run it.
+    std::fs::write(&script, "echo $1 $#; exit 3\n").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let script = script.to_str().unwrap();
+    for command in [
+        "/usr/bin/env".to_owned(),
+        "/bin/echo a  b=c ./d".to_owned(),
+        "/bin/false".to_owned(),
+        "/bin/pwd".to_owned(),
+        "/nonexistent/command x".to_owned(),
+        format!("{script} one two"),
+    ] {
+        let ask = |command: &str| ExecRequest { env: vec![("SIP_X".into(), "y".into())], ..sh(command) };
+        let (without, with) = (run(&mut l, ask(&command)), run(&mut l, ask(&format!("{command} ;"))));
+        let lines = |text: &[u8]| {
+            let text = String::from_utf8_lossy(text).into_owned();
+            let mut lines: Vec<String> = text.lines().filter(|l| !l.starts_with("_=")).map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        assert_eq!(without.status, with.status, "{command}");
+        assert_eq!(lines(&without.stdout), lines(&with.stdout), "{command}");
+        assert_eq!(lines(&without.stderr), lines(&with.stderr), "{command}");
     }
 }

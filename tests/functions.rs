@@ -241,3 +241,14 @@ fn pages_are_up_to_date() {
     }
     assert!(bad.is_empty(), "REPRISE_BLESS=1 writes the pages anew:\n{}", bad.join("\n"));
 }
+
+#[test]
+fn transaction_functions_of_kamailio_stand_in_a_scenario() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios/kamailio");
+    let files = std::fs::read_dir(&dir).expect("scenarios").flatten();
+    let text: String = files.filter_map(|e| std::fs::read_to_string(e.path()).ok()).collect();
+    let only = all().into_iter().filter(|(m, f, _)| ["tm", "tmx"].contains(m) && f.opensips.is_none());
+    let missing: Vec<&str> =
+        only.filter_map(|(_, f, _)| f.kamailio).filter(|name| !text.contains(&format!("{name}("))).collect();
+    assert!(missing.is_empty(), "no scenario calls {missing:?}");
+}

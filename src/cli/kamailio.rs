@@ -15,8 +15,13 @@ pub(super) fn prepare(out: &mut ServerConfig, config: &Config) {
     out.log.level = 1;
     out.settings.log_level = 1;
     out.settings.xlog_print_level = -1;
+    // Who has hung up does not hear what becomes of the request.
+    out.settings.resume_on_cancel = false;
     // exec hands over the message's variables unless told otherwise.
     out.settings.exec_setvars = true;
+    out.settings.cancel_reason = true;
+    out.tm.max_inv_lifetime = Some(Duration::from_secs(180));
+    out.tm.max_noninv_lifetime = Some(Duration::from_secs(32));
     out.settings.no_new_conn_rplflag = Some(Str::from(REPLY_NO_CONNECT));
     out.settings.no_new_conn_bflag = Some(Str::from(FORWARD_NO_CONNECT));
     let define = |(name, value): &(String, Option<String>)| (Str::from(name.as_str()), value.as_deref().map(Str::from));
@@ -47,6 +52,9 @@ pub(super) fn module_setting(out: &mut ServerConfig, p: &ModParam) {
         ("tm", "wt_timer") => out.tm.wt = millis,
         ("tm", "retr_timer1") => out.tm.t1 = millis.unwrap_or(out.tm.t1),
         ("tm", "retr_timer2") => out.tm.t2 = millis.unwrap_or(out.tm.t2),
+        ("tm", "max_inv_lifetime") => out.tm.max_inv_lifetime = millis.filter(|d| !d.is_zero()),
+        ("tm", "max_noninv_lifetime") => out.tm.max_noninv_lifetime = millis.filter(|d| !d.is_zero()),
+        ("tm", "e2e_cancel_reason") => out.settings.cancel_reason = yes,
         ("tm", "auto_inv_100") => out.settings.auto_100 = yes,
         ("tm", "disable_6xx_block") => out.tm.disable_6xx_block = yes,
         ("tm", "aggregate_challenges") => out.tm.aggregate_challenges = yes,
@@ -56,6 +64,8 @@ pub(super) fn module_setting(out: &mut ServerConfig, p: &ModParam) {
             out.tm.translate_503 = yes;
             out.settings.keep_503 = !yes;
         }
+        ("async", "workers") => out.settings.async_module.seconds = int.is_none_or(|n| n > 0),
+        ("async", "ms_timer") => out.settings.async_module.millis = yes,
         ("pv", "varset") => out.varset.extend(p.value.to_text().as_deref().and_then(super::settings::varset)),
         _ => {}
     }

@@ -17,6 +17,10 @@ pub struct Loaded {
     pub map: SourceMap,
     /// What is wrong with it.
     pub diags: Diagnostics,
+    /// Its language.
+    pub dialect: Dialect,
+    /// Its tree.
+    pub config: Config,
     /// The program and the settings; `None` if anything is wrong.
     pub server: Option<(Program<SipHost>, ServerConfig)>,
 }
@@ -25,23 +29,24 @@ pub struct Loaded {
 pub fn load(path: &Path, options: impl Into<Options>) -> Loaded {
     let (mut map, mut diags) = (SourceMap::default(), Diagnostics::default());
     let (dialect, config) = parse::parse_file_as(path, &options.into(), &mut map, &mut diags);
-    check(dialect, &config, map, diags)
+    check(dialect, config, map, diags)
 }
 
 /// The same for a text that calls itself `name`; includes are looked up as for a file of that name.
 pub fn load_text(name: &str, text: &str, options: impl Into<Options>) -> Loaded {
     let (mut map, mut diags) = (SourceMap::default(), Diagnostics::default());
     let (dialect, config) = parse::parse_text_as(name, text, &options.into(), &mut map, &mut diags);
-    check(dialect, &config, map, diags)
+    check(dialect, config, map, diags)
 }
 
-fn check(dialect: Dialect, config: &Config, map: SourceMap, mut diags: Diagnostics) -> Loaded {
-    let program = lower::compile::<SipHost>(dialect, config, &map, &mut diags);
+fn check(dialect: Dialect, config: Config, map: SourceMap, mut diags: Diagnostics) -> Loaded {
+    let program = lower::compile::<SipHost>(dialect, &config, &map, &mut diags);
     let params = program.as_ref().map(|p| p.modparams.clone()).unwrap_or_default();
-    let settings = read_settings(dialect, config, &params, &mut diags);
+    let settings = read_settings(dialect, &config, &params, &mut diags);
     let server = match (program, diags.has_errors()) {
         (Some(program), false) => Some((program, settings)),
         _ => None,
     };
-    Loaded { map, diags, server }
+    diags.tell_once(&map);
+    Loaded { map, diags, dialect, config, server }
 }

@@ -20,6 +20,7 @@ pub mod server;
 pub mod settings;
 pub mod simulate;
 mod streams;
+pub mod summary;
 
 use crate::script::ast::Dialect;
 use crate::script::codes;
@@ -86,9 +87,12 @@ struct Args {
 enum Command {
     /// Check configuration files.
     Check {
-        /// The files.
+        /// The files; with --summary also folders, whose *.cfg files are meant.
         #[arg(required = true)]
         files: Vec<PathBuf>,
+        /// Sum up what of each file is supported, what has no effect and what is missing.
+        #[arg(long)]
+        summary: bool,
         /// Print the compiled program too.
         #[arg(long, value_name = "ir")]
         emit: Option<String>,
@@ -134,7 +138,8 @@ pub fn main() -> ExitCode {
     }
     let options = Options { dialect: args.dialect, defines: args.defines };
     match args.command {
-        Some(Command::Check { files, emit }) => check::main(&files, &options, emit.as_deref() == Some("ir")),
+        Some(Command::Check { files, summary: true, .. }) => summary::main(&files, &options),
+        Some(Command::Check { files, emit, .. }) => check::main(&files, &options, emit.as_deref() == Some("ir")),
         Some(Command::Ctl(ctl)) => ctl::main(&ctl),
         Some(Command::Db(db)) => db::run(db),
         Some(Command::Demo(args)) => demo::main(&args),

@@ -57,7 +57,7 @@ pub fn simulated_blueprint(
     options: &SimOptions,
     sockets: Sockets<'_>,
 ) -> Result<Blueprint, String> {
-    let Loaded { map, diags, server } = match config {
+    let Loaded { map, diags, server, .. } = match config {
         ConfigText::File(path) => load(path, dialect),
         ConfigText::Text(text, name) => load_text(name, text, dialect),
     };

@@ -129,6 +129,8 @@ pub struct Settings {
     pub script_io_block: bool,
     /// tm: `auto_100trying`
     pub auto_100: bool,
+    /// tm: `e2e_cancel_reason`: the Reason of the caller's CANCEL goes into those to the branches without being asked for.
+    pub cancel_reason: bool,
     /// tm: `fr_timeout`, in seconds
     pub fr_timeout: u64,
     /// tm: `fr_inv_timeout`, in seconds
@@ -183,6 +185,8 @@ pub struct Settings {
     pub rand_probability: u8,
     /// sanity
     pub sanity: super::sanity::Settings,
+    /// Kamailio's async module.
+    pub async_module: super::async_module::Settings,
     /// Kamailio: parameters of the configuration's own, `group.name` and value.
     pub custom: Vec<(Str, crate::script::value::Value)>,
     /// Kamailio: the preprocessor's defines, name and text.
@@ -415,6 +419,7 @@ impl Default for Settings {
             resume_on_cancel: true,
             script_io_block: false,
             auto_100: true,
+            cancel_reason: false,
             fr_timeout: 30,
             fr_inv_timeout: 120,
             minor_branch_flag: None,
@@ -442,6 +447,7 @@ impl Default for Settings {
             radius_fetch_all: false,
             rand_probability: 10,
             sanity: super::sanity::Settings::default(),
+            async_module: super::async_module::Settings::default(),
             custom: Vec::new(),
             defines: Vec::new(),
         }

@@ -17,6 +17,7 @@ pub mod tolerated;
 pub mod uac_redirect;
 
 pub mod aaa_radius;
+pub mod async_module;
 pub mod avpops;
 pub mod cfgutils;
 pub mod core;

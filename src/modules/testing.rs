@@ -292,6 +292,7 @@ impl Bench {
                 -1000
             }
             Step::Wait(request) => panic!("waits for {request:?}"),
+            Step::Continue(route) => panic!("goes on in route {route}"),
         }
     }
 

@@ -1,10 +1,14 @@
-//! `exec`: a command in a child process, run by `/bin/sh -c`.
+//! `exec`: a command in a child process, as `/bin/sh -c` runs it; by the shell itself, unless all that it would do is
+//! to execute one program.
 //!
 //! The child leads its own process group. Its pipes and its pidfd are in the poll; an operation ends
 //! when the child has exited **and** its output reached the end. Something the child left running may
 //! hold its output open: that is waited for only [`Limits::grace`]. At the deadline the whole group is
 //! killed and the outcome is known at once; the dead are reaped when their pidfd says so.
 
+mod command;
+
+use self::command::{no_room, start};
 use super::{CancelReason, Cx, Engine, ExecOutcome, ExecRequest, Failure, OpId, Outcome, Phase, Why};
 use crate::base::{Key, Slab, Str, Time, TimerKey};
 use crate::net::reactor::{Interest, Io, Readiness, Source};
@@ -13,14 +17,12 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::collections::{HashMap, VecDeque};
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Child;
 use std::time::Duration;
 
 /// What the children of one process may use.
@@ -240,7 +242,7 @@ impl Exec {
     /// Starts a child. The request comes back if the system has no room for one more now, but may have when another
     /// one of ours has ended.
     fn spawn(&mut self, id: OpId, request: ExecRequest, cx: &mut Cx<'_>) -> Option<ExecRequest> {
-        let mut child = match command(&request, self.nothing.0.as_ref()).and_then(|mut c| c.spawn()) {
+        let mut child = match start(&request, self.nothing.0.as_ref()) {
             Ok(child) => child,
             Err(e) if !self.jobs.is_empty() && no_room(&e) => {
                 if !self.short {
@@ -436,36 +438,10 @@ impl Exec {
     }
 }
 
-/// Whether the system lacks what the end of another child gives back: processes, file descriptors, memory.
-fn no_room(e: &io::Error) -> bool {
-    matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EMFILE | libc::ENFILE | libc::ENOMEM))
-}
-
 /// The first word of the command: the rest may hold passwords.
 pub(super) fn program(request: &ExecRequest) -> String {
     let word = request.command.split(u8::is_ascii_whitespace).find(|w| !w.is_empty()).unwrap_or_default();
     String::from_utf8_lossy(word.get(..64).unwrap_or(word)).into_owned()
-}
-
-/// The shell with its pipes, not started yet.
-fn command(request: &ExecRequest, nothing: Option<&File>) -> io::Result<Command> {
-    let null = || nothing.and_then(|f| f.try_clone().ok()).map_or_else(Stdio::null, Stdio::from);
-    let pipe_if = |wanted| if wanted { Stdio::piped() } else { null() };
-    let mut command = Command::new("/bin/sh");
-    command
-        .arg("-c")
-        .arg(OsStr::from_bytes(&request.command))
-        .process_group(0)
-        .stdin(pipe_if(request.stdin.is_some()))
-        .stdout(pipe_if(request.stdout))
-        .stderr(pipe_if(request.stderr));
-    for (name, value) in &request.env {
-        if name.is_empty() || name.contains(&b'=') {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "bad name of an environment variable"));
-        }
-        command.env(OsStr::from_bytes(name), OsStr::from_bytes(value));
-    }
-    Ok(command)
 }
 
 /// Makes our ends of the pipes non-blocking and registers everything.

@@ -2,6 +2,7 @@
 //! findings are shown in one run, rendered in one place.
 
 use super::source::{SourceMap, Span};
+use std::collections::HashMap;
 
 /// How bad it is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -31,6 +32,8 @@ pub struct Diagnostic {
     pub help: Option<String>,
     /// Other places that matter, each with its text.
     pub related: Vec<(Span, String)>,
+    /// How often the same was found ([`Diagnostics::tell_once`]).
+    pub times: usize,
 }
 
 impl Diagnostic {
@@ -44,6 +47,7 @@ impl Diagnostic {
             label: String::new(),
             help: None,
             related: Vec::new(),
+            times: 1,
         }
     }
 
@@ -101,6 +105,48 @@ impl Diagnostics {
     /// The findings in the order they were made.
     pub fn list(&self) -> &[Diagnostic] {
         &self.list
+    }
+
+    /// Findings with the same words are told once, at the first place, with the lines of the others: what a configuration
+    /// uses and nobody knows is one thing to repair, however often it stands there.
+    pub fn tell_once(&mut self, map: &SourceMap) {
+        let mut kept: Vec<Diagnostic> = Vec::with_capacity(self.list.len());
+        let mut others: Vec<Vec<Span>> = Vec::new();
+        let mut known: HashMap<(&'static str, String), usize> = HashMap::new();
+        for d in std::mem::take(&mut self.list) {
+            // E02xx: names; E0501, W0501: core parameters.
+            let by_name = d.code.starts_with("E02") && d.code != "E0206" || matches!(d.code, "E0501" | "W0501");
+            if let Some(at) = known.get(&(d.code, d.message.clone())).filter(|_| by_name)
+                && let Some(list) = others.get_mut(*at)
+            {
+                list.push(d.span);
+                continue;
+            }
+            if by_name {
+                known.insert((d.code, d.message.clone()), kept.len());
+            }
+            kept.push(d);
+            others.push(Vec::new());
+        }
+        for (d, more) in kept.iter_mut().zip(others) {
+            if more.is_empty() {
+                continue;
+            }
+            let (file, ..) = map.position(d.span);
+            let place = |s: &Span| match map.position(*s) {
+                (f, line, _) if f == file => line.to_string(),
+                (f, line, _) => format!("{f}:{line}"),
+            };
+            const SHOWN: usize = 10;
+            let mut lines: Vec<String> = more.iter().take(SHOWN).map(place).collect();
+            if more.len() > SHOWN {
+                lines.push("...".into());
+            }
+            let text = format!("{} times in all; also in line {}", more.len() + 1, lines.join(", "));
+            d.label = if d.label.is_empty() { text } else { format!("{}; {text}", d.label) };
+            d.times = more.len() + 1;
+        }
+        self.list = kept;
     }
 
     /// The findings as plain lines `path:line:column: error[E0001]: message`, for tests and logs.

@@ -160,6 +160,9 @@ pub enum Step<H: Host> {
     Wait(H::Request),
     /// A script error: logged with the position, return code -1.
     Fail(String),
+    /// The run goes on in this route block as behind an `async()`: the call stack is forgotten, `$var` begins anew. Started
+    /// by `async()`, `launch()` or with others at once, it is the same as `Done(1)`.
+    Continue(u32),
 }
 
 /// An evaluated argument.

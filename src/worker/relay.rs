@@ -8,6 +8,7 @@ use crate::base::{Key, Str};
 use crate::modules::host::{SipHost, Target};
 use crate::modules::request::{Outcome, RelayFlags, ReplyRequest};
 use crate::net::resolver::locate::Hop;
+use crate::script::ast::Dialect;
 use crate::script::avp::Avps;
 use crate::script::vm::{Finished, Run};
 use crate::sip::HeaderId;
@@ -120,10 +121,11 @@ impl Worker {
         }
         self.tm.contacts_followed(tx, &std::mem::take(&mut host.redirect.followed));
         self.apply_settings(tx, host);
+        let pass_reason = flags.pass_reason || self.env().settings.cancel_reason;
         let no_cancel = flags.allow_no_cancel && host.msg.lists(HeaderId::RequestDisposition, b"no-cancel");
         self.tm.set_no_cancel(tx, no_cancel);
         if let Some(data) = self.tm.user_mut(tx) {
-            data.pass_reason = host.tm.switches.cancel_reason.unwrap_or(flags.pass_reason);
+            data.pass_reason = host.tm.switches.cancel_reason.unwrap_or(pass_reason);
             data.host = Some(Box::new(host.base()));
         }
         self.tm.hold_final(tx);
@@ -375,8 +377,12 @@ impl Worker {
             self.tm.forget_replies(tx, job.first);
             let cancelled = self.tm.view(tx).is_none_or(|v| v.cancelled || v.final_sent.is_some());
             self.release(tx);
+            let unresolvable = match self.blueprint.program.dialect {
+                Dialect::OpenSips => 476,
+                Dialect::Kamailio => 478,
+            };
             let text = match rc {
-                -4 => (476, "Unresolvable destination"),
+                -4 => (unresolvable, "Unresolvable destination"),
                 -5 => (473, "Filtered destination"),
                 -6 => (477, "Send failed"),
                 TOO_LARGE => (513, "Message Too Large"),

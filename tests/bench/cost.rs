@@ -74,7 +74,7 @@ const SLEEP: Waits = Waits {
     count: 4500,
     workers: 1,
     tasks: 0,
-    ms_timer: 10,
+    ms_timer: 1,
     most_rounds: usize::MAX,
 };
 const HTTP: Waits = Waits {
@@ -98,7 +98,7 @@ const fn rare(name: &'static str, job: Job) -> Workload {
 }
 
 /// In the order of the page.
-const WORKLOADS: [Workload; 19] = [
+const WORKLOADS: [Workload; 21] = [
     usual("echo", Job::Echo),
     usual("options", Job::Calls(OPTIONS)),
     usual("options-1", Job::Calls(Calls { workers: 1, ..OPTIONS })),
@@ -110,6 +110,7 @@ const WORKLOADS: [Workload; 19] = [
     rare("call-2k", Job::Calls(Calls { rate: 2000, ..CALL })),
     usual("call-4k", Job::Calls(Calls { rate: 4000, most_rounds: 2, ..CALL })),
     usual("sleep", Job::Waits(SLEEP)),
+    rare("sleep-10ms", Job::Waits(Waits { ms_timer: 10, ..SLEEP })),
     usual("http-slow", Job::Waits(HTTP)),
     usual(
         "http-fast",
@@ -135,15 +136,20 @@ const WORKLOADS: [Workload; 19] = [
         }),
     ),
     usual(
-        "late",
+        "exec",
         Job::Waits(Waits {
-            wait: Duration::from_secs(2),
-            rate: 5000,
-            count: 30_000,
-            ms_timer: 1,
-            most_rounds: 2,
-            ..SLEEP
+            config: "exec",
+            backend: Backend::Command,
+            wait: Duration::ZERO,
+            rate: 100,
+            count: 600,
+            tasks: 8,
+            ..HTTP
         }),
+    ),
+    usual(
+        "late",
+        Job::Waits(Waits { wait: Duration::from_secs(2), rate: 5000, count: 30_000, most_rounds: 2, ..SLEEP }),
     ),
     usual(
         "suspended",

@@ -1,5 +1,5 @@
-//! Workloads whose requests wait in the server: for a sleep, a web server, a database, or a callee
-//! that lets it ring.
+//! Workloads whose requests wait in the server: for a sleep, a web server, a database, a command, or a
+//! callee that lets it ring.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -23,6 +23,8 @@ pub enum Backend {
     Http(&'static str),
     /// A database.
     Sql(&'static str),
+    /// A command of the shell.
+    Command,
     /// A callee that rings and does not answer: the unit is an INVITE transaction.
     Ringing,
 }
@@ -74,6 +76,7 @@ pub fn table(name: &str, waits: &Waits, settings: &Settings) -> String {
         Backend::Sleep => format!("a sleep of {} s", waits.wait.as_secs_f64()),
         Backend::Http(_) => format!("a web server that takes {} ms", waits.wait.as_millis()),
         Backend::Sql(_) => format!("a database that takes {} ms", waits.wait.as_millis()),
+        Backend::Command => "`/bin/true`, run by a shell".to_owned(),
         Backend::Ringing => "a callee that rings; the answer is its 180".to_owned(),
     };
     let mut table = format!(
@@ -181,7 +184,7 @@ fn values(waits: &Waits, ringing: Option<&Ringing>) -> Vec<(&'static str, String
         ("MS_TIMER", waits.ms_timer.to_string()),
     ];
     match waits.backend {
-        Backend::Sleep => {}
+        Backend::Sleep | Backend::Command => {}
         Backend::Http(path) => all.push(("URL", Nginx::shared().url(path))),
         Backend::Sql(query) => {
             all.push(("DB_URL", MariaDb::shared().url()));

@@ -20,6 +20,7 @@ mod dns;
 mod faults;
 mod forks;
 mod harness;
+mod kamailio;
 mod locks;
 mod main_job;
 mod malformed;

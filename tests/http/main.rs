@@ -9,6 +9,7 @@ mod support;
 
 mod basics;
 mod bodies;
+mod chaos;
 mod connects;
 mod proxies;
 mod redirects;

@@ -192,3 +192,28 @@ fn one_connection_to_a_proxy_serves_several_hosts() {
     assert!(text.starts_with("GET http://one.test/a HTTP/1.1\r\nHost: one.test\r\n"), "{text}");
     assert!(text.contains("\r\n\r\nGET http://two.test:81/b?c HTTP/1.1\r\nHost: two.test:81\r\n"), "{text}");
 }
+
+#[test]
+fn a_proxy_that_closes_without_a_word_loses_no_post() {
+    let _alone = alone();
+    let mut l = Loop::new();
+    // It would take what is sent over the old connection, and close it.
+    let mock = TcpMock::start(vec![
+        vec![until("\r\n\r\n"), write(OK), Step::Read(1), Step::Close],
+        vec![until("once"), write(OK), Step::Hang],
+    ]);
+    let proxy = format!("http://{}", mock.addr);
+    assert_eq!(ok(&mut l, through(get("http://one.test/"), &proxy)).body, b"ok");
+    assert_eq!(ok(&mut l, through(post("http://one.test/", b"once"), &proxy)).body, b"ok");
+    assert_eq!(mock.accepted(), 2);
+    // What may be sent twice takes the risk.
+    let mock = TcpMock::start(vec![
+        vec![until("\r\n\r\n"), write(OK), Step::Read(1), Step::Close],
+        vec![until("\r\n\r\n"), write(OK), Step::Hang],
+    ]);
+    let proxy = format!("http://{}", mock.addr);
+    for _ in 0..2 {
+        assert_eq!(ok(&mut l, through(get("http://one.test/"), &proxy)).body, b"ok");
+    }
+    assert_eq!(mock.accepted(), 2);
+}

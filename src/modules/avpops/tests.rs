@@ -217,6 +217,7 @@ fn sql(step: Step<crate::modules::host::SipHost>) -> SqlRequest {
     match step {
         Step::Wait(Request::Op { op: ops::Request::Sql(sql), .. }) => sql,
         Step::Fail(why) => panic!("{why}"),
+        Step::Continue(route) => panic!("goes on in route {route}"),
         _ => panic!("does not wait for a query"),
     }
 }

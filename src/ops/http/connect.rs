@@ -21,7 +21,7 @@ impl Http {
     /// Gives an exchange a connection of the pool, or begins one.
     pub(super) fn begin(&mut self, id: OpId, cx: &mut Cx<'_>) {
         let Some(exchange) = self.exchanges.get(&id) else { return };
-        let (host, fresh) = (Rc::clone(&exchange.host), exchange.retried);
+        let (host, fresh) = (Rc::clone(&exchange.host), exchange.needs_fresh());
         let pooled = if fresh { None } else { self.take_idle(&host, cx) };
         let Some(exchange) = self.exchanges.get_mut(&id) else { return };
         if let Some(key) = pooled

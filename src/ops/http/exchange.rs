@@ -199,6 +199,12 @@ impl Exchange {
         self.rewind();
     }
 
+    /// Whether no connection will do that has served before. Some proxies close theirs after each answer without saying
+    /// so; what must not be sent twice is not risked there.
+    pub(super) fn needs_fresh(&self) -> bool {
+        self.retried || (self.host.host.is_empty() && !is_idempotent(self.request.method))
+    }
+
     /// Whether the same request may be sent once more, after a connection that had served before ended
     /// without a byte of the answer (RFC 9110 section 9.2.2).
     pub(super) fn may_retry(&self) -> bool {

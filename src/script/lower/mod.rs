@@ -78,6 +78,8 @@ struct Lowerer<'a, H: Host> {
     p: Program<H>,
     /// Functions that may be called, by name.
     functions: HashMap<&'static str, Vec<&'static FnSpec<H>>>,
+    /// Modules that were to be loaded and are not known.
+    unknown_modules: Vec<String>,
     /// The block being lowered.
     route: u32,
     kind: RouteKind,
@@ -106,6 +108,7 @@ impl<'a, H: Host> Lowerer<'a, H> {
             diags,
             p,
             functions: HashMap::new(),
+            unknown_modules: Vec::new(),
             route: 0,
             kind: RouteKind::Request,
             line: Line::default(),

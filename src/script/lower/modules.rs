@@ -75,6 +75,7 @@ impl<H: Host> Lowerer<'_, H> {
                     d = d.help(format!("did you mean `{s}.so`?"));
                 }
                 self.diags.push(d);
+                self.unknown_modules.push(name.to_owned());
             }
         }
     }
@@ -128,6 +129,10 @@ impl<H: Host> Lowerer<'_, H> {
 
     /// `modparam` of a module that is not loaded or does not exist.
     fn no_module(&mut self, pattern: &str, regex: &regex::bytes::Regex, span: Span) {
+        if self.unknown_modules.iter().any(|m| regex.is_match(m.as_bytes())) {
+            // That was reported where it is loaded.
+            return;
+        }
         let d = match self.known_modules().find(|m| regex.is_match(m.name.as_bytes())) {
             Some(m) => Diagnostic::error("E0203", span, format!("module `{}` is not loaded", m.name))
                 .help(format!("add `loadmodule \"{}.so\"`", m.name)),

@@ -122,6 +122,7 @@ impl<H: Host> Exec<'_, H> {
             step => {
                 let code = match step {
                     Step::Done(code) => code,
+                    Step::Continue(_) => 1,
                     Step::Fail(why) => {
                         self.complain(&why);
                         machine.note_error(Some((why, "")));
@@ -162,6 +163,7 @@ impl<H: Host> Exec<'_, H> {
                         return Flow::Wait(request);
                     }
                     Step::Done(code) => code,
+                    Step::Continue(_) => 1,
                     Step::Fail(why) => {
                         self.complain(&why);
                         -1
@@ -180,6 +182,10 @@ impl<H: Host> Exec<'_, H> {
         match step {
             // 0 ends the script, wherever it occurs.
             Step::Done(0) => self.exit(),
+            Step::Continue(route) => {
+                self.m.resume_in(self.p, route, 1);
+                Flow::Next
+            }
             Step::Done(code) => {
                 self.m.result(code);
                 Flow::Next
@@ -200,6 +206,7 @@ impl<H: Host> Exec<'_, H> {
         let code = match step {
             Step::Done(0) => return self.exit(),
             Step::Done(code) => code,
+            Step::Continue(_) => 1,
             Step::Fail(why) => {
                 self.complain(&why);
                 if self.m.async_err.is_null() {

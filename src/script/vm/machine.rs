@@ -4,7 +4,7 @@
 use crate::base::Str;
 
 use super::arith::Operand;
-use super::ast::RouteKind;
+use super::ast::{Dialect, RouteKind};
 use super::avp::Avps;
 use super::compare::Flag;
 use super::host::Host;
@@ -141,7 +141,8 @@ impl Machine {
             avps: Avps::default(),
             named: Vec::new(),
             returns: Vec::new(),
-            rc: 1,
+            // Kamailio: nothing has been called yet.
+            rc: if program.dialect == Dialect::Kamailio { 0 } else { 1 },
             last: 1,
             flag: Flag::False,
             async_err: Value::Null,

@@ -130,6 +130,7 @@ impl Parser<'_> {
             "await" if next == Kind::Ident => self.await_statement(),
             word if several::begins(word, next) => several::statement(self),
             "route" if next == Kind::LParen => self.route_statement(),
+            word if several::begins(word, next) => several::statement(self),
             "case" | "default" if next != Kind::LParen => self.stray_case(),
             "else" => self.stray_else(),
             _ => self.call_statement(start),

@@ -1,0 +1,191 @@
+//! `async` of Kamailio: a request is suspended in its transaction and goes on later (kamailio.md
+//! section 2). The run stays in its worker, so nothing of it is lost: `async_sleep` goes on with the next
+//! statement at any depth, with every variable; `async_route` goes on in a route as behind `async()`.
+
+use super::host::SipHost;
+use super::request::{Outcome, Request};
+use crate::ops;
+use crate::script::ast::{Dialect, RouteKind};
+use crate::script::registry::{Arg, Call, FnSpec, Kind, ModParamKind, ModParamSpec, ModuleSpec, Param, RouteSet, Step};
+use crate::script::value::Value;
+use std::time::Duration;
+
+/// The module.
+pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
+    name: "async",
+    dialects: &[Dialect::Kamailio],
+    functions: &[ASYNC_SLEEP, ASYNC_MS_SLEEP, ASYNC_ROUTE, ASYNC_MS_ROUTE, ASYNC_TASK_ROUTE],
+    params: &[
+        ModParamSpec {
+            name: "workers",
+            kind: ModParamKind::Int,
+            ignored: false,
+            doc: "0: async_sleep and async_route return -1; else no effect, since the workers do it; default 1",
+        },
+        ModParamSpec {
+            name: "ms_timer",
+            kind: ModParamKind::Int,
+            ignored: false,
+            doc: "0 (default): async_ms_sleep and async_ms_route return -1; any other number lets them work, to the millisecond",
+        },
+        ModParamSpec {
+            name: "return",
+            kind: ModParamKind::Int,
+            ignored: true,
+            doc: "the script never goes on beside its own continuation",
+        },
+        ModParamSpec { name: "mode", kind: ModParamKind::Int, ignored: true, doc: "tm is always there" },
+    ],
+    any_param: false,
+    needs: &["tm"],
+};
+
+/// The module's parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `workers` is not 0.
+    pub seconds: bool,
+    /// `ms_timer` is not 0.
+    pub millis: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { seconds: true, millis: false }
+    }
+}
+
+/// Longest name of a route.
+const MAX_NAME: usize = 62;
+
+const ROUTES: RouteSet = RouteSet::letters("RF");
+
+const ASYNC_SLEEP: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("async_sleep"),
+    params: &[Param::req("seconds", Kind::Int)],
+    variadic: false,
+    routes: ROUTES,
+    waits: true,
+    doc: "Suspends the request in its transaction, which is made if need be, for 1 to 99 seconds. The script goes on \
+          behind the call, in any block and sub-route, and has lost nothing.",
+    returns: &[(1, "the time has passed"), (-1, "not suspended: a number out of range, no request, no transaction")],
+    example: r#"async_sleep("2");"#,
+    run: |call| suspend(call, Unit::Seconds, 0, None),
+    finish: Some(go_on),
+};
+
+const ASYNC_MS_SLEEP: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("async_ms_sleep"),
+    params: &[Param::req("milliseconds", Kind::Int)],
+    doc: "The same for 1 to 29999 milliseconds; needs the module parameter ms_timer.",
+    example: r#"async_ms_sleep("250");"#,
+    run: |call| suspend(call, Unit::Millis, 0, None),
+    ..ASYNC_SLEEP
+};
+
+const ASYNC_ROUTE: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("async_route"),
+    params: &[Param::req("route", Kind::Route(RouteKind::Request)), Param::req("seconds", Kind::Int)],
+    doc: "Suspends the request in its transaction for 1 to 99 seconds and then runs a route, whose name may be computed. \
+          The statements behind the call are not run; `$var` begins anew in the route.",
+    returns: &[(
+        -1,
+        "not suspended: the route is missing or its name too long, a number out of range, no request, no transaction",
+    )],
+    example: r#"async_route("later", "5");"#,
+    run: |call| suspend(call, Unit::Seconds, 1, Some(0)),
+    ..ASYNC_SLEEP
+};
+
+const ASYNC_MS_ROUTE: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("async_ms_route"),
+    params: &[Param::req("route", Kind::Route(RouteKind::Request)), Param::req("milliseconds", Kind::Int)],
+    doc: "The same for 1 to 29999 milliseconds; needs the module parameter ms_timer.",
+    example: r#"async_ms_route("later", "250");"#,
+    run: |call| suspend(call, Unit::Millis, 1, Some(0)),
+    ..ASYNC_ROUTE
+};
+
+const ASYNC_TASK_ROUTE: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("async_task_route"),
+    params: &[Param::req("route", Kind::Route(RouteKind::Request))],
+    doc: "Makes the transaction and runs a route at once, in the same worker: nothing there can keep others waiting. The \
+          statements behind the call are not run; `$var` begins anew in the route.",
+    returns: &[(-1, "the route is missing or its name too long, no request, no transaction")],
+    example: r#"async_task_route("later");"#,
+    run: |call| suspend(call, Unit::None, 0, Some(0)),
+    ..ASYNC_ROUTE
+};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Seconds,
+    Millis,
+    None,
+}
+
+/// Judges the arguments and asks for the transaction: `amount` and `route` are numbers of arguments.
+fn suspend(call: &mut Call<'_, SipHost>, unit: Unit, amount: usize, route: Option<usize>) -> Step<SipHost> {
+    let settings = call.host.env().settings.async_module;
+    let n = call.int(amount).unwrap_or(0);
+    let micros = match unit {
+        Unit::Seconds if !settings.seconds => return Step::Fail("the module parameter workers is 0".into()),
+        Unit::Millis if !settings.millis => return Step::Fail("the module parameter ms_timer is not set".into()),
+        Unit::Seconds if !(1..100).contains(&n) => return Step::Fail(format!("{n} is not 1 to 99 seconds")),
+        Unit::Millis if !(1..30_000).contains(&n) => return Step::Fail(format!("{n} is not 1 to 29999 milliseconds")),
+        Unit::Seconds => n * 1_000_000,
+        Unit::Millis => n * 1000,
+        Unit::None => 0,
+    };
+    if call.host.phony || !call.host.msg.is_request() {
+        return Step::Fail("there is no request to suspend".into());
+    }
+    let target = match route.map(|i| wanted(call, i)) {
+        None => Value::Null,
+        Some(Ok(n)) => Value::Int(i64::from(n)),
+        Some(Err(why)) => return Step::Fail(why),
+    };
+    call.state.step = 1;
+    call.state.data = vec![Value::Int(micros), target];
+    Step::Wait(Request::NewTransaction)
+}
+
+/// The route that argument `i` names.
+fn wanted(call: &mut Call<'_, SipHost>, i: usize) -> Result<u32, String> {
+    match call.args.get(i) {
+        Some(Arg::Route(n)) => Ok(*n),
+        _ => {
+            let name = call.text(i).unwrap_or_default();
+            if name.is_empty() || name.len() > MAX_NAME {
+                return Err(format!("a route's name has 1 to {MAX_NAME} bytes"));
+            }
+            let found = call.vm().find_route(RouteKind::Request, &name);
+            found.ok_or_else(|| format!("there is no route[{}]", name.to_lossy()))
+        }
+    }
+}
+
+/// The transaction is there, or the time has passed.
+fn go_on(call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost> {
+    let number = |i: usize| call.state.data.get(i).and_then(Value::as_int);
+    let (micros, target) = (number(0).unwrap_or(0), number(1));
+    if call.state.step == 1 {
+        match outcome.code() {
+            // A retransmission: whoever made the transaction goes on.
+            0 => return Step::Done(0),
+            1 | -10 => {}
+            _ => return Step::Fail("no transaction could be made".into()),
+        }
+        call.state.step = 2;
+        let length = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
+        return Step::Wait(Request::Op { op: ops::Request::Sleep(length), limit: None });
+    }
+    if !matches!(outcome, Outcome::Op(ops::Outcome::Slept)) {
+        return Step::Done(-1);
+    }
+    match target.and_then(|n| u32::try_from(n).ok()) {
+        Some(route) => Step::Continue(route),
+        None => Step::Done(1),
+    }
+}

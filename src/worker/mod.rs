@@ -27,6 +27,7 @@ mod locate;
 mod lock_table;
 mod locks;
 mod loops;
+mod memory;
 mod neighbours;
 mod outputs;
 mod owners;

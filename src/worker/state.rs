@@ -46,6 +46,8 @@ pub struct Blueprint {
     pub resolver: crate::net::resolver::ResolverOptions,
     /// Where the SQLite helper listens, if there is one.
     pub sqlite: Option<std::path::PathBuf>,
+    /// Where the shared store is, and to how many bytes it may grow.
+    pub store: Option<(std::path::PathBuf, usize)>,
     /// Most runs that may wait at a time, per worker.
     pub max_suspended: usize,
     /// Instructions a run may execute before others have their turn.
@@ -338,6 +340,7 @@ pub struct Worker {
     pub(super) made: u64,
     pub(super) age: Age,
     pub(super) told: super::statistics::Told,
+    pub(super) tide: super::memory::Tide,
     pub(super) scratch: Vec<u8>,
 }
 

@@ -19,6 +19,7 @@ use crate::script::program::Program;
 use crate::script::render::render;
 use crate::sip::Transport;
 use crate::store::ConnTable;
+use crate::store::shared::home::Home;
 use crate::supervisor::{ControlPlan, HelperPlan, Plan, run};
 use crate::worker;
 use crate::worker::seat::{Seat, SeatKind};
@@ -79,7 +80,16 @@ pub fn start(args: &StartArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let blueprint = blueprint(program, env, &config, conns, sqlite.clone());
+    let home = match store_home(args, &config) {
+        Ok(home) => home,
+        Err(why) => {
+            eprintln!("reprise: {why}");
+            return ExitCode::FAILURE;
+        }
+    };
+    plan.owned.push(home.path().to_path_buf());
+    let store = Some((inside(config.chroot.as_deref(), home.path()), config.store_size));
+    let blueprint = blueprint(program, env, &config, conns, Places { sqlite: sqlite.clone(), store });
     let names: Vec<String> = plan.listeners.iter().map(|l| format!("{}:{}", l.transport, l.addr)).collect();
     emit(
         2,
@@ -88,6 +98,7 @@ pub fn start(args: &StartArgs) -> ExitCode {
     );
     plan.news = Some(super::names::watch(&config.resolver));
     let code = run(plan, &mut |seat| child(seat, &blueprint, &demos));
+    drop(home);
     if let Some(path) = sqlite {
         // Nobody is left who could use it; a leftover is replaced at the next start.
         let _ = std::fs::remove_file(path);
@@ -175,6 +186,36 @@ fn plan(args: &StartArgs, config: &ServerConfig, log: logpipe::LogHandle) -> Res
     Ok(PlannedParts(plan, sqlite))
 }
 
+/// What lies in files between the processes.
+#[derive(Default)]
+pub(super) struct Places {
+    /// The SQLite helper's socket.
+    sqlite: Option<PathBuf>,
+    /// The shared store's directory, and to how many bytes it may grow.
+    store: Option<(PathBuf, usize)>,
+}
+
+/// Makes the directory of the shared store: in memory, or where `store_dir` says.
+fn store_home(args: &StartArgs, config: &ServerConfig) -> Result<Home, String> {
+    let root = config.chroot.as_deref().unwrap_or(Path::new("/"));
+    let runtime = || Directories::find(args.workdir.as_deref().or(config.workdir.as_deref())).runtime;
+    let parent = match (&config.store_dir, &config.chroot) {
+        (Some(dir), _) => root.join(dir.strip_prefix("/").unwrap_or(dir)),
+        _ if root.join("dev/shm").is_dir() => root.join("dev/shm"),
+        (None, Some(root)) => root.clone(),
+        (None, None) => runtime(),
+    };
+    Home::make(&parent, random()).map_err(|e| format!("the shared store in {}: {e}", parent.display()))
+}
+
+/// A path as whoever lives below `root` sees it.
+fn inside(root: Option<&Path>, path: &Path) -> PathBuf {
+    match root.and_then(|r| path.strip_prefix(r).ok()) {
+        Some(rest) => Path::new("/").join(rest),
+        None => path.to_path_buf(),
+    }
+}
+
 /// A plan and the SQLite helper's socket.
 struct PlannedParts(Plan, Option<PathBuf>);
 
@@ -234,6 +275,8 @@ pub(super) fn environment(config: &ServerConfig, listeners: &[Listener], random:
         pid: std::process::id(),
         tag_prefix: format!("{:012x}.", random & 0xffff_ffff_ffff),
         clock,
+        // Each worker opens its own.
+        store: None,
     }
 }
 
@@ -243,7 +286,7 @@ pub(super) fn blueprint(
     env: Rc<Env>,
     config: &ServerConfig,
     conns: ConnTable,
-    sqlite: Option<PathBuf>,
+    helpers: Places,
 ) -> worker::Blueprint {
     if let Some(n) = config.max_while_loops {
         // Kamailio: 0 is no bound; a run yields to the others after its budget in any case.
@@ -260,7 +303,8 @@ pub(super) fn blueprint(
         streams: config.streams.clone(),
         conns,
         resolver: config.resolver.clone(),
-        sqlite,
+        sqlite: helpers.sqlite,
+        store: helpers.store,
         max_suspended: config.max_suspended,
         budget: 10_000,
     }

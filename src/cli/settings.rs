@@ -68,6 +68,10 @@ pub struct ServerConfig {
     pub max_while_loops: Option<u32>,
     /// cfgutils' `varset`
     pub varset: Vec<(String, Value)>,
+    /// `store_dir`: where the shared store is made
+    pub store_dir: Option<PathBuf>,
+    /// `store_size`, in bytes
+    pub store_size: usize,
 }
 
 impl Default for ServerConfig {
@@ -95,6 +99,8 @@ impl Default for ServerConfig {
             workdir: None,
             max_while_loops: None,
             varset: Vec::new(),
+            store_dir: None,
+            store_size: crate::store::shared::DEFAULT_SIZE,
         }
     }
 }
@@ -223,6 +229,11 @@ pub fn read_settings(
             "async_resume_on_cancel" => out.settings.resume_on_cancel = yes,
             "script_io" => out.settings.script_io_block = text.as_deref() == Some("block"),
             "bus_size" => out.bus_size = int.and_then(|n| usize::try_from(n).ok()),
+            "store_dir" => out.store_dir = text.filter(|t| !t.is_empty()).map(PathBuf::from),
+            "store_size" => {
+                let bytes = int.and_then(|n| usize::try_from(n).ok()).and_then(|n| n.checked_mul(1 << 20));
+                out.store_size = bytes.unwrap_or(out.store_size);
+            }
             "max_suspended" => {
                 out.max_suspended = int.and_then(|n| usize::try_from(n).ok()).unwrap_or(out.max_suspended);
             }
@@ -397,6 +408,14 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
             }
             ("exec", "max_output") => s.exec_output = within(int, 1, 16 << 20).unwrap_or(s.exec_output),
             ("cfgutils", "initial_probability") => s.rand_probability = int.unwrap_or(10).clamp(0, 100) as u8,
+            ("cfgutils" | "pv", "shvset") => match text.as_deref().and_then(varset) {
+                Some((name, value)) => s.shared_vars.push((Str::from(name.as_str()), value)),
+                None => diags.push(Diagnostic::error(
+                    "E0505",
+                    p.span,
+                    "shvset is not of the form `name=s:text` or `name=i:5`",
+                )),
+            },
             ("cfgutils", "varset") => match text.as_deref().and_then(varset) {
                 Some(set) => out.varset.push(set),
                 None => diags.push(Diagnostic::error(

@@ -1,13 +1,13 @@
 //! From a configuration to a simulated worker.
 
 use super::load::{Loaded, load, load_text};
-use super::server::{blueprint, environment};
+use super::server::{Places, blueprint, environment};
 use super::settings::ServerConfig;
 use crate::modules::time_text::WallClock;
 use crate::net::listen::{ListenSpec, Listener};
 use crate::script::ast::Dialect;
 use crate::script::render::render;
-use crate::store::ConnTable;
+use crate::store::{ConnTable, Shared};
 use crate::worker::Blueprint;
 use crate::worker::sim::{Sim, SimOptions};
 use std::path::Path;
@@ -67,10 +67,12 @@ pub fn simulated_blueprint(
         config.sockets = specs.collect::<Result<_, _>>()?;
     }
     let listeners = listeners(&config)?;
-    let env = Rc::new(environment(&config, &listeners, options.seed, WallClock::simulated(options.wall)));
+    let mut env = environment(&config, &listeners, options.seed, WallClock::simulated(options.wall));
+    env.store = Some(Shared::in_memory());
+    let env = Rc::new(env);
     let conns =
         ConnTable::new(1, config.streams.max_connections).map_err(|e| format!("the table of connections: {e}"))?;
-    Ok(blueprint(program, env, &config, conns, None))
+    Ok(blueprint(program, env, &config, conns, Places::default()))
 }
 
 fn listeners(config: &ServerConfig) -> Result<Vec<Listener>, String> {

@@ -11,6 +11,7 @@ use crate::script::value::Value;
 use crate::sip::Transport;
 use crate::sip::bytes::push_ip;
 use crate::sip::uri::Uri;
+use crate::store::Shared;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -96,6 +97,8 @@ pub struct Env {
     pub tag_prefix: String,
     /// Where scripts read the time.
     pub clock: WallClock,
+    /// What all processes share; `None` where none could be opened.
+    pub store: Option<Shared>,
 }
 
 /// Typed core and module parameters.
@@ -183,6 +186,8 @@ pub struct Settings {
     pub radius_fetch_all: bool,
     /// cfgutils: `initial_probability`, percent.
     pub rand_probability: u8,
+    /// cfgutils, pv: `shvset`: shared variables that are set from the start.
+    pub shared_vars: Vec<(Str, Value)>,
     /// sanity
     pub sanity: super::sanity::Settings,
     /// Kamailio's async module.
@@ -446,6 +451,7 @@ impl Default for Settings {
             radius: None,
             radius_fetch_all: false,
             rand_probability: 10,
+            shared_vars: Vec::new(),
             sanity: super::sanity::Settings::default(),
             async_module: super::async_module::Settings::default(),
             custom: Vec::new(),
@@ -464,6 +470,7 @@ impl Env {
             pid: 0,
             tag_prefix: String::new(),
             clock: WallClock::default(),
+            store: None,
         }
     }
 

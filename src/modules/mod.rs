@@ -12,6 +12,7 @@ mod proto_tcp;
 pub mod pv;
 pub mod pv_kamailio;
 pub mod request;
+pub mod shared;
 pub mod time_text;
 pub mod tolerated;
 pub mod uac_redirect;

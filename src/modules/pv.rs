@@ -158,6 +158,7 @@ pvs! {
     TFrTimeout Never rw "fr_timeout of this transaction, seconds" ["T_fr_timeout"]
     TFrInvTimeout Never rw "fr_inv_timeout of this transaction, seconds" ["T_fr_inv_timeout"]
     ExecStatus Never ro "exit status of the last exec" ["exec_status"]
+    Shv Required rw "variable of all processes" ["shv"]
     SdpLine Required ro "a line of the SDP" ["sdp.line"]
 }
 

@@ -157,6 +157,7 @@ pub const NAMES: &[&str] = &[
     "su",
     "var",
     "avp",
+    "shv",
     "branch",
     "br",
     "fs",

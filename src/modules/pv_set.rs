@@ -127,6 +127,7 @@ pub fn set(
             h.socket_out = listener(h, &value)?;
             Ok(())
         }
+        Pv::Shv => super::shared::set_variable(h, sub, &value),
         Pv::LogLevel => level(&value).map(|l| h.levels.0 = l),
         Pv::XlogLevel => level(&value).map(|l| h.levels.1 = l),
         Pv::TFrTimeout => seconds(&value).map(|s| h.tm.fr_timeout = Some(s * 1000)),

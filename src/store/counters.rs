@@ -178,6 +178,13 @@ counters! {
     WaitsCancelled = "async" "cancelled" Count,
     /// Waits refused because a cap was reached.
     WaitsRefused = "async" "refused" Count,
+
+    /// Writes to the shared store given up because another process held it for too long.
+    StoreBusy = "store" "busy" Count,
+    /// Writes to the shared store refused because it is full.
+    StoreFull = "store" "full" Count,
+    /// Accesses to the shared store that failed otherwise.
+    StoreErrors = "store" "errors" Count,
     /// Sleeps whose run had gone on, and what it sent had left, at most 1 ms after the deadline.
     Late1ms = "async" "late_1ms" Count,
     /// The same, more than 1 and at most 2 ms.

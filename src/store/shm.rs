@@ -8,13 +8,28 @@
 
 #![allow(unsafe_code)]
 
+use heed::{EnvFlags, EnvOpenOptions};
 use std::io;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+
+/// Opens the LMDB file in `dir`, which may grow to `size` bytes and has places for so many readers. Nothing is
+/// synchronized to a disk.
+pub(super) fn open_map(dir: &Path, size: usize, readers: u32) -> heed::Result<heed::Env> {
+    let mut options = EnvOpenOptions::new();
+    options.map_size(size).max_readers(readers);
+    // SAFETY: without a sync the file does not survive the machine, which nobody asks of it: the store is wiped at
+    // each start. What LMDB promises of a process that dies holds all the same.
+    unsafe { options.flags(EnvFlags::NO_SYNC | EnvFlags::NO_META_SYNC | EnvFlags::NO_MEM_INIT) };
+    // SAFETY: the mapped file may change in no other way than through LMDB: it lies in a directory that only this
+    // server's user may enter, made by this server (`shared::home`); the map is read-only for this process.
+    unsafe { options.open(dir) }
+}
 
 /// A zero-filled region, shared with every process forked while it exists. Pages take memory only
 /// once they are touched.

@@ -66,6 +66,8 @@ pub struct Plan {
     pub control: Option<ControlPlan>,
     /// The log.
     pub log: LogHandle,
+    /// Files and directories that belong to the user the server becomes.
+    pub owned: Vec<PathBuf>,
     /// Helper processes.
     pub helpers: Vec<HelperPlan>,
     /// Control methods that the workers answer.
@@ -100,6 +102,7 @@ impl Plan {
             chroot: None,
             control: None,
             log,
+            owned: Vec::new(),
             helpers: Vec::new(),
             forwarded: vec![
                 Forwarded::new("waits", Merge::Concat),

@@ -82,6 +82,7 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
         }
         None => None,
     };
+    plan.owned.iter().for_each(|path| identity.give(path));
     let prepare = || -> Result<Supervisor<'_>, String> {
         if let Some(dir) = &plan.chroot {
             let done = nix::unistd::chroot(dir).and_then(|()| nix::unistd::chdir("/"));

@@ -63,7 +63,11 @@ impl Worker {
                 self.locks_of_dead(index, incarnation);
             }
             ToChild::PeerRespawned { index, .. } => self.seat_taken(index),
-            ToChild::ClearStale => {}
+            ToChild::ClearStale => {
+                self.env().store.iter().for_each(|s| {
+                    s.clear_stale();
+                });
+            }
         }
     }
 

@@ -13,13 +13,14 @@ use super::seat::{Seat, ToMain};
 use super::state::{Age, Blueprint, MainRoutes, Worker};
 use crate::base::{Key, Slab, Time};
 use crate::modules::emit;
+use crate::modules::env::Env;
 use crate::modules::rest_client::settings::HttpSettings;
 use crate::modules::time_text::wall_micros;
 use crate::net::batch::RecvBatch;
 use crate::net::bus::Bus;
 use crate::net::connections::Connections;
 use crate::net::listen::{Listener, Transport};
-use crate::net::reactor::{Event, Interest, Reactor, Source, clock};
+use crate::net::reactor::{Event, Interest, READY_PER_TURN, Reactor, Source, clock};
 use crate::net::udp::UdpSocket;
 use crate::ops::driver::{Driver, OpKind};
 use crate::ops::exec;
@@ -28,6 +29,7 @@ use crate::ops::sql::Limits;
 use crate::ops::sql::mysql::Mysql;
 use crate::ops::sql::sqlite::{Sqlite, SqliteEndpoint};
 use crate::script::ast::RouteKind;
+use crate::store::Shared;
 use crate::transaction::Transactions;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
@@ -89,8 +91,12 @@ fn prepare_http(http: &mut Http, settings: &HttpSettings) {
 }
 
 impl Worker {
-    fn new(mut seat: Seat, blueprint: Blueprint) -> io::Result<Worker> {
+    fn new(mut seat: Seat, mut blueprint: Blueprint) -> io::Result<Worker> {
         let now = clock();
+        if let Some((dir, size)) = &blueprint.store {
+            let store = Shared::open(dir, *size, Some(seat.counters.clone()))?;
+            blueprint.env = Rc::new(Env { store: Some(store), ..Env::clone(&blueprint.env) });
+        }
         let (mut udp, mut streams) = (Vec::with_capacity(seat.sockets.len()), Vec::new());
         for (listener, fd) in std::mem::take(&mut seat.sockets) {
             udp.push(match listener.transport {
@@ -133,6 +139,11 @@ impl Worker {
 
     /// A worker that has run its startup route as far as that does not wait.
     pub(super) fn on(ground: Ground, seat: Seat, blueprint: Blueprint) -> io::Result<Worker> {
+        if let Some(store) = &blueprint.env.store
+            && let Err(why) = store.begin_with(&blueprint.env.settings.shared_vars)
+        {
+            return Err(io::Error::other(why.to_string()));
+        }
         let Ground { now, mut reactor, driver, udp, streams: listening } = ground;
         let rows = blueprint.conns.part(seat.index, seat.incarnation);
         let mut streams = Connections::new(blueprint.streams.clone(), rows, seat.counters.clone());
@@ -183,6 +194,7 @@ impl Worker {
             log: seat.log,
             parked: Slab::new(),
             by_op: HashMap::new(),
+            suspended: HashMap::new(),
             jobs: Slab::new(),
             lookups: Slab::new(),
             ways: Slab::new(),
@@ -202,6 +214,7 @@ impl Worker {
             made: 0,
             age: Age::new(blueprint.env.settings.overload_age),
             told: Default::default(),
+            tide: Default::default(),
             scratch: Vec::new(),
             blueprint,
         };
@@ -268,18 +281,24 @@ impl Worker {
             self.driver.handle(*event, io);
         }
         events.append(&mut self.stalled.events);
-        self.completions();
+        let mut busy = self.completions();
         self.due(events);
-        let mut busy = self.receive_bus();
+        busy |= self.receive_bus();
         self.ready(events);
+        if events.len() >= READY_PER_TURN {
+            self.read_sockets();
+        }
         self.age.turn_ends();
         busy |= self.work();
-        self.completions();
+        busy |= self.completions();
         self.flush_transactions();
         self.look_at_drain();
         self.flush();
         self.arm_transactions();
         self.count_lateness();
+        if !busy {
+            self.look_at_memory();
+        }
         Ok(busy)
     }
 
@@ -332,6 +351,13 @@ impl Worker {
                 Event::Ready(Source::Log, ..) => self.log.flush(),
                 _ => {}
             }
+        }
+    }
+
+    /// In a crowd: thousands of operations may be ready before a socket whose datagrams came after them.
+    fn read_sockets(&mut self) {
+        for index in 0..self.udp.len() {
+            self.read_socket(Key { index: index as u32, generation: 0 });
         }
     }
 

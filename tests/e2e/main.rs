@@ -31,6 +31,7 @@ mod radius;
 mod recovery;
 mod seeds;
 mod stall;
+mod store;
 mod tcp;
 mod tcp_options;
 mod torture;

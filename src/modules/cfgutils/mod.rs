@@ -37,7 +37,12 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
             doc: "percent for rand_event; default 10",
         },
         ModParamSpec { name: "varset", kind: ModParamKind::Str, ignored: false, doc: "`name=s:text` or `name=i:5`" },
-        ModParamSpec { name: "shvset", kind: ModParamKind::Str, ignored: true, doc: "initial shared variables" },
+        ModParamSpec {
+            name: "shvset",
+            kind: ModParamKind::Str,
+            ignored: false,
+            doc: "`name=s:text` or `name=i:5`: a `$shv` from the start",
+        },
         ModParamSpec {
             name: "lock_pool_size",
             kind: ModParamKind::Int,

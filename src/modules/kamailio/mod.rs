@@ -126,8 +126,13 @@ pub static PV: Module = module(
             ignored: false,
             doc: "value a `$var` begins with: \"name=i:5\" or \"name=s:text\"",
         },
-        ignored("shvset", "`$shv` is not offered yet"),
-        ignored("shv_hash_size", "`$shv` is not offered yet"),
+        ModParamSpec {
+            name: "shvset",
+            kind: ModParamKind::Str,
+            ignored: false,
+            doc: "value a `$shv` begins with: \"name=i:5\" or \"name=s:text\"",
+        },
+        ignored("shv_hash_size", "not needed"),
     ],
 );
 /// `xlog`

@@ -128,6 +128,8 @@ pub static PARAMS: &[(&str, Meaning)] = &[
     ("worker_hang_timeout", Int("worker_hang_timeout")),
     ("log_format", Text("log_format")),
     ("bus_size", Int("bus_size")),
+    ("store_dir", Text("store_dir")),
+    ("store_size", Int("store_size")),
     ("max_suspended", Int("max_suspended")),
     ("dns_servers", Text("dns_servers")),
     ("dns_hosts_file", Text("dns_hosts_file")),

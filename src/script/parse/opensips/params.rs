@@ -241,6 +241,8 @@ pub static PARAMS: &[CoreParam] = &[
     on("worker_hang_timeout", COUNT),
     on("log_format", Word(&["text", "plain_text", "json", "json_cee"])),
     on("bus_size", POSITIVE),
+    on("store_dir", Str),
+    on("store_size", POSITIVE),
     on("max_suspended", POSITIVE),
     on("dns_servers", Str),
     on("dns_hosts_file", Str),

@@ -40,6 +40,7 @@ mod several;
 mod state;
 mod statistics;
 mod streams;
+mod suspend;
 mod timers;
 mod unreachable;
 mod unroutable;

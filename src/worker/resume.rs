@@ -33,6 +33,9 @@ impl Worker {
 
     fn operation_done(&mut self, ended: Ended) {
         self.writing.remove(&ended.id);
+        if let Some(tx) = self.suspended.remove(&ended.id) {
+            return self.suspension_due(tx);
+        }
         let Some(key) = self.by_op.remove(&ended.id) else { return };
         if let ops::Outcome::Failed(failure) = &ended.outcome {
             self.counters.inc(match failure.why {

@@ -194,6 +194,7 @@ impl Worker {
             log: seat.log,
             parked: Slab::new(),
             by_op: HashMap::new(),
+            suspended: HashMap::new(),
             jobs: Slab::new(),
             lookups: Slab::new(),
             ways: Slab::new(),

@@ -132,6 +132,10 @@ impl Worker {
         }
         let mut host = (**base).clone();
         host.armed.failure = None;
+        // Kamailio's scripts arm it for each round.
+        if self.blueprint.program.dialect == Dialect::Kamailio {
+            host.armed.branch = None;
+        }
         // What had gone to the winner goes on (the failure route may change it).
         if let Some(winner) = data.branches.get(usize::from(chosen.branch)).filter(|b| !b.target.uri.is_empty()) {
             let socket = winner.target.socket.or(host.socket_out);

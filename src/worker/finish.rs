@@ -4,6 +4,7 @@ use super::state::{Chosen, Role, RoleKind, Work, Worker, origin_of};
 use crate::base::Str;
 use crate::modules::emit;
 use crate::modules::host::SipHost;
+use crate::script::ast::Dialect;
 use crate::script::vm::{Finished, Run};
 use crate::sip::edits::Edits;
 use crate::sip::{HeaderId, Message};
@@ -37,7 +38,9 @@ impl Worker {
             RoleKind::AnyReply => {
                 let host = finished.host;
                 let origin = origin_of(&host);
-                if finished.end.dropped && may_drop(&host.msg) {
+                // In Kamailio's reply_route nobody has seen the reply yet: it is as if it were lost.
+                let any = self.blueprint.program.dialect == Dialect::Kamailio;
+                if finished.end.dropped && (any || may_drop(&host.msg)) {
                     self.counters.inc(Counter::DropReplies);
                 } else if host.edits.is_empty() {
                     self.matched_reply(host.msg, origin);
@@ -69,6 +72,9 @@ impl Worker {
         if let Some(data) = self.tm.user_mut(tx) {
             data.avps = finished.avps;
         }
+        if self.shelve(tx, &finished.host) {
+            return self.unbusy(tx);
+        }
         if !answered && (embryonic || (released && branches == 0)) {
             self.tm.discard(self.now, tx);
         } else if !answered && !hopeful && !cancelled {
@@ -91,7 +97,9 @@ impl Worker {
         if let Some(data) = self.tm.user_mut(tx) {
             data.avps = finished.avps;
         }
-        self.release(tx);
+        if !self.shelve(tx, &finished.host) {
+            self.release(tx);
+        }
         self.unbusy(tx);
     }
 
@@ -124,6 +132,10 @@ impl Worker {
         }
         let mut host = (**base).clone();
         host.armed.failure = None;
+        // Kamailio's scripts arm it for each round.
+        if self.blueprint.program.dialect == Dialect::Kamailio {
+            host.armed.branch = None;
+        }
         // What had gone to the winner goes on (the failure route may change it).
         if let Some(winner) = data.branches.get(usize::from(chosen.branch)).filter(|b| !b.target.uri.is_empty()) {
             let socket = winner.target.socket.or(host.socket_out);

@@ -45,6 +45,8 @@ impl Worker {
                 }
             }
             Request::NewTransaction => self.new_transaction(run.host_mut(), role),
+            Request::Suspend => self.suspend(run.host_mut(), role),
+            Request::Continue { index, label, route } => code(self.continue_suspended(index, label, route)),
             Request::CheckTransaction => self.check_transaction(role, run.host()),
             Request::Relay { flags, proxy } => {
                 let act = self.relay(run.host_mut(), role, flags, proxy);
@@ -292,7 +294,8 @@ impl Worker {
             if view.final_sent.is_some() {
                 return code(-1);
             }
-            if view.branches == 0 {
+            // Nor may a second final reply follow: it leaves through it, too, when no branch will bring one.
+            if !self.tm.branches(tx).any(|b| b.pending) {
                 self.tm.promote(tx);
                 return code(if self.reply_through(host, tx, &reply) { 1 } else { -1 });
             }

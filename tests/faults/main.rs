@@ -28,7 +28,7 @@ use std::sync::Mutex;
 use matrix::{KINDS, PHASES};
 
 /// Tests at once.
-const THREADS: usize = 6;
+const THREADS: usize = 8;
 
 type Test = (String, Box<dyn Fn() + Send>);
 

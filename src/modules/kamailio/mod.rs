@@ -4,6 +4,7 @@
 mod core_functions;
 mod sl_functions;
 mod tests_of;
+mod whole;
 mod xlog;
 
 use super::host::SipHost;
@@ -63,7 +64,7 @@ pub static TM: Module = module(
         ignored("faked_reply_prio", "a reply made here counts as any other"),
         ignored("noisy_ctimer", "timer C works as RFC 3261 says"),
         ignored("relay_100", "a 100 ends at this hop"),
-        ignored("local_cancel_reason", "a Reason is added where the script asks for it"),
+        int("local_cancel_reason", "branches that a 2xx or 6xx of another one ends hear so in their CANCEL; default 1"),
         int("e2e_cancel_reason", "the Reason of the caller's CANCEL goes into those to the branches; default 1"),
         ignored("e2e_cancel_hop_by_hop", "a CANCEL goes hop by hop (RFC 3261 9.2)"),
         ignored("reparse_invite", "a CANCEL is made from the INVITE that was sent"),
@@ -105,7 +106,7 @@ pub static SL: Module = module(
 /// `textops`
 pub static TEXTOPS: Module = module("textops", tests_of::TEXTOPS, &[]);
 /// `textopsx`
-pub static TEXTOPSX: Module = module("textopsx", &[], &[]);
+pub static TEXTOPSX: Module = module("textopsx", whole::TEXTOPSX, &[]);
 /// `siputils`
 pub static SIPUTILS: Module = module(
     "siputils",
@@ -175,6 +176,14 @@ pub static CTL: Module = tolerated("ctl");
 pub static CFG_RPC: Module = tolerated("cfg_rpc");
 /// `reprise ctl` takes its place.
 pub static JSONRPCS: Module = tolerated("jsonrpcs");
+/// What a script does is seen with `reprise ctl waits` and in scenarios.
+pub static DEBUGGER: Module = tolerated("debugger");
+/// `reprise ctl` takes its place.
+pub static MI_FIFO: Module = tolerated("mi_fifo");
+/// `reprise ctl` takes its place.
+pub static MI_RPC: Module = tolerated("mi_rpc");
+/// Statistics are built in.
+pub static STATISTICS: Module = tolerated("statistics");
 /// Statistics are built in.
 pub static COUNTERS: Module = tolerated("counters");
 /// The SQLite helper process is built in.

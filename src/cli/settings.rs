@@ -408,6 +408,7 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
             }
             ("exec", "max_output") => s.exec_output = within(int, 1, 16 << 20).unwrap_or(s.exec_output),
             ("cfgutils", "initial_probability") => s.rand_probability = int.unwrap_or(10).clamp(0, 100) as u8,
+            ("htable", param) => super::shared::table(s, param, p, diags),
             ("cfgutils" | "pv", "shvset") => match text.as_deref().and_then(varset) {
                 Some((name, value)) => s.shared_vars.push((Str::from(name.as_str()), value)),
                 None => diags.push(Diagnostic::error(

@@ -186,6 +186,10 @@ pub struct Settings {
     pub radius_fetch_all: bool,
     /// cfgutils: `initial_probability`, percent.
     pub rand_probability: u8,
+    /// htable: the tables.
+    pub tables: Vec<super::htable::definition::Table>,
+    /// htable: `timer_interval`
+    pub table_interval: Duration,
     /// cfgutils, pv: `shvset`: shared variables that are set from the start.
     pub shared_vars: Vec<(Str, Value)>,
     /// sanity
@@ -451,6 +455,8 @@ impl Default for Settings {
             radius: None,
             radius_fetch_all: false,
             rand_probability: 10,
+            tables: Vec::new(),
+            table_interval: Duration::from_secs(20),
             shared_vars: Vec::new(),
             sanity: super::sanity::Settings::default(),
             async_module: super::async_module::Settings::default(),

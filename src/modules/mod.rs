@@ -24,6 +24,7 @@ pub mod cfgutils;
 pub mod core;
 pub mod db_mysql;
 pub mod exec;
+pub mod htable;
 pub mod maxfwd;
 pub mod rest_client;
 pub mod rr;

@@ -3,6 +3,7 @@
 
 use super::env::bracketed;
 use super::host::SipHost;
+use super::htable;
 use super::pv::Pv;
 use super::pv_get::{self, number, ruri};
 use super::time_text;
@@ -83,6 +84,15 @@ pvs! {
     MessageFlagsHex Never "message flags as 8 hexadecimal digits" ["mF"]
     BranchFlags Never "flags of branch 0 as a number" ["bf"]
     BranchFlagsHex Never "flags of branch 0 as 8 hexadecimal digits" ["bF"]
+    Sht Required "item of a table: table=>name" ["sht"]
+    ShtExpire Required "seconds until an item ends" ["shtex"]
+    ShtCountNames Required "how many items of a table have names that fit" ["shtcn"]
+    ShtCountValues Required "how many items of a table have values that fit" ["shtcv"]
+    ShtIncrement Required "item of a table, 1 added to it" ["shtinc"]
+    ShtDecrement Required "item of a table, 1 taken from it" ["shtdec"]
+    ShtRecord Required "key or value of an item that has ended" ["shtrecord"]
+    ShtIteratorKey Required "name of the item an iterator stands at" ["shtitkey"]
+    ShtIteratorValue Required "value of the item an iterator stands at" ["shtitval"]
     AuthQuotedUser Never "user of the digest username" ["aU"]
     AuthWholeUser Never "whole digest username" ["au"]
 }
@@ -158,6 +168,15 @@ pub const NAMES: &[&str] = &[
     "var",
     "avp",
     "shv",
+    "sht",
+    "shtex",
+    "shtcn",
+    "shtcv",
+    "shtinc",
+    "shtdec",
+    "shtrecord",
+    "shtitkey",
+    "shtitval",
     "branch",
     "br",
     "fs",
@@ -169,7 +188,8 @@ pub fn find(name: &str, sub: Option<&str>) -> Option<PvSpec<Pv>> {
     if *pv == Kpv::MsgField && sub.is_some_and(|s| !MSG_FIELDS.contains(&s)) {
         return None;
     }
-    Some(PvSpec { pv: Pv::Kamailio(*pv), sub: *need, writable: false })
+    let writable = matches!(pv, Kpv::Sht | Kpv::ShtExpire);
+    Some(PvSpec { pv: Pv::Kamailio(*pv), sub: *need, writable })
 }
 
 /// Reads `pv`. Never waits.
@@ -187,6 +207,15 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
         Kpv::FromLength => return length(&other(Pv::FUri)),
         Kpv::FuserLength => return length(&other(Pv::FUser)),
         Kpv::TuserLength => return length(&other(Pv::TUser)),
+        Kpv::Sht
+        | Kpv::ShtExpire
+        | Kpv::ShtCountNames
+        | Kpv::ShtCountValues
+        | Kpv::ShtIncrement
+        | Kpv::ShtDecrement => {
+            return htable::items::get(h, pv, sub);
+        }
+        Kpv::ShtRecord | Kpv::ShtIteratorKey | Kpv::ShtIteratorValue => return htable::items::get(h, pv, sub),
         _ => {}
     }
     let h = &*h;

@@ -11,14 +11,30 @@ use crate::script::value::Value;
 use crate::script::vm::Run;
 use std::time::Duration;
 
-/// A timer route that this worker runs.
+/// Something that is done again and again, in one worker at a time.
 pub struct TimerJob {
-    route: u32,
+    what: What,
     name: String,
     interval: Duration,
-    running: bool,
+    /// How many of its runs have not ended.
+    running: usize,
     /// Armed for then, if the job is this worker's.
     timer: Option<TimerKey>,
+}
+
+/// What a job does.
+#[derive(Clone)]
+enum What {
+    /// Runs this route.
+    Route(u32),
+    /// Takes out the items of tables that have ended.
+    Items,
+}
+
+impl TimerJob {
+    fn new(what: What, name: String, interval: Duration) -> TimerJob {
+        TimerJob { what, name, interval, running: 0, timer: None }
+    }
 }
 
 /// The first of the server's ticks of this interval that is later than `now`. They are counted from the
@@ -39,8 +55,12 @@ impl Worker {
             let seconds = route.interval.unwrap_or(0);
             if seconds > 0 {
                 let interval = Duration::from_secs(u64::from(seconds));
-                self.timers.push(TimerJob { route: number, name, interval, running: false, timer: None });
+                self.timers.push(TimerJob::new(What::Route(number), name, interval));
             }
+        }
+        if !self.env().settings.tables.is_empty() {
+            let interval = self.env().settings.table_interval;
+            self.timers.push(TimerJob::new(What::Items, "htable".to_string(), interval));
         }
         self.share_timer_routes();
     }
@@ -71,7 +91,10 @@ impl Worker {
     }
 
     fn arm_timer_route(&mut self, index: usize, interval: Duration) {
-        let at = next_tick(self.started, interval, self.now);
+        self.arm_job_at(index, next_tick(self.started, interval, self.now));
+    }
+
+    fn arm_job_at(&mut self, index: usize, at: Time) {
         let key = Key { index: index as u32, generation: 1 };
         let timer = self.reactor.io(self.now).arm(at, Source::Worker, key);
         if let Some(job) = self.timers.get_mut(index) {
@@ -83,11 +106,20 @@ impl Worker {
     pub(super) fn timer_due(&mut self, key: Key) {
         let Some(job) = self.timers.get_mut(key.index as usize) else { return };
         job.timer = None;
-        let (route, interval) = (job.route, job.interval);
-        let busy = std::mem::replace(&mut job.running, true);
-        if busy {
+        let (what, interval) = (job.what.clone(), job.interval);
+        let route = match what {
+            What::Route(route) => route,
+            What::Items => {
+                return match self.expire_items() {
+                    Some(soon) => self.arm_job_at(key.index as usize, self.now + soon),
+                    None => self.arm_timer_route(key.index as usize, interval),
+                };
+            }
+        };
+        if job.running > 0 {
             emit(1, "timer", &format!("timer_route[{}] is still running: skipped once", job.name));
         } else {
+            job.running = 1;
             let host = SipHost::without_message(self.env().clone());
             let run = Run::new(self.program(), route, host);
             self.work.push_back(Work::Go(Box::new(run), Role::new(RoleKind::Timer(key.index as usize))));
@@ -98,7 +130,7 @@ impl Worker {
     /// A timer route has ended.
     pub(super) fn timer_done(&mut self, number: usize) {
         if let Some(job) = self.timers.get_mut(number) {
-            job.running = false;
+            job.running = job.running.saturating_sub(1);
         }
     }
 

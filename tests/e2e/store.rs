@@ -3,7 +3,7 @@
 use std::fs;
 
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::{SECOND, listening, serve};
 use crate::support::reprise::Reprise;
@@ -64,4 +64,69 @@ fn what_one_worker_sets_the_others_see_and_its_death_loses_nothing() {
     assert_eq!(dir.len(), 1);
     assert_eq!(server.term(), 0);
     assert!(!dir[0].exists());
+}
+
+/// In Kamailio's language.
+fn kamailio(port: u16, rest: &str) -> String {
+    let modules: String = ["sl", "tm", "pv", "xlog", "textops", "siputils", "htable"]
+        .iter()
+        .map(|m| format!("loadmodule \"{m}.so\"\n"))
+        .collect();
+    format!("#!KAMAILIO\ndebug=3\noverload_age=0\nlisten=udp:127.0.0.1:{port}\n{modules}{rest}")
+}
+
+#[test]
+fn a_table_is_one_for_all_workers_and_for_the_control_socket() {
+    let config = |port| {
+        let rest = r#"
+modparam("htable", "htable", "hits=>size=4;initval=0")
+modparam("htable", "htable", "words=>size=4;autoexpire=300")
+modparam("htable", "htable", "gone=>autoexpire=1")
+modparam("htable", "timer_interval", 1)
+request_route {
+    if ($rU == "hit") {
+        sht_inc("hits", "all");
+        sht_inc("hits", "$ci");
+    }
+    if ($rU == "end") $sht(gone=>$ci) = "x";
+    sl_send_reply("200", "$sht(hits=>all) $shtcn(hits=>**) $sht(words=>w) $shtcn(gone=>**)");
+}
+event_route[htable:expired:gone] {
+    xlog("L_NOTICE", "ended: $shtrecord(value)\n");
+}
+"#;
+        kamailio(port, rest)
+    };
+    let (server, port) = serve(config, &["-n", "3"]);
+    let client = SipClient::new(port);
+    let ask = |user: &str| client.options(&format!("sip:{user}@example.test")).reason().to_owned();
+    for _ in 0..40 {
+        client.send_request(&client.request("OPTIONS", "sip:hit@example.test"));
+    }
+    for _ in 0..40 {
+        client.expect_status(200, SECOND * 20);
+    }
+    assert_eq!(ask("look"), "40 41 <null> 0", "no increment is lost");
+
+    assert_eq!(server.ctl("htable.sets", json!(["words", "w", "told"])), json!("OK"));
+    assert_eq!(ask("look"), "40 41 told 0");
+    assert_eq!(server.ctl("htable.get", json!(["hits", "all"]))["item"]["value"], 40);
+    assert_eq!(server.ctl("htable.seti", json!(["hits", "all", 7])), json!("OK"));
+    assert_eq!(server.ctl("htable.delete", json!(["words", "w"])), json!("OK"));
+    assert_eq!(ask("look"), "7 41 <null> 0");
+    let dump = server.ctl("htable.dump", json!(["hits"]));
+    assert_eq!(dump[0]["slot"].as_array().unwrap().len(), 41);
+    assert_eq!(server.ctl("htable.flush", json!(["hits"])), json!("OK"));
+    assert_eq!(server.ctl("htable.dump", json!(["hits"])), json!([]));
+    let names: Vec<Value> =
+        server.ctl("htable.listTables", Value::Null).as_array().unwrap().iter().map(|t| t["name"].clone()).collect();
+    assert_eq!(names, ["hits", "words", "gone"]);
+    assert!(server.try_ctl("htable.get", json!(["none", "x"])).is_err());
+    assert!(server.try_ctl("htable.get", json!(["words", "x"])).is_err());
+
+    // Whoever looks for what has ended, it is one worker, and it hears of each once.
+    for _ in 0..30 {
+        assert!(ask("end").starts_with("0 "), "an answer");
+    }
+    eventually("all have ended", SECOND * 20, || server.log_count("ended: x") == 30 && ask("look").ends_with(" 0"));
 }

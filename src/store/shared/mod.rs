@@ -15,13 +15,14 @@
 pub mod home;
 mod key;
 mod lock;
+pub mod tables;
 mod value;
 pub mod vars;
 
 #[cfg(test)]
 mod tests;
 
-pub use key::Key;
+pub use key::{Key, LONGEST_OWNER};
 pub use value::Stored;
 
 use super::counters::{Counter, Counters};

@@ -186,6 +186,10 @@ pub struct Settings {
     pub radius_fetch_all: bool,
     /// cfgutils: `initial_probability`, percent.
     pub rand_probability: u8,
+    /// mqueue: the queues.
+    pub queues: Vec<super::mqueue::Queue>,
+    /// rtimer: the timers.
+    pub rtimers: Vec<super::rtimer::Timer>,
     /// htable: the tables.
     pub tables: Vec<super::htable::definition::Table>,
     /// htable: `timer_interval`
@@ -455,6 +459,8 @@ impl Default for Settings {
             radius: None,
             radius_fetch_all: false,
             rand_probability: 10,
+            queues: Vec::new(),
+            rtimers: Vec::new(),
             tables: Vec::new(),
             table_interval: Duration::from_secs(20),
             shared_vars: Vec::new(),

@@ -211,6 +211,8 @@ pub struct SipHost {
     pub refusal: Option<Box<super::sanity::Refusal>>,
     /// Parameters of the event in event routes: name and value.
     pub event: Vec<(Str, Str)>,
+    /// What the run fetched last from each queue.
+    pub fetched: Vec<super::mqueue::Fetched>,
     /// Walks over tables that the run has begun.
     pub iterators: Vec<super::htable::Iterator>,
     /// `rand_set_prob` value, percent.
@@ -260,6 +262,7 @@ impl SipHost {
             last_error: None,
             refusal: None,
             event: Vec::new(),
+            fetched: Vec::new(),
             iterators: Vec::new(),
             probability: None,
             levels: (None, None),

@@ -93,6 +93,10 @@ pvs! {
     ShtRecord Required "key or value of an item that has ended" ["shtrecord"]
     ShtIteratorKey Required "name of the item an iterator stands at" ["shtitkey"]
     ShtIteratorValue Required "value of the item an iterator stands at" ["shtitval"]
+    QueueKey Required "key of the pair that was fetched last" ["mqk"]
+    QueueValue Required "value of the pair that was fetched last" ["mqv"]
+    QueueSize Required "how many pairs a queue holds" ["mq_size"]
+    RtimerWorker Never "number of the timer's job" ["rtimer_worker"]
     AuthQuotedUser Never "user of the digest username" ["aU"]
     AuthWholeUser Never "whole digest username" ["au"]
 }
@@ -177,6 +181,10 @@ pub const NAMES: &[&str] = &[
     "shtrecord",
     "shtitkey",
     "shtitval",
+    "mqk",
+    "mqv",
+    "mq_size",
+    "rtimer_worker",
     "branch",
     "br",
     "fs",
@@ -214,6 +222,11 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
         | Kpv::ShtIncrement
         | Kpv::ShtDecrement => {
             return htable::items::get(h, pv, sub);
+        }
+        Kpv::QueueKey | Kpv::QueueValue | Kpv::QueueSize => return super::mqueue::get(h, pv, sub),
+        Kpv::RtimerWorker => {
+            let job = h.event.iter().find(|(name, _)| **name == *b"rtimer_worker");
+            return job.map_or(Value::Null, |(_, n)| Value::Int(Value::Str(n.clone()).to_int().unwrap_or(0)));
         }
         Kpv::ShtRecord | Kpv::ShtIteratorKey | Kpv::ShtIteratorValue => return htable::items::get(h, pv, sub),
         _ => {}

@@ -63,6 +63,7 @@ impl Worker {
             ToChild::PeerDied { index, incarnation } => {
                 self.worker_died(index, incarnation);
                 self.locks_of_dead(index, incarnation);
+                self.look_after_queues();
             }
             ToChild::PeerRespawned { index, .. } => self.seat_taken(index),
             ToChild::ClearStale => {

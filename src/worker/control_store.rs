@@ -1,4 +1,4 @@
-//! What the control socket knows of the shared store: variables and tables.
+//! What the control socket knows of the shared store: variables, tables, queues.
 
 use super::seat::CallError;
 use super::state::Worker;
@@ -69,6 +69,7 @@ impl Worker {
         let call = match method {
             "pv.shvGet" | "shv_get" | "cfgutils:shv_get" => Worker::get_shared,
             "pv.shvSet" | "shv_set" | "cfgutils:shv_set" => Worker::set_shared,
+            m if m.starts_with("mqueue.") => return Some(self.queue_call(m, params)),
             m if m.starts_with("htable.") => return Some(self.table_call(m, params)),
             _ => return None,
         };
@@ -178,6 +179,28 @@ impl Worker {
                     _ => Err(CallError::no_such_method()),
                 }
             }
+        }
+    }
+
+    fn queue_call(&self, method: &str, params: &str) -> Result<Value, CallError> {
+        let params = Params::parse(params)?;
+        let queues = &self.env().settings.queues;
+        let line = |name: &crate::base::Str| -> Result<Value, CallError> {
+            Ok(json!({ "name": name.to_lossy(), "size": self.shared()?.queue_len(name)? }))
+        };
+        if method == "mqueue.get_sizes" {
+            return queues.iter().map(|q| line(&q.name)).collect::<Result<Value, _>>();
+        }
+        let name = params.text(0, "queue")?;
+        let found = queues.iter().find(|q| *q.name == *name.as_bytes());
+        let queue = found.ok_or_else(|| CallError::not_found("there is no such queue"))?;
+        match method {
+            "mqueue.get_size" => line(&queue.name),
+            "mqueue.fetch" => match self.shared()?.queue_fetch(&queue.name)? {
+                Some(pair) => Ok(json!({ "key": pair.name.to_lossy(), "value": shown(&pair.value) })),
+                None => Err(CallError { code: 404, message: "the queue is empty".into() }),
+            },
+            _ => Err(CallError::no_such_method()),
         }
     }
 }

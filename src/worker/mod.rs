@@ -33,6 +33,7 @@ mod neighbours;
 mod outputs;
 mod owners;
 mod perform;
+mod queues;
 mod receive;
 mod relay;
 mod replies;

@@ -204,6 +204,7 @@ impl Worker {
             writing: HashSet::new(),
             locks: Locks::default(),
             timers: Vec::new(),
+            consumers: Vec::new(),
             drain: None,
             stalled: super::block::Stalled::default(),
             traffic: false,
@@ -249,6 +250,7 @@ impl Worker {
             self.quit = true;
         }
         self.arm_timer_routes();
+        self.find_consumers();
         for (envelope, payload) in std::mem::take(&mut self.early) {
             self.bus_value(&envelope, &payload);
         }

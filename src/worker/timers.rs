@@ -16,6 +16,8 @@ pub struct TimerJob {
     what: What,
     name: String,
     interval: Duration,
+    /// Which of the jobs of an `rtimer` timer it is.
+    number: Option<usize>,
     /// How many of its runs have not ended.
     running: usize,
     /// Armed for then, if the job is this worker's.
@@ -25,15 +27,15 @@ pub struct TimerJob {
 /// What a job does.
 #[derive(Clone)]
 enum What {
-    /// Runs this route.
-    Route(u32),
+    /// Runs these routes.
+    Routes(Vec<u32>),
     /// Takes out the items of tables that have ended.
     Items,
 }
 
 impl TimerJob {
     fn new(what: What, name: String, interval: Duration) -> TimerJob {
-        TimerJob { what, name, interval, running: 0, timer: None }
+        TimerJob { what, name, interval, number: None, running: 0, timer: None }
     }
 }
 
@@ -55,14 +57,33 @@ impl Worker {
             let seconds = route.interval.unwrap_or(0);
             if seconds > 0 {
                 let interval = Duration::from_secs(u64::from(seconds));
-                self.timers.push(TimerJob::new(What::Route(number), name, interval));
+                self.timers.push(TimerJob::new(What::Routes(vec![number]), name, interval));
             }
         }
+        self.rtimers();
         if !self.env().settings.tables.is_empty() {
             let interval = self.env().settings.table_interval;
             self.timers.push(TimerJob::new(What::Items, "htable".to_string(), interval));
         }
         self.share_timer_routes();
+    }
+
+    /// The timers of `rtimer`: each of a timer's jobs is one of its own, in whichever worker.
+    fn rtimers(&mut self) {
+        let program = self.program();
+        for timer in &self.env().settings.rtimers.clone() {
+            let find = |name: &String| program.find_route(RouteKind::Request, Some(name));
+            let routes: Vec<u32> = timer.routes.iter().filter_map(find).collect();
+            if routes.is_empty() {
+                continue;
+            }
+            for number in 0..timer.jobs {
+                let name = format!("{}#{number}", timer.name.to_lossy());
+                let mut job = TimerJob::new(What::Routes(routes.clone()), name, timer.interval);
+                job.number = Some(number);
+                self.timers.push(job);
+            }
+        }
     }
 
     /// Takes on the jobs that are this worker's now, and lets go of those that are another's: once at
@@ -107,8 +128,9 @@ impl Worker {
         let Some(job) = self.timers.get_mut(key.index as usize) else { return };
         job.timer = None;
         let (what, interval) = (job.what.clone(), job.interval);
-        let route = match what {
-            What::Route(route) => route,
+        let number = job.number;
+        let routes = match what {
+            What::Routes(routes) => routes,
             What::Items => {
                 return match self.expire_items() {
                     Some(soon) => self.arm_job_at(key.index as usize, self.now + soon),
@@ -117,12 +139,18 @@ impl Worker {
             }
         };
         if job.running > 0 {
-            emit(1, "timer", &format!("timer_route[{}] is still running: skipped once", job.name));
+            // A timer of `rtimer` counts its time from the end of its work on.
+            if number.is_none() {
+                emit(1, "timer", &format!("timer_route[{}] is still running: skipped once", job.name));
+            }
         } else {
-            job.running = 1;
-            let host = SipHost::without_message(self.env().clone());
-            let run = Run::new(self.program(), route, host);
-            self.work.push_back(Work::Go(Box::new(run), Role::new(RoleKind::Timer(key.index as usize))));
+            job.running = routes.len();
+            for route in routes {
+                let mut host = SipHost::without_message(self.env().clone());
+                host.event.extend(number.map(|n| (Str::from("rtimer_worker"), Str::from(n.to_string()))));
+                let run = Run::new(self.program(), route, host);
+                self.work.push_back(Work::Go(Box::new(run), Role::new(RoleKind::Timer(key.index as usize))));
+            }
         }
         self.arm_timer_route(key.index as usize, interval);
     }

@@ -130,3 +130,91 @@ event_route[htable:expired:gone] {
     }
     eventually("all have ended", SECOND * 20, || server.log_count("ended: x") == 30 && ask("look").ends_with(" 0"));
 }
+
+/// Queues whose consumers are an event route and a timer's route.
+fn queueing(port: u16) -> String {
+    let rest = r#"
+loadmodule "mqueue.so"
+loadmodule "rtimer.so"
+modparam("mqueue", "mqueue", "name=woken")
+modparam("mqueue", "mqueue", "name=timed")
+modparam("mqueue", "mqueue", "name=kept")
+modparam("htable", "htable", "got=>size=8;initval=0")
+modparam("rtimer", "timer", "name=t;interval=10000u;mode=3;")
+modparam("rtimer", "exec", "timer=t;route=DEQUEUE")
+request_route {
+    if ($rU == "add") {
+        mq_add("woken", "$ci", "w");
+        mq_add("timed", "$ci", "t");
+        mq_add("kept", "$ci", "k");
+    }
+    sl_send_reply("200", "OK");
+}
+event_route[mqueue:woken] {
+    while (mq_fetch("woken")) {
+        sht_inc("got", "w:$mqk(woken)");
+        xlog("L_NOTICE", "woken by one\n");
+    }
+}
+route[DEQUEUE] {
+    while (mq_fetch("timed")) {
+        sht_inc("got", "t:$mqk(timed)");
+        xlog("L_NOTICE", "timed by job $rtimer_worker\n");
+    }
+}
+"#;
+    kamailio(port, rest)
+}
+
+#[test]
+fn each_pair_of_a_queue_is_taken_once_whoever_adds_and_whoever_takes() {
+    let (server, port) = serve(queueing, &["-n", "3"]);
+    let client = SipClient::new(port);
+    let add = |count: usize| {
+        for _ in 0..count {
+            client.send_request(&client.request("OPTIONS", "sip:add@example.test"));
+        }
+        for _ in 0..count {
+            client.expect_status(200, SECOND * 20);
+        }
+    };
+    let size = |queue: &str| server.ctl("mqueue.get_size", json!([queue]))["size"].as_u64().unwrap();
+    add(50);
+    eventually("all are taken", SECOND * 20, || {
+        size("woken") == 0
+            && size("timed") == 0
+            && server.log_count("woken by one") == 50
+            && server.log_count("timed by job") == 50
+    });
+    let taken = |server: &Reprise| -> Vec<(String, i64)> {
+        let dump = server.ctl("htable.dump", json!(["got"]));
+        let rows = dump[0]["slot"].as_array().unwrap().clone();
+        rows.iter().map(|r| (r["name"].as_str().unwrap().to_owned(), r["value"].as_i64().unwrap())).collect()
+    };
+    let all = taken(&server);
+    assert_eq!(all.len(), 100);
+    assert!(all.iter().all(|(_, times)| *times == 1), "{all:?}");
+    // The death of any worker loses no pair that was not taken.
+    assert_eq!(size("kept"), 50);
+    for worker in server.worker_pids() {
+        assert!(process::signal(worker, Signal::SIGKILL));
+        eventually("it is replaced", SECOND * 10, || {
+            let running = server.worker_pids();
+            running.len() == 3 && !running.contains(&worker)
+        });
+    }
+    assert_eq!(size("kept"), 50);
+    let first = server.ctl("mqueue.fetch", json!(["kept"]));
+    assert_eq!(first["value"], "k");
+    assert_eq!(size("kept"), 49);
+    eventually("the workers serve again", SECOND * 20, || {
+        client.send_request(&client.request("OPTIONS", "sip:look@example.test"));
+        client.recv(SECOND).is_some_and(|m| m.status() == 200)
+    });
+    add(20);
+    eventually("they are taken too", SECOND * 20, || {
+        let all = taken(&server);
+        all.len() == 140 && all.iter().all(|(_, times)| *times == 1)
+    });
+    assert!(server.try_ctl("mqueue.fetch", json!(["woken"])).is_err());
+}

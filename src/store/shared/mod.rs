@@ -15,6 +15,7 @@
 pub mod home;
 mod key;
 mod lock;
+pub mod queues;
 pub mod tables;
 mod value;
 pub mod vars;
@@ -112,11 +113,12 @@ impl Shared {
         let env = open_map(dir, size, READERS).map_err(other)?;
         // What died readers left would keep pages from being used again.
         env.clear_stale_readers().map_err(other)?;
-        let mut txn = env.write_txn().map_err(other)?;
-        let rows = env.create_database(&mut txn, None).map_err(other)?;
+        // The first read takes this process's place among the readers. Nothing is written: who starts waits for no
+        // writer that stands still.
+        let txn = env.read_txn().map_err(other)?;
+        let rows = env.open_database(&txn, None).map_err(other)?;
+        let rows = rows.ok_or_else(|| io::Error::other("the shared store has no rows"))?;
         txn.commit().map_err(other)?;
-        // The first read takes this process's place among the readers.
-        drop(env.read_txn().map_err(other)?);
         Ok(Shared(Rc::new(Inner { backend: Backend::Lmdb { env, rows, lock }, counters })))
     }
 

@@ -25,7 +25,9 @@ pub(super) fn table(settings: &mut Settings, param: &str, p: &ModParam, diags: &
             let seconds = p.value.to_int().unwrap_or(20).clamp(1, 86_400);
             settings.table_interval = Duration::from_secs(seconds.unsigned_abs());
         }
-        _ => {}
+        param => {
+            settings.table_columns.set(param, &p.value);
+        }
     }
 }
 

@@ -192,6 +192,8 @@ pub struct Settings {
     pub rtimers: Vec<super::rtimer::Timer>,
     /// htable: the tables.
     pub tables: Vec<super::htable::definition::Table>,
+    /// htable: the columns that tables are loaded from.
+    pub table_columns: super::htable::definition::Columns,
     /// htable: `timer_interval`
     pub table_interval: Duration,
     /// cfgutils, pv: `shvset`: shared variables that are set from the start.
@@ -462,6 +464,7 @@ impl Default for Settings {
             queues: Vec::new(),
             rtimers: Vec::new(),
             tables: Vec::new(),
+            table_columns: Default::default(),
             table_interval: Duration::from_secs(20),
             shared_vars: Vec::new(),
             sanity: super::sanity::Settings::default(),

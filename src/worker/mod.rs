@@ -24,6 +24,7 @@ mod faults;
 mod finish;
 mod forward;
 mod inject;
+mod load_tables;
 mod local;
 mod locate;
 mod lock_table;

@@ -224,7 +224,10 @@ impl Worker {
             worker.begin_with(vars);
         }
         if seat.run_startup {
-            worker.startup();
+            match worker.load_tables() {
+                Ok(()) => worker.startup(),
+                Err(why) => worker.tell_main(&ToMain::StartupDone(Err(why))),
+            }
         }
         worker.tell_main(&ToMain::Ready);
         Ok(worker)

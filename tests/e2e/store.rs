@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::common::{SECOND, listening, serve};
+use crate::support::mariadb::{MariaDb, NATIVE};
 use crate::support::reprise::Reprise;
 use crate::support::sip::SipClient;
 use crate::support::{eventually, process};
@@ -217,4 +218,64 @@ fn each_pair_of_a_queue_is_taken_once_whoever_adds_and_whoever_takes() {
         all.len() == 140 && all.iter().all(|(_, times)| *times == 1)
     });
     assert!(server.try_ctl("mqueue.fetch", json!(["woken"])).is_err());
+}
+
+#[test]
+fn a_table_begins_with_what_its_database_holds() {
+    let maria = MariaDb::shared();
+    let name = maria.fresh_database();
+    let dir = process::directory("tables");
+    let file = dir.path().join("tables.db");
+    let rows = "CREATE TABLE htable (id INTEGER PRIMARY KEY, key_name VARCHAR(64), key_type INT, value_type INT,
+                    key_value VARCHAR(128), expires INT);
+                INSERT INTO htable VALUES (1, 'text', 0, 0, 'hello', 0), (2, 'number', 0, 1, '41', 0),
+                    (3, 'list', 1, 0, 'first', 0), (4, 'list', 1, 0, 'second', 0), (5, 'over', 0, 0, 'x', 1000);
+                CREATE TABLE own (k VARCHAR(64), v VARCHAR(64));
+                INSERT INTO own VALUES ('a', 'b');";
+    maria.sql(&format!("USE {name}; {rows}"));
+    rusqlite::Connection::open(&file).unwrap().execute_batch(rows).unwrap();
+    let of = |url: String| {
+        move |port| {
+            let rest = format!(
+                r#"
+loadmodule "db_mysql.so"
+loadmodule "db_sqlite.so"
+modparam("htable", "db_url", "{url}")
+modparam("htable", "db_expires", 1)
+modparam("htable", "htable", "t=>size=4;dbtable=htable")
+modparam("htable", "htable", "own=>dbtable=own;cols='k,v'")
+event_route[core:worker-one-init] {{
+    $sht(t=>number) = $sht(t=>number) + 1;
+}}
+request_route {{
+    sl_send_reply("200", "$sht(t=>text) $sht(t=>number) $sht(t=>list[1]) $sht(t=>list::size) $sht(t=>over) $sht(own=>a)");
+}}
+"#
+            );
+            kamailio(port, &rest)
+        }
+    };
+    let urls = [maria.url_for(NATIVE, &name), format!("sqlite://{}", file.display())];
+    for url in urls {
+        let (server, port) = serve(of(url.clone()), &["-n", "2"]);
+        let client = SipClient::new(port);
+        for _ in 0..4 {
+            let answer = client.options("sip:look@example.test");
+            assert_eq!(answer.reason(), "hello 42 second 2 <null> b", "{url}");
+        }
+        assert_eq!(server.log_count("table t: 5 rows loaded"), 1, "{url}");
+        // A worker that is replaced does not begin anew.
+        let first = server.worker_pids()[0];
+        assert!(process::signal(first, Signal::SIGKILL));
+        eventually("it is replaced", SECOND * 10, || {
+            let running = server.worker_pids();
+            running.len() >= 2 && !running.contains(&first)
+        });
+        assert_eq!(server.ctl("htable.get", json!(["t", "number"]))["item"]["value"], 42);
+    }
+    let port = crate::support::free_port();
+    let wrong = of(maria.url_for(NATIVE, "no_such_database"))(port);
+    let ended = Reprise::try_start(&wrong, &["-n", "2"]).err().expect("it does not start");
+    assert_eq!(ended.code, 1);
+    assert!(ended.stderr.contains("htable: table `t` cannot be loaded"), "{}", ended.stderr);
 }

@@ -27,6 +27,10 @@ const fn ignored(name: &'static str, doc: &'static str) -> ModParamSpec {
     ModParamSpec { name, kind: ModParamKind::Any, ignored: true, doc }
 }
 
+const fn text(name: &'static str, doc: &'static str) -> ModParamSpec {
+    ModParamSpec { name, kind: ModParamKind::Str, ignored: false, doc }
+}
+
 /// The module.
 pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
     name: "htable",
@@ -63,7 +67,7 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
             name: "htable",
             kind: ModParamKind::Str,
             ignored: false,
-            doc: "`name=>size=N;autoexpire=S;initval=N;updateexpire=0|1`: a table",
+            doc: "`name=>size=N;autoexpire=S;initval=N;updateexpire=0|1;dbtable=T`: a table",
         },
         ModParamSpec {
             name: "timer_interval",
@@ -71,15 +75,21 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
             ignored: false,
             doc: "seconds between two looks for items that have ended; default 20",
         },
-        ignored("db_url", "tables are not loaded from a database"),
-        ignored("key_name_column", "tables are not loaded from a database"),
-        ignored("key_type_column", "tables are not loaded from a database"),
-        ignored("value_type_column", "tables are not loaded from a database"),
-        ignored("key_value_column", "tables are not loaded from a database"),
-        ignored("expires_column", "tables are not loaded from a database"),
+        text("db_url", "the database of `dbtable`"),
+        text("key_name_column", "column of the names; default key_name"),
+        text("key_type_column", "column of the names' types, 1: of an array; default key_type"),
+        text("value_type_column", "column of the values' types, 0: text, 1: number; default value_type"),
+        text("key_value_column", "column of the values; default key_value"),
+        text("expires_column", "column of the ends, seconds since 1970; default expires"),
+        ModParamSpec {
+            name: "db_expires",
+            kind: ModParamKind::Int,
+            ignored: false,
+            doc: "1: the ends are read; default 0",
+        },
+        ignored("fetch_rows", "a table is read in one go"),
         ignored("fetch_rows", "tables are not loaded from a database"),
-        ignored("db_expires", "tables are not loaded from a database"),
-        ignored("array_size_suffix", "tables are not loaded from a database"),
+        ignored("array_size_suffix", "::size"),
         ignored("timer_procs", "one worker looks for items that have ended"),
         ignored("event_callback_mode", "events are routes"),
         ignored("dmq_init_sync", "tables are not replicated to other machines"),

@@ -127,6 +127,11 @@ impl Shared {
         Shared(Rc::new(Inner { backend: Backend::Memory(RefCell::default()), counters: None }))
     }
 
+    /// Whether other processes have it too.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.0.backend, Backend::Lmdb { .. })
+    }
+
     /// Reads: `f` sees one state of the whole store.
     pub fn read<T>(&self, f: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
         self.counted(match &self.0.backend {

@@ -24,6 +24,17 @@ pub enum Request {
     AnyReply(ReplyRequest),
     /// `t_newtran`
     NewTransaction,
+    /// `t_suspend`: the transaction stays open behind the run's end.
+    Suspend,
+    /// `t_continue`: a suspended transaction goes on.
+    Continue {
+        /// `$T(id_index)`
+        index: i64,
+        /// `$T(id_label)`
+        label: i64,
+        /// The route.
+        route: u32,
+    },
     /// `t_check_trans`
     CheckTransaction,
     /// `t_relay`

@@ -103,6 +103,9 @@ pub enum Event {
     Due(Source, Key),
 }
 
+/// Fds whose readiness is looked at in one turn; the others come in the next ones.
+pub const READY_PER_TURN: usize = 256;
+
 /// The poll, the wheel and the ready list of one process.
 pub struct Reactor {
     poll: mio::Poll,
@@ -135,7 +138,7 @@ impl Reactor {
     pub fn new(now: Time) -> io::Result<Reactor> {
         Ok(Reactor {
             poll: mio::Poll::new()?,
-            events: mio::Events::with_capacity(1024),
+            events: mio::Events::with_capacity(READY_PER_TURN),
             wheel: Wheel::new(now),
             again: Vec::new(),
             virtual_now: None,

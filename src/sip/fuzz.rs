@@ -85,10 +85,10 @@ fn walk_via(via: &Via<'_>) {
 fn walk(m: &Message) {
     let mut at = m.headers_start();
     for h in m.headers() {
-        assert!(h.line.start >= at && h.line.contains(h.value_range), "header positions");
-        at = h.line.end;
+        assert!(h.start >= at && h.line().contains(h.value_range), "header positions");
+        at = h.line().end;
         assert_eq!(m.slice(h.value_range), h.value);
-        if h.line.len().is_multiple_of(8) {
+        if h.line().len().is_multiple_of(8) {
             assert_eq!(m.headers_named(h.name).next().map(|x| x.id), Some(h.id));
         }
         let _ = (h.unfolded(), h.values().count());

@@ -211,13 +211,28 @@ pub struct Header<'a> {
     pub name: &'a [u8],
     /// The value without white space at its ends; it may hold folds.
     pub value: &'a [u8],
-    /// The whole line in the message, its line end included.
-    pub line: Range,
+    /// Its first byte in the message.
+    pub start: u32,
     /// The value in the message.
     pub value_range: Range,
+    /// The message.
+    pub(super) message: &'a [u8],
 }
 
 impl<'a> Header<'a> {
+    /// The whole line in the message, its line end included.
+    pub fn line(&self) -> Range {
+        let mut at = self.value_range.end as usize;
+        // Behind the value only line ends and empty continuation lines follow.
+        while let Some(newline) = self.message.get(at..).and_then(|rest| memchr::memchr(b'\n', rest)) {
+            at += newline + 1;
+            if !matches!(self.message.get(at), Some(b' ' | b'\t')) {
+                return Range::new(self.start, at as u32);
+            }
+        }
+        Range::new(self.start, self.message.len() as u32)
+    }
+
     /// The value with each fold replaced by a space.
     pub fn unfolded(&self) -> Cow<'a, [u8]> {
         unfold(self.value)

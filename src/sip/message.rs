@@ -170,8 +170,9 @@ impl Message {
             id: e.id,
             name: self.slice(e.name()),
             value: self.slice(value_range),
-            line: e.line(self.bytes()),
+            start: e.start,
             value_range,
+            message: self.bytes(),
         }
     }
 

@@ -118,7 +118,7 @@ fn copy_value(h: &Header<'_>, out: &mut Vec<u8>) {
 
 /// Copies a header line as it is, or with a proper line end.
 pub(super) fn copy_line(message: &Message, h: &Header<'_>, out: &mut Vec<u8>) {
-    let text = message.slice(h.line);
+    let text = message.slice(h.line());
     if text.ends_with(b"\r\n") {
         out.extend_from_slice(text);
     } else {
@@ -133,7 +133,7 @@ fn marked_via(message: &Message, h: &Header<'_>, source: SocketAddr, force_rport
         copy_line(message, h, out);
         return;
     };
-    out.extend_from_slice(message.slice(Range::new(h.line.start, at.start)));
+    out.extend_from_slice(message.slice(Range::new(h.start, at.start)));
     via.write_marked(source, force_rport, out);
     out.extend_from_slice(message.slice(Range::new(at.end, h.value_range.end)));
     out.extend_from_slice(b"\r\n");

@@ -52,19 +52,6 @@ impl Entry {
         };
         Range::new(start, self.value_end)
     }
-
-    /// The whole header in the message `b`: all its lines with their line ends.
-    pub fn line(&self, b: &[u8]) -> Range {
-        let mut at = self.value_end as usize;
-        // Behind the value only line ends and empty continuation lines follow.
-        while let Some(newline) = b.get(at..).and_then(|rest| memchr::memchr(b'\n', rest)) {
-            at += newline + 1;
-            if !matches!(b.get(at), Some(b' ' | b'\t')) {
-                return Range::at(self.start as usize, at);
-            }
-        }
-        Range::at(self.start as usize, b.len())
-    }
 }
 
 /// The start line (§7.1, §7.2).

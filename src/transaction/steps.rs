@@ -305,7 +305,7 @@ fn with_challenges<'a>(bytes: Str, others: impl Iterator<Item = &'a Failure>) ->
     for reply in others.filter(|f| matches!(f.status, 401 | 407)).filter_map(|f| f.reply.as_ref()) {
         for id in [HeaderId::WwwAuthenticate, HeaderId::ProxyAuthenticate] {
             for header in reply.headers_of(id) {
-                lines.extend_from_slice(reply.slice(header.line));
+                lines.extend_from_slice(reply.slice(header.line()));
             }
         }
     }

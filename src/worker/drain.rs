@@ -82,6 +82,11 @@ impl Worker {
             }
             self.abandon(key);
         }
+        let suspended: Vec<TxKey> = self.suspended.values().copied().collect();
+        for tx in suspended {
+            self.answer_if_open(tx);
+            self.end_suspension(tx);
+        }
         self.flush_transactions();
     }
 

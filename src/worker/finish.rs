@@ -70,6 +70,9 @@ impl Worker {
         if let Some(data) = self.tm.user_mut(tx) {
             data.avps = finished.avps;
         }
+        if self.shelve(tx, &finished.host) {
+            return self.unbusy(tx);
+        }
         if !answered && (embryonic || (released && branches == 0)) {
             self.tm.discard(self.now, tx);
         } else if !answered && !hopeful && !cancelled {
@@ -92,7 +95,9 @@ impl Worker {
         if let Some(data) = self.tm.user_mut(tx) {
             data.avps = finished.avps;
         }
-        self.release(tx);
+        if !self.shelve(tx, &finished.host) {
+            self.release(tx);
+        }
         self.unbusy(tx);
     }
 

@@ -45,6 +45,8 @@ impl Worker {
                 }
             }
             Request::NewTransaction => self.new_transaction(run.host_mut(), role),
+            Request::Suspend => self.suspend(run.host_mut(), role),
+            Request::Continue { index, label, route } => code(self.continue_suspended(index, label, route)),
             Request::CheckTransaction => self.check_transaction(role, run.host()),
             Request::Relay { flags, proxy } => {
                 let act = self.relay(run.host_mut(), role, flags, proxy);

@@ -9,24 +9,33 @@ use crate::ops::driver::Ended;
 use crate::store::Counter;
 use crate::transaction::TxKey;
 
+/// Runs that go on before the sockets have their turn again.
+const COMPLETIONS_PER_TURN: usize = 256;
+
 impl Worker {
-    /// Every operation that has finished: its run goes on.
-    pub(super) fn completions(&mut self) {
+    /// Operations that have finished: their runs go on. True if there are more than one turn can do.
+    pub(super) fn completions(&mut self) -> bool {
         for ended in std::mem::take(&mut self.stalled.finished) {
             self.operation_done(ended);
         }
-        loop {
+        let mut left = COMPLETIONS_PER_TURN;
+        while left > 0 {
             let mut io = self.reactor.io(self.now);
             let Some(ended) = self.driver.poll_ended(&mut io) else { break };
             self.operation_done(ended);
+            left -= 1;
         }
         while let Some(((_, key), result)) = self.driver.poll_resolved() {
             self.resolved(key, result);
         }
+        left == 0
     }
 
     fn operation_done(&mut self, ended: Ended) {
         self.writing.remove(&ended.id);
+        if let Some(tx) = self.suspended.remove(&ended.id) {
+            return self.suspension_due(tx);
+        }
         let Some(key) = self.by_op.remove(&ended.id) else { return };
         if let ops::Outcome::Failed(failure) = &ended.outcome {
             self.counters.inc(match failure.why {

@@ -20,7 +20,7 @@ use crate::net::batch::RecvBatch;
 use crate::net::bus::Bus;
 use crate::net::connections::Connections;
 use crate::net::listen::{Listener, Transport};
-use crate::net::reactor::{Event, Interest, Reactor, Source, clock};
+use crate::net::reactor::{Event, Interest, READY_PER_TURN, Reactor, Source, clock};
 use crate::net::udp::UdpSocket;
 use crate::ops::driver::{Driver, OpKind};
 use crate::ops::exec;
@@ -194,6 +194,7 @@ impl Worker {
             log: seat.log,
             parked: Slab::new(),
             by_op: HashMap::new(),
+            suspended: HashMap::new(),
             jobs: Slab::new(),
             lookups: Slab::new(),
             ways: Slab::new(),
@@ -214,6 +215,7 @@ impl Worker {
             made: 0,
             age: Age::new(blueprint.env.settings.overload_age),
             told: Default::default(),
+            tide: Default::default(),
             scratch: Vec::new(),
             blueprint,
         };
@@ -284,18 +286,24 @@ impl Worker {
             self.driver.handle(*event, io);
         }
         events.append(&mut self.stalled.events);
-        self.completions();
+        let mut busy = self.completions();
         self.due(events);
-        let mut busy = self.receive_bus();
+        busy |= self.receive_bus();
         self.ready(events);
+        if events.len() >= READY_PER_TURN {
+            self.read_sockets();
+        }
         self.age.turn_ends();
         busy |= self.work();
-        self.completions();
+        busy |= self.completions();
         self.flush_transactions();
         self.look_at_drain();
         self.flush();
         self.arm_transactions();
         self.count_lateness();
+        if !busy {
+            self.look_at_memory();
+        }
         Ok(busy)
     }
 
@@ -348,6 +356,13 @@ impl Worker {
                 Event::Ready(Source::Log, ..) => self.log.flush(),
                 _ => {}
             }
+        }
+    }
+
+    /// In a crowd: thousands of operations may be ready before a socket whose datagrams came after them.
+    fn read_sockets(&mut self) {
+        for index in 0..self.udp.len() {
+            self.read_socket(Key { index: index as u32, generation: 0 });
         }
     }
 

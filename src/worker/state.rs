@@ -126,6 +126,8 @@ pub struct TxData {
     pub last_final: Option<Message>,
     /// No connection is opened for its replies (`tcp_no_new_conn_rplflag`).
     pub no_new_conn: bool,
+    /// It waits for `t_continue`.
+    pub suspension: Option<super::suspend::Suspension>,
     /// `async()` made it: a resume route that ends without an answer is answered 500.
     pub by_async: bool,
 }
@@ -314,6 +316,8 @@ pub struct Worker {
     pub(super) log: LogHandle,
     pub(super) parked: Slab<Parked>,
     pub(super) by_op: HashMap<OpId, Key>,
+    /// What bounds a suspended transaction.
+    pub(super) suspended: HashMap<OpId, TxKey>,
     pub(super) jobs: Slab<super::relay::RelayJob>,
     pub(super) lookups: Slab<super::forward::Lookup>,
     /// Branches whose next hop is being looked up.
@@ -340,6 +344,7 @@ pub struct Worker {
     pub(super) made: u64,
     pub(super) age: Age,
     pub(super) told: super::statistics::Told,
+    pub(super) tide: super::memory::Tide,
     pub(super) scratch: Vec<u8>,
 }
 

@@ -111,11 +111,11 @@ fn ask(socket: &UdpSocket, port: u16, n: &str, wait: Duration) -> Option<String>
 }
 
 /// The answers to all cases.
-fn answers(port: u16, count: usize) -> Vec<String> {
+fn answers(port: u16, count: usize, log: &dyn Fn() -> String) -> Vec<String> {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    let give_up = Instant::now() + SECOND * 60;
+    let give_up = Instant::now() + SECOND * 20;
     while ask(&socket, port, "", Duration::from_millis(200)).is_none() {
-        assert!(Instant::now() < give_up, "nobody answers on port {port}");
+        assert!(Instant::now() < give_up, "nobody answers on port {port}\n{}", log());
     }
     let one = |n: usize| ask(&socket, port, &n.to_string(), SECOND * 20).unwrap_or_else(|| "no answer".into());
     (0..count).map(one).collect()
@@ -123,7 +123,7 @@ fn answers(port: u16, count: usize) -> Vec<String> {
 
 struct Kamailio {
     child: Child,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Kamailio {
@@ -133,10 +133,16 @@ impl Kamailio {
         fs::write(&file, config).expect("a configuration");
         let log = fs::File::create(dir.path().join("log")).expect("a log");
         let path = |name: &str| dir.path().join(name).display().to_string();
-        let args = ["-DD", "-E", "-m", "32", "-M", "4", "-w", &path(""), "-Y", &path(""), "-P", &path("pid")];
+        let args = ["-DD", "-E", "-m", "32", "-M", "32", "-w", &path(""), "-Y", &path(""), "-P", &path("pid")];
         let mut command = process::command("kamailio");
         command.arg("-f").arg(&file).args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        Kamailio { child: process::spawn(command).expect("Kamailio starts"), _dir: dir }
+        Kamailio { child: process::spawn(command).expect("Kamailio starts"), dir }
+    }
+}
+
+impl Kamailio {
+    fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 }
 
@@ -156,12 +162,12 @@ fn expressions_and_statements_do_the_same_on_both() {
     let cases = cases();
     let theirs = {
         let port = free_port();
-        let _server = Kamailio::start(&config(port, &cases));
-        answers(port, cases.len())
+        let server = Kamailio::start(&config(port, &cases));
+        answers(port, cases.len(), &|| server.log())
     };
     let port = free_port();
-    let _server = Reprise::start(&config(port, &cases), &["-n", "1"]);
-    let ours = answers(port, cases.len());
+    let server = Reprise::start(&config(port, &cases), &["-n", "1"]);
+    let ours = answers(port, cases.len(), &|| server.log());
     let mut wrong = Vec::new();
     for ((case, theirs), ours) in cases.iter().zip(&theirs).zip(&ours) {
         if (theirs == ours) == case.differs {

@@ -200,7 +200,7 @@ impl Site {
         let mut ours = got.headers().filter(|h| h.value.as_ptr() != added);
         for h in original.headers() {
             let Some(same) = ours.next() else { panic!("{name}: {:?} is missing", h.name.escape_ascii().to_string()) };
-            let text = |m: &Message, h: &reprise::sip::Header<'_>| m.slice(h.line).escape_ascii().to_string();
+            let text = |m: &Message, h: &reprise::sip::Header<'_>| m.slice(h.line()).escape_ascii().to_string();
             let top_via = h.id == HeaderId::Via && h.value.as_ptr() == original.value(HeaderId::Via).as_ptr();
             if top_via {
                 let marked = got.vias().nth(1).unwrap().unwrap();
@@ -232,7 +232,7 @@ impl Site {
 /// A reply without the line of its top Via.
 fn without_top_via(reply: &[u8]) -> Vec<u8> {
     let m = Message::parse_slice(reply).unwrap();
-    let line = m.header(HeaderId::Via).unwrap().line;
+    let line = m.header(HeaderId::Via).unwrap().line();
     [&reply[..line.start as usize], &reply[line.end as usize..]].concat()
 }
 

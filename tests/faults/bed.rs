@@ -389,7 +389,11 @@ pub fn run(core: &str, settings: &str, good: &str, cells: &[Cell], harm: &dyn Ha
     }
     let (rss, count) = (site.server.rss(), held(&site.server, "count"));
     let first = first.unwrap_or(rss);
-    if rss > first + 24 * 1024 || count > 0 {
+    println!(
+        "{}: {first} KiB after the first cell, {rss} after the last",
+        cells.first().map_or_else(String::new, Cell::to_string)
+    );
+    if rss > first + 8 * 1024 || count > 0 {
         wrong.push(format!("{first} KiB after the first cell, {rss} after the last; {count} transactions"));
     }
     for pid in site.server.worker_pids() {

@@ -11,13 +11,16 @@ mod support;
 
 mod bed;
 mod blocking;
+mod calls;
 #[path = "../e2e/common.rs"]
 #[allow(dead_code)]
 mod common;
+mod datagrams;
 mod matrix;
 mod page;
 mod proxy;
 mod rig;
+mod victim;
 
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -25,7 +28,7 @@ use std::sync::Mutex;
 use matrix::{KINDS, PHASES};
 
 /// Tests at once.
-const THREADS: usize = 6;
+const THREADS: usize = 8;
 
 type Test = (String, Box<dyn Fn() + Send>);
 

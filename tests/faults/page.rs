@@ -27,6 +27,13 @@ connection stands, the handshake or the login has begun. *write*: the request is
 operation before; the fault comes between the two. `1` with no error: the operation succeeded all the same, over a fresh connection, a
 repeated datagram, or because a program's end is no failure of `exec`.
 
+What cannot happen has no row: nothing is half-closed that carries datagrams, a datagram and the SQLite helper's answer come whole, a
+program's input (a value of at most 64 KiB) always fits into its pipe, and so on; `tests/faults/matrix.rs` has the rules.
+
+The same program traces a worker's system calls (strace) while every kind is in flight, over UDP and TCP: each call on a file descriptor is
+on one that is set not to wait, no file is opened, nothing sleeps, and only the loop's own `epoll_wait` waits. Starting a command
+(`posix_spawn`) holds the worker up until the child has its program.
+
 This page is written by `cargo test --test faults -- --page`.
 
 | kind | phase | fault | `$rc` | `$async_err` | `$async_phase` | ended after | p99 with, without |

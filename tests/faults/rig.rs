@@ -1,55 +1,32 @@
 //! What stands behind each kind of backend, and how each fault is brought about there.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
-
 use crate::bed::{self, Site, WAITS};
+use crate::datagrams::{Datagrams, Full, UdpProxy};
 use crate::matrix::{self, Cell, Fault, Kind, Phase};
-use crate::proxy::{self, Datagrams, Full, TcpProxy, Trigger, UdpProxy};
+use crate::proxy::{self, TcpProxy, Trigger};
 use crate::support::dnsmasq::Dnsmasq;
 use crate::support::freeradius::FreeRadius;
 use crate::support::mariadb::MariaDb;
 use crate::support::netns::NetNs;
 use crate::support::nginx::Nginx;
-use crate::support::{ca, eventually, lock, process};
+use crate::support::{ca, eventually, lock};
+use crate::victim::{Victim, victim_db, victim_web};
 
 /// Whether a fault happens to the backend's process; the others happen on the way to it.
 pub fn is_process(fault: Fault) -> bool {
     matches!(fault, Fault::Killed | Fault::Stopped | Fault::Restarted)
 }
 
-/// The database that is killed and stopped; the shared one is left in peace.
-fn victim_db() -> MutexGuard<'static, MariaDb> {
-    static VICTIM: OnceLock<Mutex<MariaDb>> = OnceLock::new();
-    lock(VICTIM.get_or_init(|| Mutex::new(MariaDb::start())))
-}
-
-/// The web server that is killed and stopped.
-fn victim_web() -> MutexGuard<'static, Nginx> {
-    static VICTIM: OnceLock<Mutex<Nginx>> = OnceLock::new();
-    lock(VICTIM.get_or_init(|| Mutex::new(Nginx::start())))
-}
-
-/// Who is killed and stopped.
-enum Victim {
-    Nobody,
-    Db(MutexGuard<'static, MariaDb>),
-    Web(MutexGuard<'static, Nginx>),
-    Radius(FreeRadius),
-    Names,
-    Helper,
-    Children,
-}
-
 /// The parts of one test: a kind in a phase.
-struct Rig {
-    kind: Kind,
-    phase: Phase,
-    cells: Vec<Cell>,
+pub struct Rig {
+    pub kind: Kind,
+    pub phase: Phase,
+    pub cells: Vec<Cell>,
     ns: NetNs,
     /// What the address of the namespace does at present.
     swallows: AtomicBool,
@@ -57,11 +34,11 @@ struct Rig {
     /// The relay in front of each cell's backend.
     proxies: Vec<TcpProxy>,
     datagrams: Option<UdpProxy>,
-    names: Dnsmasq,
+    pub names: Dnsmasq,
     full: Mutex<Option<Full>>,
-    victim: Victim,
+    pub victim: Victim,
     /// The helper or the children that a signal was sent to.
-    pids: Mutex<Vec<i32>>,
+    pub pids: Mutex<Vec<i32>>,
 }
 
 fn local(port: u16) -> SocketAddr {
@@ -154,7 +131,7 @@ impl Rig {
     }
 
     /// `host:port` in a cell's URL. `letter`: healthy look-ups have names of their own.
-    fn authority(&self, letter: char, cell: usize) -> String {
+    pub fn authority(&self, letter: char, cell: usize) -> String {
         let address = self.address(cell);
         match (self.kind, self.phase) {
             (_, Phase::Resolve) => format!("{letter}{cell}.fault.test:{}", address.port()),
@@ -164,7 +141,7 @@ impl Rig {
     }
 
     /// Core parameters, module parameters, and a function that works.
-    fn configuration(&self) -> (String, String, String) {
+    pub fn configuration(&self) -> (String, String, String) {
         let name_server = match (self.kind, self.phase, &self.datagrams, &self.victim) {
             (_, _, _, Victim::Names) if self.phase != Phase::MidAnswer => self.names.addr,
             (Kind::Dns, ..) | (_, Phase::Resolve, ..) => self.datagrams.as_ref().map_or(self.names.addr, |d| d.addr),
@@ -278,77 +255,6 @@ impl Rig {
         }
     }
 
-    fn kill(&self, site: &Site) {
-        match &self.victim {
-            Victim::Db(db) => db.kill(),
-            Victim::Web(web) => web.kill(),
-            Victim::Radius(radius) => radius.stop(),
-            Victim::Names => self.names.kill(),
-            Victim::Helper => {
-                let pid = helper(site);
-                *lock(&self.pids) = vec![pid];
-                process::signal(pid, Signal::SIGKILL);
-                eventually("the helper has ended", Duration::from_secs(2), || !process::alive(pid));
-            }
-            Victim::Children => self.signal_children(site, Signal::SIGKILL),
-            Victim::Nobody => {}
-        }
-    }
-
-    fn stop(&self, site: &Site) {
-        match &self.victim {
-            Victim::Db(db) => db.pause(),
-            Victim::Web(web) => web.pause(),
-            Victim::Radius(radius) => radius.signal(Signal::SIGSTOP),
-            Victim::Names => self.names.signal(Signal::SIGSTOP),
-            Victim::Helper => {
-                let pid = helper(site);
-                *lock(&self.pids) = vec![pid];
-                process::signal(pid, Signal::SIGSTOP);
-                eventually("the helper stands still", Duration::from_secs(2), || process::state(pid) == Some('T'));
-            }
-            Victim::Children => self.signal_children(site, Signal::SIGSTOP),
-            Victim::Nobody => {}
-        }
-    }
-
-    /// Starts again what was killed, and has go on what was stopped.
-    fn launch(&self, site: &Site) {
-        match &self.victim {
-            Victim::Db(db) if db.pid() == 0 => db.restart(),
-            Victim::Db(db) => db.resume(),
-            Victim::Web(web) if web.pid() == 0 => web.restart(),
-            Victim::Web(web) => web.resume(),
-            Victim::Radius(radius) if !radius.runs() => radius.launch(),
-            Victim::Radius(radius) => radius.signal(Signal::SIGCONT),
-            Victim::Names if !self.names.runs() => self.names.launch(),
-            Victim::Names => self.names.signal(Signal::SIGCONT),
-            Victim::Helper => {
-                for pid in std::mem::take(&mut *lock(&self.pids)) {
-                    process::signal(pid, Signal::SIGCONT);
-                }
-                // Main starts the successor of one that was killed.
-                eventually("a helper is there", Duration::from_secs(5), || process::alive(helper(site)));
-            }
-            Victim::Children | Victim::Nobody => {}
-        }
-    }
-
-    /// The programs of a cell have begun: a signal for each.
-    fn signal_children(&self, site: &Site, signal: Signal) {
-        let worker = site.worker();
-        let begun = |pid: &i32| {
-            let program = process::executable(*pid);
-            program.is_some_and(|p| p.file_name().is_some_and(|n| n == "sleep" || n == "coreutils"))
-        };
-        eventually("the programs run", Duration::from_millis(900), || {
-            process::children(worker).iter().filter(|p| begun(p)).count() == WAITS
-        });
-        for pid in process::children(worker) {
-            process::signal(pid, signal);
-        }
-    }
-
     /// Waits until as many connections as there will be have got to the point; a short while at most.
     fn wait_reached(&self, proxy: &TcpProxy, count: usize) {
         let end = Instant::now() + Duration::from_millis(900);
@@ -358,95 +264,15 @@ impl Rig {
     }
 }
 
-const RADIUS: &str = "radius_send_auth(\"login\", \"rights\")";
-
-/// The process id of the helper for SQLite; 0 while there is none.
-fn helper(site: &Site) -> i32 {
-    let ps = site.server.ctl("ps", serde_json::Value::Null);
-    let helper = ps.as_array().and_then(|all| all.iter().find(|p| p["kind"] == "sqlite").cloned());
-    helper.and_then(|h| h["pid"].as_i64()).and_then(|p| i32::try_from(p).ok()).unwrap_or(0)
-}
+pub const RADIUS: &str = "radius_send_auth(\"login\", \"rights\")";
 
 impl bed::Harm for Rig {
     fn call(&self, cell: usize) -> String {
-        let Some(what) = self.cells.get(cell) else { return String::new() };
-        let pad = "x".repeat(2000);
-        // A value holds at most 64 KiB, a text with several of them more.
-        let big = "$var(big)".repeat(2);
-        let values = ", $var(big)".repeat(16);
-        let marks = ["LENGTH(?)"; 16].join(" + ");
-        // One that is dripped must have an answer.
-        let quick = what.fault == Fault::Drip;
-        match self.kind {
-            Kind::Mysql => {
-                if self.phase == Phase::Write {
-                    return format!("sql_query_bind(\"SELECT {marks}\", \"$avp(r)\", {}{values})", cell + 1);
-                }
-                let query = match self.phase {
-                    Phase::FirstByte if quick => format!("SELECT 1 /*{pad}*/"),
-                    Phase::FirstByte => format!("SELECT SLEEP(30) /*{pad}*/"),
-                    Phase::MidAnswer => "SELECT text FROM big".to_owned(),
-                    _ => "SELECT 1".to_owned(),
-                };
-                format!("sql_query(\"{query}\", \"$avp(r)\", {})", cell + 1)
-            }
-            Kind::Sqlite => {
-                if self.phase == Phase::Write {
-                    return format!("sql_query_bind(\"SELECT {marks}\", \"$avp(r)\", {values})");
-                }
-                let query = match self.phase {
-                    Phase::FirstByte => {
-                        "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x < 100000000) SELECT count(*) FROM c"
-                    }
-                    _ => "SELECT 1",
-                };
-                format!("sql_query(\"{query}\", \"$avp(r)\")")
-            }
-            Kind::Http | Kind::Https => {
-                let base = format!("{}://{}", self.kind, self.authority('c', cell));
-                match self.phase {
-                    Phase::Write => {
-                        // A text has at most 64 KiB: body, type and URL together are more than the way to the server holds.
-                        format!("rest_post(\"{base}/echo?{big}\", \"{big}\", \"x/{big}\", $avp(body))")
-                    }
-                    Phase::FirstByte if quick => format!("rest_get(\"{base}/now?pad={pad}\", $avp(body))"),
-                    Phase::FirstByte => format!("rest_get(\"{base}/sleep?t=30&pad={pad}\", $avp(body))"),
-                    // More than is accepted, so that no end of the answer helps.
-                    Phase::MidAnswer if self.kind == Kind::Http && what.fault == Fault::Endless => {
-                        format!("rest_get(\"{base}/huge\", $avp(body))")
-                    }
-                    Phase::MidAnswer => format!("rest_get(\"{base}/large\", $avp(body))"),
-                    _ => format!("rest_get(\"{base}/now\", $avp(body))"),
-                }
-            }
-            Kind::Exec => match (self.phase, what.fault) {
-                (Phase::Connect, _) => "exec(\"/no/such/program\")".into(),
-                (Phase::FirstByte, Fault::HalfClose) => "exec(\"exec >&- 2>&-; sleep 100\", , $avp(out))".into(),
-                (Phase::FirstByte, _) => "exec(\"exec sleep 100\", , $avp(out))".into(),
-                (_, Fault::HalfClose) => "exec(\"echo begun; exec >&- 2>&-; sleep 100\", , $avp(out))".into(),
-                (_, Fault::Garbage) => "exec(\"head -c 100000 /dev/urandom\", , $avp(out))".into(),
-                (_, Fault::Drip) => "exec(\"while :; do printf x; sleep 0.3; done\", , $avp(out))".into(),
-                (_, Fault::Endless) => "exec(\"yes\", , $avp(out))".into(),
-                _ => "exec(\"echo begun; exec sleep 100\", , $avp(out))".into(),
-            },
-            Kind::Radius => RADIUS.to_owned(),
-            Kind::Dns => format!("rest_get(\"http://$(rU).fault.test:{}/close\", $avp(body))", Nginx::shared().port),
-        }
+        self.waiting_call(cell)
     }
 
     fn healthy(&self, cell: usize) -> String {
-        let refused = self.cells.get(cell).is_some_and(|c| (c.phase, c.fault) == (Phase::Connect, Fault::Refused));
-        match self.kind {
-            _ if refused && self.kind != Kind::Dns => self.configuration().2,
-            Kind::Mysql => format!("sql_query(\"SELECT SLEEP(0.1)\", \"$avp(r)\", {})", cell + 1),
-            Kind::Sqlite => "sql_query(\"SELECT 1\", \"$avp(r)\")".into(),
-            Kind::Http | Kind::Https => {
-                format!("rest_get(\"{}://{}/slow\", $avp(body))", self.kind, self.authority('h', cell))
-            }
-            Kind::Exec => "exec(\"true\")".into(),
-            Kind::Radius => RADIUS.to_owned(),
-            Kind::Dns => format!("rest_get(\"http://$(rU).fault.test:{}/close\", $avp(body))", Nginx::shared().port),
-        }
+        self.healthy_call(cell)
     }
 
     fn before(&self, site: &Site, cell: usize) {

@@ -39,6 +39,8 @@ impl NetNs {
         let (local, peer) = (Ipv4Addr::from(base + 1), Ipv4Addr::from(base + 2));
         let ns = NetNs { name, local, peer, device, beyond: AtomicU32::new(0) };
         ip(&["netns", "add", &ns.name]);
+        // A test program that was killed may have left it.
+        let _ = process::command("ip").args(["route", "del", "unreachable", &format!("{peer}/32")]).output();
         let far = format!("{}p", ns.device);
         ip(&["link", "add", &ns.device, "type", "veth", "peer", "name", &far]);
         ip(&["link", "set", &far, "netns", &ns.name]);

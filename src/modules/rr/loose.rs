@@ -187,8 +187,8 @@ fn replace_routes(h: &mut SipHost, lines: Vec<u8>) {
     let mut lines = Some(Str::from(lines)).filter(|l| !l.is_empty());
     for header in h.msg.headers_of(HeaderId::Route) {
         match lines.take() {
-            Some(lines) => h.edits.replace(header.line, lines),
-            None if !h.edits.is_deleted(header.line) => h.edits.remove_header(&header),
+            Some(lines) => h.edits.replace(header.line(), lines),
+            None if !h.edits.is_deleted(header.line()) => h.edits.remove_header(&header),
             None => {}
         }
     }

@@ -24,7 +24,7 @@ pub const APPEND_HF: FnSpec<SipHost> = FnSpec {
         let Some(text) = lines(call, 0) else { return Step::Done(-1) };
         let after = call.text(1);
         let h = &mut *call.host;
-        let found = after.and_then(|name| h.msg.headers_named(name.trim_ascii()).next().map(|x| x.line));
+        let found = after.and_then(|name| h.msg.headers_named(name.trim_ascii()).next().map(|x| x.line()));
         match found {
             Some(line) => h.edits.insert_after(line.end, text),
             None => h.edits.append_header(&h.msg, text),
@@ -45,7 +45,7 @@ pub const INSERT_HF: FnSpec<SipHost> = FnSpec {
         let Some(text) = lines(call, 0) else { return Step::Done(-1) };
         let before = call.text(1);
         let h = &mut *call.host;
-        let found = before.and_then(|name| h.msg.headers_named(name.trim_ascii()).next().map(|x| x.line));
+        let found = before.and_then(|name| h.msg.headers_named(name.trim_ascii()).next().map(|x| x.line()));
         match found {
             Some(line) => h.edits.insert_before(line.start, text),
             None => h.edits.insert_header_first(&h.msg, text),
@@ -226,7 +226,7 @@ fn remove_where(call: &mut Call<'_, SipHost>, mut wanted: impl FnMut(&[u8], &[u8
     let h = &mut *call.host;
     let mut any = false;
     for header in h.msg.headers() {
-        if wanted(header.name, header.value) && !h.edits.is_deleted(header.line) {
+        if wanted(header.name, header.value) && !h.edits.is_deleted(header.line()) {
             h.edits.remove_header(&header);
             any = true;
         }

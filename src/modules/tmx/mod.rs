@@ -4,7 +4,7 @@ use super::host::SipHost;
 use super::request::Request;
 use super::tm::{ask, branches, send};
 use crate::script::ast::{Dialect, RouteKind};
-use crate::script::registry::{FnSpec, Kind, ModParamKind, ModParamSpec, ModuleSpec, Param, RouteSet, Step};
+use crate::script::registry::{Arg, FnSpec, Kind, ModParamKind, ModParamSpec, ModuleSpec, Param, RouteSet, Step};
 
 /// The module.
 pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
@@ -21,6 +21,8 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         T_IS_REPLY_ROUTE,
         T_DROP,
         T_PRECHECK_TRANS,
+        T_SUSPEND,
+        T_CONTINUE,
     ],
     params: &[ModParamSpec {
         name: "precheck_trans",
@@ -92,6 +94,52 @@ const T_PRECHECK_TRANS: FnSpec<SipHost> = FnSpec {
     example: "if (t_precheck_trans()) exit;",
     run: |_call| Step::Done(-1),
     ..T_IS_REQUEST_ROUTE
+};
+
+const T_SUSPEND: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("t_suspend"),
+    params: &[],
+    routes: RouteSet::ALL,
+    doc: "Keeps the transaction, which is made if need be, open behind the end of this script, until t_continue \
+          or for fr_timer (then 408). The script goes on. `$T(id_index)` and `$T(id_label)` name the transaction.",
+    returns: &[(1, "done, or the request was cancelled"), (-1, "no request, or it is answered")],
+    example: "if (!t_suspend()) sl_reply_error();",
+    run: |_call| Step::Wait(Request::Suspend),
+    ..send::T_NEWTRAN
+};
+
+const T_CONTINUE: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("t_continue"),
+    params: &[
+        Param::req("index", Kind::Int),
+        Param::req("label", Kind::Int),
+        Param::req("route", Kind::Route(RouteKind::Request)),
+    ],
+    routes: RouteSet::ALL,
+    doc: "Goes on with a suspended transaction of this worker: a route runs with the request, its changes and AVPs as the \
+          script that suspended it left them, once that has ended.",
+    returns: &[
+        (1, "it goes on, or it was cancelled or answered meanwhile"),
+        (-1, "there is no such transaction here, it is not suspended, or there is no such route"),
+    ],
+    example: r#"t_continue("$var(index)", "$var(label)", "later");"#,
+    run: |call| {
+        let route = match call.args.get(2) {
+            Some(Arg::Route(n)) => Some(*n),
+            _ => {
+                let name = call.text(2).unwrap_or_default();
+                call.vm().find_route(RouteKind::Request, &name)
+            }
+        };
+        match (call.int(0), call.int(1), route) {
+            (Some(index), Some(label), Some(route)) => Step::Wait(Request::Continue { index, label, route }),
+            (_, _, None) => Step::Fail("there is no such route".into()),
+            _ => Step::Done(-1),
+        }
+    },
+    ..send::T_NEWTRAN
 };
 
 const T_DROP: FnSpec<SipHost> = FnSpec {

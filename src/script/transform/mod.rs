@@ -11,6 +11,7 @@ mod csv;
 mod date;
 mod hash;
 mod ip;
+mod kamailio;
 mod params;
 mod sdp;
 mod text;
@@ -20,6 +21,8 @@ mod uri;
 mod tests;
 
 pub use code::shell_word;
+
+pub use kamailio::{Kop, takes_null};
 
 use super::value::Value;
 use crate::base::Str;
@@ -128,6 +131,8 @@ pub enum Op {
     SdpLine,
     SdpStream,
     SdpStreamDelete,
+    /// One that only Kamailio has.
+    Kamailio(Kop),
     /// `{re.subst}`; the machine hands over the compiled expression.
     Subst,
 }
@@ -318,8 +323,8 @@ pub fn parse(body: &[u8]) -> Result<Written, Refused> {
     if WAITING.contains(&name.as_str()) {
         return Err(Refused::Waits(name));
     }
-    let Some(spec) = SPECS.iter().find(|s| s.name == name) else {
-        let suggestion = suggest(&name, SPECS.iter().map(|s| s.name));
+    let Some(spec) = SPECS.iter().chain(kamailio::SPECS).find(|s| s.name == name) else {
+        let suggestion = suggest(&name, SPECS.iter().chain(kamailio::SPECS).map(|s| s.name));
         return Err(Refused::Unknown { name, suggestion });
     };
     let given = split(rest, spec.args.len());
@@ -375,7 +380,7 @@ pub(super) fn number(text: &[u8]) -> Option<i64> {
 /// Carries out a transformation. `args` are the evaluated parameters; results are at most `max`
 /// bytes. `Op::Eval` and `Op::Subst` are the machine's business.
 pub fn apply(op: Op, input: &Value, args: &[Value], max: usize) -> Outcome {
-    if input.is_null() && op != Op::EscapeShell {
+    if input.is_null() && op != Op::EscapeShell && !takes_null(op) {
         return Ok(Value::Null);
     }
     let text = input.to_text().unwrap_or_default();
@@ -446,6 +451,7 @@ pub fn apply(op: Op, input: &Value, args: &[Value], max: usize) -> Outcome {
         Op::SdpLine => sdp::line(text, &arg(0)?, args.get(1).map(Value::to_int)),
         Op::SdpStream => Ok(sdp::stream(text, &arg(0)?)),
         Op::SdpStreamDelete => Ok(sdp::stream_delete(text, &arg(0)?)),
+        Op::Kamailio(op) => kamailio::apply(op, input, text, args, max),
         Op::Eval | Op::Subst => Err(Failed),
     }
 }

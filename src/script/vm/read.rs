@@ -217,7 +217,7 @@ impl<'a, H: Host> Reader<'a, H> {
     }
 
     fn transform(&mut self, t: &Transform<H::Pv>, input: Value) -> Option<Value> {
-        if input.is_null() && t.op != Op::EscapeShell {
+        if input.is_null() && t.op != Op::EscapeShell && !transform::takes_null(t.op) {
             return Some(Value::Null);
         }
         let mut args: SmallVec<[Value; 2]> = SmallVec::new();
@@ -253,6 +253,13 @@ impl<'a, H: Host> Reader<'a, H> {
                 let replacement = self.expand(&subst.replacement);
                 // No match: the input unchanged.
                 Some(subst.apply(&text, &replacement, max).map_or(input, Value::text))
+            }
+            op if self.p.dialect == Dialect::Kamailio => {
+                // What is absent or cannot be done is the empty text there; `{s.int}` takes whole numbers only.
+                let number = op != Op::Int || input.to_int().is_some();
+                let result = transform::apply(op, &input, &args, self.p.limits.max_value).ok();
+                let absent = || if op == Op::UriPort { Value::Int(0) } else { Value::from("") };
+                Some(result.filter(|v| number && !v.is_null()).unwrap_or_else(absent))
             }
             op => transform::apply(op, &input, &args, self.p.limits.max_value).ok(),
         }

@@ -59,34 +59,34 @@ impl Edits {
 
     /// Adds a header line before this one: first call first.
     pub fn insert_header_before(&mut self, header: &Header<'_>, line: Str) {
-        self.insert_before(header.line.start, terminated(line));
+        self.insert_before(header.start, terminated(line));
     }
 
     /// Adds a header line after this one: first call first.
     pub fn insert_header_after(&mut self, header: &Header<'_>, line: Str) {
-        self.insert_after(header.line.end, terminated(line));
+        self.insert_after(header.line().end, terminated(line));
     }
 
     /// Adds a header line before the first one of this kind, or behind the last header if there
     /// is none: last call first (Route, Record-Route, Path).
     pub fn insert_header_top(&mut self, message: &Message, id: HeaderId, line: Str) {
         match message.header(id) {
-            Some(h) => self.insert_top(h.line.start, terminated(line)),
+            Some(h) => self.insert_top(h.start, terminated(line)),
             None => self.insert_top(message.headers_end(), terminated(line)),
         }
     }
 
     /// Removes a header line.
     pub fn remove_header(&mut self, header: &Header<'_>) {
-        self.delete(header.line);
+        self.delete(header.line());
     }
 
     /// Removes every header of this kind that is still there; says how many.
     pub fn remove_headers(&mut self, message: &Message, id: HeaderId) -> usize {
         let before = self.len();
         for h in message.headers_of(id) {
-            if !self.is_deleted(h.line) {
-                self.delete(h.line);
+            if !self.is_deleted(h.line()) {
+                self.delete(h.line());
             }
         }
         self.len() - before
@@ -112,10 +112,10 @@ impl Edits {
         match (before, ranges().nth(at + 1)) {
             (_, Some(next)) => self.delete(Range::new(own.start, next.start)),
             (Some(prev), None) => self.delete(Range::new(prev.end, own.end)),
-            (None, None) => self.delete(header.line),
+            (None, None) => self.delete(header.line()),
         }
-        if ranges().all(|r| self.is_deleted(r)) && !self.is_deleted(header.line) {
-            self.delete(header.line);
+        if ranges().all(|r| self.is_deleted(r)) && !self.is_deleted(header.line()) {
+            self.delete(header.line());
         }
         true
     }
@@ -126,7 +126,7 @@ impl Edits {
         line.extend_from_slice(b"Via: ");
         line.extend_from_slice(value);
         line.extend_from_slice(b"\r\n");
-        let at = message.header(HeaderId::Via).map_or(message.headers_start(), |h| h.line.start);
+        let at = message.header(HeaderId::Via).map_or(message.headers_start(), |h| h.start);
         self.insert_top(at, line.into());
     }
 

@@ -193,14 +193,14 @@ fn is_deleted_sees_the_union() {
     let m = request();
     let mut e = Edits::new();
     let to = m.header(HeaderId::To).unwrap();
-    assert!(!e.is_deleted(to.line));
-    e.delete(Range::new(to.line.start, to.line.start + 5));
-    assert!(!e.is_deleted(to.line));
-    e.delete(Range::new(to.line.start + 4, to.line.end));
-    assert!(e.is_deleted(to.line) && e.is_deleted(to.value_range));
+    assert!(!e.is_deleted(to.line()));
+    e.delete(Range::new(to.start, to.start + 5));
+    assert!(!e.is_deleted(to.line()));
+    e.delete(Range::new(to.start + 4, to.line().end));
+    assert!(e.is_deleted(to.line()) && e.is_deleted(to.value_range));
     e.clear();
-    e.replace(to.line, Str::from("x"));
-    assert!(!e.is_deleted(to.line));
+    e.replace(to.line(), Str::from("x"));
+    assert!(!e.is_deleted(to.line()));
     assert_eq!(e.remove_headers(&m, HeaderId::Route), 1);
     assert_eq!(e.remove_headers(&m, HeaderId::Route), 0);
 }

@@ -36,6 +36,16 @@ fn home(server: &Reprise) -> Vec<std::path::PathBuf> {
     all.filter(|p| p.file_name().unwrap().to_string_lossy().starts_with(&ours)).collect()
 }
 
+/// Kills one of `count` workers and waits until main says that all are running again.
+fn replace(server: &Reprise, worker: i32, count: usize) {
+    assert!(process::signal(worker, Signal::SIGKILL));
+    eventually("it is replaced", SECOND * 10, || {
+        let ps = server.ctl("ps", Value::Null);
+        let running = |p: &&Value| p["kind"] == "worker" && p["state"] == "running" && p["pid"] != worker;
+        ps.as_array().unwrap().iter().filter(running).count() == count
+    });
+}
+
 #[test]
 fn what_one_worker_sets_the_others_see_and_its_death_loses_nothing() {
     let (mut server, port) = serve(counting, &["-n", "3"]);
@@ -50,12 +60,7 @@ fn what_one_worker_sets_the_others_see_and_its_death_loses_nothing() {
     let workers = server.worker_pids();
     assert_eq!(workers.len(), 3);
     for (n, worker) in workers.iter().enumerate() {
-        assert!(process::signal(*worker, Signal::SIGKILL));
-        eventually("it is replaced", SECOND * 10, || {
-            let ps = server.ctl("ps", Value::Null);
-            let running = |p: &&Value| p["kind"] == "worker" && p["state"] == "running" && p["pid"] != *worker;
-            ps.as_array().unwrap().iter().filter(running).count() == 3
-        });
+        replace(&server, *worker, 3);
         for _ in 0..10 {
             assert_eq!(ask("look"), format!("{} second 0", 1060 + n));
         }
@@ -198,11 +203,7 @@ fn each_pair_of_a_queue_is_taken_once_whoever_adds_and_whoever_takes() {
     // The death of any worker loses no pair that was not taken.
     assert_eq!(size("kept"), 50);
     for worker in server.worker_pids() {
-        assert!(process::signal(worker, Signal::SIGKILL));
-        eventually("it is replaced", SECOND * 10, || {
-            let running = server.worker_pids();
-            running.len() == 3 && !running.contains(&worker)
-        });
+        replace(&server, worker, 3);
     }
     assert_eq!(size("kept"), 50);
     let first = server.ctl("mqueue.fetch", json!(["kept"]));
@@ -265,12 +266,9 @@ request_route {{
         }
         assert_eq!(server.log_count("table t: 5 rows loaded"), 1, "{url}");
         // A worker that is replaced does not begin anew.
-        let first = server.worker_pids()[0];
-        assert!(process::signal(first, Signal::SIGKILL));
-        eventually("it is replaced", SECOND * 10, || {
-            let running = server.worker_pids();
-            running.len() >= 2 && !running.contains(&first)
-        });
+        let ps = server.ctl("ps", Value::Null);
+        let first = ps.as_array().unwrap().iter().find(|p| p["kind"] == "worker").unwrap()["pid"].as_i64().unwrap();
+        replace(&server, first as i32, 2);
         assert_eq!(server.ctl("htable.get", json!(["t", "number"]))["item"]["value"], 42);
     }
     let port = crate::support::free_port();

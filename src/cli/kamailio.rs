@@ -20,6 +20,7 @@ pub(super) fn prepare(out: &mut ServerConfig, config: &Config) {
     // exec hands over the message's variables unless told otherwise.
     out.settings.exec_setvars = true;
     out.settings.cancel_reason = true;
+    out.tm.losers_hear_why = true;
     out.tm.max_inv_lifetime = Some(Duration::from_secs(180));
     out.tm.max_noninv_lifetime = Some(Duration::from_secs(32));
     out.settings.no_new_conn_rplflag = Some(Str::from(REPLY_NO_CONNECT));
@@ -54,6 +55,7 @@ pub(super) fn module_setting(out: &mut ServerConfig, p: &ModParam) {
         ("tm", "retr_timer2") => out.tm.t2 = millis.unwrap_or(out.tm.t2),
         ("tm", "max_inv_lifetime") => out.tm.max_inv_lifetime = millis.filter(|d| !d.is_zero()),
         ("tm", "max_noninv_lifetime") => out.tm.max_noninv_lifetime = millis.filter(|d| !d.is_zero()),
+        ("tm", "local_cancel_reason") => out.tm.losers_hear_why = yes,
         ("tm", "e2e_cancel_reason") => out.settings.cancel_reason = yes,
         ("tm", "auto_inv_100") => out.settings.auto_100 = yes,
         ("tm", "disable_6xx_block") => out.tm.disable_6xx_block = yes,

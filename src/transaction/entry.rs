@@ -36,6 +36,8 @@ pub(super) struct Tx<U, D, P> {
     pub discarded: bool,
     /// Its end is queued.
     pub ending: bool,
+    /// Status of the last reply sent upstream; 0: none yet.
+    pub last_sent: u16,
     /// First final status sent upstream (own requests: reached).
     pub final_sent: Option<u16>,
     /// While above zero, no final reply is chosen.
@@ -205,6 +207,7 @@ impl<U, D, P> Tx<U, D, P> {
             chosen: false,
             discarded: false,
             ending: false,
+            last_sent: 0,
             final_sent: None,
             holds: 0,
             kept: 0,

@@ -28,6 +28,8 @@ pub struct TxView<'a, U> {
     pub cancelled: bool,
     /// First final status sent upstream.
     pub final_sent: Option<u16>,
+    /// Status of the last reply sent upstream; 0: none yet.
+    pub last_sent: u16,
     /// Whether a branch is out, or has failed, so that there will be a final reply.
     pub hopeful: bool,
     /// Whether the choice of the final reply is held.
@@ -146,6 +148,7 @@ fn view<'a, U, D, P>(key: TxKey, t: &'a Tx<U, D, P>) -> TxView<'a, U> {
         request: t.request.as_ref(),
         embryonic: t.embryonic,
         cancelled: t.cancelled,
+        last_sent: t.last_sent,
         final_sent: t.final_sent,
         hopeful: t.is_waiting() || t.failures().next().is_some(),
         held: t.holds > 0,

@@ -117,7 +117,7 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
         if status >= 600 && !self.config.disable_6xx_block && !tx.no_6xx_block && !tx.is_answered() {
             tx.blocked = true;
             self.stop_awaiting(tx);
-            self.cancel_losers(tx);
+            self.cancel_losers(tx, status);
         }
     }
 
@@ -132,7 +132,12 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
 
     /// Another branch has decided: cancels the others, unless the caller wants them to go on
     /// (RFC 3841 §9.1); what was not sent ends in any case.
-    pub(super) fn cancel_losers(&mut self, tx: &mut Tx<U, D, P>) {
+    pub(super) fn cancel_losers(&mut self, tx: &mut Tx<U, D, P>, status: u16) {
+        if self.config.losers_hear_why && tx.cancel_reason.is_none() {
+            let text = if status < 300 { ";text=\"Call completed elsewhere\"" } else { "" };
+            let cause = if status < 300 { 200 } else { status };
+            tx.cancel_reason = Some(Str::from(format!("Reason: SIP;cause={cause}{text}")));
+        }
         if !tx.no_cancel {
             return self.cancel_pending(tx, None);
         }

@@ -615,6 +615,7 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
         if tx.is_answered() && !final_2xx {
             return;
         }
+        tx.last_sent = status;
         if let Some(server) = &mut tx.server {
             match branch {
                 Some(_) => self.stats.relayed_replies += 1,
@@ -648,7 +649,7 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
         self.stop_awaiting(tx);
         // §16.7 step 10.
         match status {
-            200..=299 | 600.. => self.cancel_losers(tx),
+            200..=299 | 600.. => self.cancel_losers(tx, status),
             _ => self.cancel_pending(tx, None),
         }
     }

@@ -45,6 +45,8 @@ pub struct Config {
     pub translate_503: bool,
     /// Treats a 6xx like any other negative reply: other branches go on, new ones may be added.
     pub disable_6xx_block: bool,
+    /// Whether the CANCELs to branches that a 2xx or 6xx of another one ends say so (RFC 3326). Default false.
+    pub losers_hear_why: bool,
     /// Whether a 401 or 407 goes upstream with the challenges of the other branches too
     /// (§16.7 step 7). Default true.
     pub aggregate_challenges: bool,
@@ -99,6 +101,7 @@ impl Default for Config {
             noninvite_408: Noninvite408::Never,
             translate_503: true,
             disable_6xx_block: false,
+            losers_hear_why: false,
             aggregate_challenges: true,
             ruri_matching: true,
             via1_matching: true,

@@ -4,6 +4,7 @@ use super::state::{Chosen, Role, RoleKind, Work, Worker, origin_of};
 use crate::base::Str;
 use crate::modules::emit;
 use crate::modules::host::SipHost;
+use crate::script::ast::Dialect;
 use crate::script::vm::{Finished, Run};
 use crate::sip::edits::Edits;
 use crate::sip::{HeaderId, Message};
@@ -130,6 +131,10 @@ impl Worker {
         }
         let mut host = (**base).clone();
         host.armed.failure = None;
+        // Kamailio's scripts arm it for each round.
+        if self.blueprint.program.dialect == Dialect::Kamailio {
+            host.armed.branch = None;
+        }
         // What had gone to the winner goes on (the failure route may change it).
         if let Some(winner) = data.branches.get(usize::from(chosen.branch)).filter(|b| !b.target.uri.is_empty()) {
             let socket = winner.target.socket.or(host.socket_out);

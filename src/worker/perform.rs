@@ -298,7 +298,8 @@ impl Worker {
             if view.final_sent.is_some() {
                 return code(-1);
             }
-            if view.branches == 0 {
+            // Nor may a second final reply follow: it leaves through it, too, when no branch will bring one.
+            if !self.tm.branches(tx).any(|b| b.pending) {
                 self.tm.promote(tx);
                 return code(if self.reply_through(host, tx, &reply) { 1 } else { -1 });
             }

@@ -22,6 +22,8 @@ impl Worker {
             if matches!(role.kind, RoleKind::Request(_)) {
                 host.tm.reply_code = status;
             }
+        } else if matches!(role.kind, RoleKind::Request(_)) {
+            host.tm.reply_code = v.last_sent;
         }
         if v.branches == 0 {
             return;

@@ -63,7 +63,7 @@ pub static TM: Module = module(
         ignored("faked_reply_prio", "a reply made here counts as any other"),
         ignored("noisy_ctimer", "timer C works as RFC 3261 says"),
         ignored("relay_100", "a 100 ends at this hop"),
-        ignored("local_cancel_reason", "a Reason is added where the script asks for it"),
+        int("local_cancel_reason", "branches that a 2xx or 6xx of another one ends hear so in their CANCEL; default 1"),
         int("e2e_cancel_reason", "the Reason of the caller's CANCEL goes into those to the branches; default 1"),
         ignored("e2e_cancel_hop_by_hop", "a CANCEL goes hop by hop (RFC 3261 9.2)"),
         ignored("reparse_invite", "a CANCEL is made from the INVITE that was sent"),

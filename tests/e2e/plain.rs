@@ -71,7 +71,11 @@ fn run(script: &str, io: &str, next: &dyn Fn(&str) -> String, play: &dyn Fn(&Pla
     let script = next(script)
         .replace("127.0.0.1:5060", &address(port).to_string())
         .replace("mysql://opensips:opensipsrw@localhost/opensips", &db.url_for(NATIVE, &database));
-    let config = format!("script_io={io}\noverload_age=0\n{script}");
+    let (first, rest) = match script.strip_prefix("#!KAMAILIO\n") {
+        Some(rest) => ("#!KAMAILIO\n", rest),
+        None => ("", script.as_str()),
+    };
+    let config = format!("{first}script_io={io}\noverload_age=0\n{rest}");
     let plain = Plain { server: Reprise::start(&config, &["-n", "1"]), port, database };
     let probe = Probe::start(address(port), 100);
     let seen = play(&plain);
@@ -263,6 +267,26 @@ fn look_ups_before_an_ack() {
                         bob got ACK with prepaid for ACK\n\
                         bob got BYE with prepaid for BYE\n";
         assert_eq!(seen, expected);
+        seen
+    });
+}
+
+#[test]
+fn programs_in_kamailios_language() {
+    compare("exec, Kamailio", include_str!("plain/exec.kamailio.cfg"), &alone, &|plain| {
+        let mut seen = Seen::new();
+        for (from, subject) in [("alice", "paid"), ("alice", "owed; touch here"), ("mallory", "paid")] {
+            let client = plain.client();
+            let request = plain.request(&client, "MESSAGE", from, "bob").header(&format!("Subject: {subject}"));
+            if from == "mallory" {
+                client.send_request(&request);
+                let heard = if silence(&client, SECOND * 2) { "nothing" } else { "something" };
+                writeln!(seen, "{from}: {heard}").unwrap();
+            } else {
+                told(&mut seen, from, &client.exchange(&request, SECOND * 20).pop().unwrap(), "X-Note");
+            }
+        }
+        assert_eq!(seen, "alice: 200 Credit 100, prepaid\nalice: 402 No credit for alice\nmallory: nothing\n");
         seen
     });
 }

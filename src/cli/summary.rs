@@ -190,7 +190,7 @@ mod tests {
         let file = dir.path().join("a.cfg");
         let text = "#!KAMAILIO\nmemlog=5\nlisten=udp:127.0.0.1:5060\nloadmodule \"sl.so\"\nloadmodule \"usrloc.so\"\n\
                     modparam(\"usrloc\", \"db_mode\", 1)\nrequest_route {\n  if (!lookup(\"a\")) lookup(\"b\");\n  \
-                    sl_send_reply(\"200\", \"$sht(a=>b) $sht(a=>b)\");\n}\n";
+                    sl_send_reply(\"200\", \"$unheardof(a) $unheardof(a)\");\n}\n";
         std::fs::write(&file, text).unwrap();
         let (text, good) = summary(&file, &Options::default());
         assert!(!good);
@@ -198,7 +198,7 @@ mod tests {
         let wanted = format!(
             "{name} (Kamailio)\n  modules supported (1 of 2): sl\n  functions supported (1 of 2): sl_send_reply\n  missing\n    \
              unknown function `lookup` (2 times, first in {name}:8)\n    unknown module `usrloc` ({name}:5)\n    unknown \
-             variable `$sht` ({name}:9)\n  different\n    `memlog` has no effect here ({name}:2)\n  cannot be used yet: 3 \
+             variable `$unheardof` ({name}:9)\n  different\n    `memlog` has no effect here ({name}:2)\n  cannot be used yet: 3 \
              missing, 0 wrong, 1 different\n\n"
         );
         assert_eq!(text, wanted);

@@ -46,6 +46,10 @@ static KAMAILIO: Catalog<SipHost> = Catalog {
         &kamailio::CFG_RPC,
         &kamailio::JSONRPCS,
         &kamailio::COUNTERS,
+        &kamailio::DEBUGGER,
+        &kamailio::MI_FIFO,
+        &kamailio::MI_RPC,
+        &kamailio::STATISTICS,
     ],
     offers: &[
         ("core", &[&core::MODULE]),

@@ -38,7 +38,9 @@ impl Worker {
             RoleKind::AnyReply => {
                 let host = finished.host;
                 let origin = origin_of(&host);
-                if finished.end.dropped && may_drop(&host.msg) {
+                // In Kamailio's reply_route nobody has seen the reply yet: it is as if it were lost.
+                let any = self.blueprint.program.dialect == Dialect::Kamailio;
+                if finished.end.dropped && (any || may_drop(&host.msg)) {
                     self.counters.inc(Counter::DropReplies);
                 } else if host.edits.is_empty() {
                     self.matched_reply(host.msg, origin);

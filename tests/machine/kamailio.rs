@@ -160,6 +160,9 @@ fn break_leaves_a_route() {
 
 #[test]
 fn findings_name_this_language() {
+    let found =
+        kamailio_findings("g.name = 1\nrequest_route { xlog(\"$sel(cfg_get.g.nam)\"); $var(x) = @cfg_get.h.x; }");
+    assert_eq!(found.matches("unknown parameter `cfg_get").count(), 2, "{found}");
     let text = "request_route { t_realy(); route(NOWHERE); $nothing = 1; }";
     let found = kamailio_findings(text);
     for wanted in ["E0201", "E0205", "E0204"] {

@@ -4,6 +4,7 @@
 mod core_functions;
 mod sl_functions;
 mod tests_of;
+mod whole;
 mod xlog;
 
 use super::host::SipHost;
@@ -105,7 +106,7 @@ pub static SL: Module = module(
 /// `textops`
 pub static TEXTOPS: Module = module("textops", tests_of::TEXTOPS, &[]);
 /// `textopsx`
-pub static TEXTOPSX: Module = module("textopsx", &[], &[]);
+pub static TEXTOPSX: Module = module("textopsx", whole::TEXTOPSX, &[]);
 /// `siputils`
 pub static SIPUTILS: Module = module(
     "siputils",
@@ -175,6 +176,14 @@ pub static CTL: Module = tolerated("ctl");
 pub static CFG_RPC: Module = tolerated("cfg_rpc");
 /// `reprise ctl` takes its place.
 pub static JSONRPCS: Module = tolerated("jsonrpcs");
+/// What a script does is seen with `reprise ctl waits` and in scenarios.
+pub static DEBUGGER: Module = tolerated("debugger");
+/// `reprise ctl` takes its place.
+pub static MI_FIFO: Module = tolerated("mi_fifo");
+/// `reprise ctl` takes its place.
+pub static MI_RPC: Module = tolerated("mi_rpc");
+/// Statistics are built in.
+pub static STATISTICS: Module = tolerated("statistics");
 /// Statistics are built in.
 pub static COUNTERS: Module = tolerated("counters");
 /// The SQLite helper process is built in.

@@ -2,9 +2,11 @@
 
 use crate::modules::host::SipHost;
 use crate::script::registry::{FnSpec, Kind, Param, RouteSet, Step};
+use crate::sip::header::HeaderId;
+use crate::sip::nameaddr::NameAddr;
 
 /// Of `siputils`.
-pub const SIPUTILS: &[FnSpec<SipHost>] = &[IS_REQUEST, IS_REPLY];
+pub const SIPUTILS: &[FnSpec<SipHost>] = &[IS_REQUEST, IS_REPLY, IS_FIRST_HOP];
 /// Of `textops`.
 pub const TEXTOPS: &[FnSpec<SipHost>] = &[STARTS_WITH, ENDS_WITH, CMP_STR, CMP_ISTR];
 
@@ -31,6 +33,23 @@ const IS_REPLY: FnSpec<SipHost> = FnSpec {
     doc: "Whether the message in work is a reply.",
     example: "if (is_reply()) xlog(\"$rs\\n\");",
     run: |call| verdict(call.host.msg.is_reply()),
+    ..IS_REQUEST
+};
+
+const IS_FIRST_HOP: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("is_first_hop"),
+    doc: "Whether the message came from its sender directly: a request with one Via, a reply whose first Record-Route is \
+          ours and that came from somebody else.",
+    example: "if (is_first_hop()) force_rport();",
+    run: |call| {
+        let host = &*call.host;
+        if host.msg.is_request() {
+            return verdict(host.msg.headers_of(HeaderId::Via).flat_map(|h| h.values()).count() == 1);
+        }
+        let first = host.msg.headers_of(HeaderId::RecordRoute).flat_map(|h| h.values()).next();
+        let ours = first.and_then(|v| NameAddr::parse(v).ok()).is_some_and(|n| host.env().names_us(n.uri, None));
+        verdict(ours && !host.env().names_us(host.source.ip().to_string().as_bytes(), Some(host.source.port())))
+    },
     ..IS_REQUEST
 };
 

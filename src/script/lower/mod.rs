@@ -35,6 +35,11 @@ pub fn compile<H: Host>(
 ) -> Option<Program<H>> {
     let mut lower = Lowerer::new(dialect, map, diags);
     lower.modules(config);
+    lower.custom = config
+        .items
+        .iter()
+        .filter_map(|i| if let Item::Custom { name, .. } = i { Some(name.text.clone()) } else { None })
+        .collect();
     let blocks: Vec<&RouteBlock> =
         config.items.iter().filter_map(|i| if let Item::Route(r) = i { Some(r) } else { None }).collect();
     let numbered = lower.collect_routes(&blocks);
@@ -78,6 +83,8 @@ struct Lowerer<'a, H: Host> {
     p: Program<H>,
     /// Functions that may be called, by name.
     functions: HashMap<&'static str, Vec<&'static FnSpec<H>>>,
+    /// Kamailio: names of the configuration's own parameters.
+    custom: Vec<String>,
     /// Modules that were to be loaded and are not known.
     unknown_modules: Vec<String>,
     /// The block being lowered.
@@ -108,6 +115,7 @@ impl<'a, H: Host> Lowerer<'a, H> {
             diags,
             p,
             functions: HashMap::new(),
+            custom: Vec::new(),
             unknown_modules: Vec::new(),
             route: 0,
             kind: RouteKind::Request,

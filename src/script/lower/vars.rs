@@ -1,7 +1,8 @@
 //! Variables, format strings and patterns: into the program's tables, with what is wrong reported.
 
 use super::Lowerer;
-use crate::script::ast::{StrLit, VarTok};
+use crate::base::names::suggest;
+use crate::script::ast::{Dialect, StrLit, VarTok};
 use crate::script::diagnostics::Diagnostic;
 use crate::script::host::Host;
 use crate::script::ir::VarRef;
@@ -34,6 +35,7 @@ impl<H: Host> Lowerer<'_, H> {
             // The parser has reported it.
             return None;
         }
+        self.check_selects(token.text.as_bytes(), token.span);
         let parsed = pv::parse(token.text.as_bytes()).map_err(Problem::from);
         match parsed.and_then(|v| self.known_var(&v)) {
             Ok(n) => Some(n),
@@ -81,6 +83,7 @@ impl<H: Host> Lowerer<'_, H> {
     /// A string literal as a format string.
     pub(super) fn literal(&mut self, lit: &StrLit) -> Literal {
         let inner = inner_span(lit);
+        self.check_selects(&lit.text, inner);
         match self.format_text(&lit.text) {
             Ok(found) => found,
             Err(problem) => {
@@ -88,6 +91,30 @@ impl<H: Host> Lowerer<'_, H> {
                 self.problem(problem, inner, Some(lit.text.len()));
                 Literal::Bad
             }
+        }
+    }
+
+    /// Kamailio: parameters of the configuration's own that are read and not declared.
+    fn check_selects(&mut self, text: &[u8], span: Span) {
+        const READ: &[u8] = b"$sel(cfg_get.";
+        if self.dialect != Dialect::Kamailio {
+            return;
+        }
+        let mut rest = text;
+        while let Some(at) = memchr::memmem::find(rest, READ) {
+            rest = rest.get(at + READ.len()..).unwrap_or_default();
+            let name = String::from_utf8_lossy(rest.split(|b| *b == b')').next().unwrap_or_default()).into_owned();
+            // The server's own groups are answered with NULL.
+            let own = name.split_once('.').is_some_and(|(group, _)| self.p.modules.contains(&group));
+            if own || self.custom.contains(&name) {
+                continue;
+            }
+            let mut d = Diagnostic::error("E0204", span, format!("unknown parameter `cfg_get.{name}`"));
+            d = match suggest(&name, self.custom.iter().map(String::as_str)) {
+                Some(near) => d.help(format!("did you mean `cfg_get.{near}`?")),
+                None => d.help(format!("declare it outside of the routes: {name} = \"\" desc \"...\"")),
+            };
+            self.diags.push(d);
         }
     }
 

@@ -15,7 +15,10 @@ impl Parser<'_> {
         loop {
             let before = self.c.position();
             match self.c.kind() {
-                Kind::Eof => return config,
+                Kind::Eof => {
+                    self.fill_ports(&mut config);
+                    return config;
+                }
                 Kind::Semi => {
                     self.c.bump();
                     continue;

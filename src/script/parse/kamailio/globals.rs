@@ -55,6 +55,16 @@ impl Parser<'_> {
                 }
                 self.push(config, name, "alias", GlobalValue::List(list));
             }
+            Meaning::Port => {
+                let (n, span) = self.int_value(word)?;
+                match u16::try_from(n) {
+                    Ok(n) if n > 0 => self.port = Some(n),
+                    _ => {
+                        let d = Diagnostic::error("E0503", span, format!("`port` cannot be {n}")).label("1 to 65535");
+                        return self.c.error(d);
+                    }
+                }
+            }
             Meaning::Ignored(why) => {
                 self.any_value()?;
                 let d = Diagnostic::note("W0501", name.span, format!("`{word}` has no effect here")).label(why);
@@ -78,6 +88,18 @@ impl Parser<'_> {
             }
         }
         self.end_of_value()
+    }
+
+    /// Gives `port` to the sockets that name none, wherever it stands.
+    pub(super) fn fill_ports(&self, config: &mut Config) {
+        let Some(port) = self.port else { return };
+        for item in &mut config.items {
+            if let Item::Global(Global { value: GlobalValue::Socket(spec), .. }) = item
+                && spec.ports.is_empty()
+            {
+                spec.ports.push(port);
+            }
+        }
     }
 
     fn push(&mut self, config: &mut Config, name: Token, target: &str, value: GlobalValue) {

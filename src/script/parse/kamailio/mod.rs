@@ -32,6 +32,7 @@ pub(super) fn parse(tokens: &[Token], map: &SourceMap, diags: &mut Diagnostics) 
         crooked: None,
         adrift: false,
         flags: Vec::new(),
+        port: None,
     };
     parser.config()
 }
@@ -52,6 +53,8 @@ struct Parser<'a> {
     adrift: bool,
     /// Names declared by `flags`.
     flags: Vec<(String, i64)>,
+    /// The port of sockets that name none.
+    port: Option<u16>,
 }
 
 /// Words of the language that cannot be called.

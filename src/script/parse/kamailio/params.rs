@@ -18,6 +18,8 @@ pub enum Meaning {
     Socket,
     /// A list of names.
     Names,
+    /// The port of sockets that name none.
+    Port,
     /// It has no effect, for this reason.
     Ignored(&'static str),
 }
@@ -32,7 +34,7 @@ pub fn suggest(name: &str) -> Option<&'static str> {
     names::suggest(name, PARAMS.iter().map(|(n, _)| *n))
 }
 
-use Meaning::{Ignored, Int, Level, Names, Seconds, Socket, Text};
+use Meaning::{Ignored, Int, Level, Names, Port, Seconds, Socket, Text};
 
 const ONE_LOOP: &str = "a worker waits for everything in one loop";
 const NO_SHM: &str = "memory is not divided into pools";
@@ -47,6 +49,7 @@ const OWN_LOG: &str = "the log has formats of its own (log_format)";
 #[rustfmt::skip]
 pub static PARAMS: &[(&str, Meaning)] = &[
     ("listen", Socket),
+    ("port", Port),
     ("alias", Names),
     ("domain", Names),
     ("auto_aliases", Int("auto_aliases")),
@@ -187,7 +190,6 @@ pub static PARAMS: &[(&str, Meaning)] = &[
     ("enable_sctp", Ignored(BY_LISTEN)),
     ("disable_sctp", Ignored(BY_LISTEN)),
     ("tls_port_no", Ignored("the port is part of each `listen`")),
-    ("port", Ignored("the port is part of each `listen`")),
     ("udp_receiver_mode", Ignored(ONE_LOOP)),
     ("async_workers", Ignored("what is asynchronous goes on in the worker it began in")),
     ("async_nonblock", Ignored("what is asynchronous goes on in the worker it began in")),

@@ -203,6 +203,22 @@ fn globals() {
     );
 }
 
+#[test]
+fn the_port_is_for_sockets_without_one() {
+    let list = items("listen=udp:127.0.0.1\nport=5070\nlisten=udp:127.0.0.2:5080\n");
+    let ports: Vec<_> = list
+        .iter()
+        .filter_map(|i| match i {
+            Item::Global(g) => match &g.value {
+                GlobalValue::Socket(s) => Some(s.ports.clone()),
+                _ => None,
+            },
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ports, [vec![5070], vec![5080]]);
+}
+
 /// A define may hold several words, also of a socket.
 #[test]
 fn defines_in_the_grammar() {

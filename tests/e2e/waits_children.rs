@@ -2,6 +2,7 @@
 //! hostile text in a command line, and what is left of it all.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
@@ -295,6 +296,31 @@ fn setvars_gives_values_of_several_lines_and_canonical_names() {
     assert_eq!(answer.reason(), expected);
 }
 
+/// A program that starts the server within limits, and its directory.
+fn limited(by: &str) -> (TempDir, PathBuf) {
+    let dir = process::directory("limited");
+    let wrapper = dir.path().join("server");
+    std::fs::write(&wrapper, format!("#!/bin/sh\nexec {by} {BINARY} \"$@\"\n")).unwrap();
+    std::fs::set_permissions(&wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    (dir, wrapper)
+}
+
+#[test]
+fn the_limit_of_open_files_is_raised_to_what_commands_need() {
+    let (_dir, wrapper) = limited("prlimit --nofile=200:5000");
+    let port = free_port();
+    for (children, files) in [(300, "1712"), (2000, "5000")] {
+        let script =
+            format!("modparam(\"exec\", \"max_children\", {children})\nroute {{ sl_send_reply(200, \"OK\"); }}\n");
+        let config = format!("{}{script}", head(port, &["tm", "sl", "exec"]));
+        let server = Reprise::launch(&wrapper, &config, &["-n", "1"], &[]).expect("it starts");
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.worker_pids()[0])).unwrap();
+        let open = limits.lines().find(|l| l.starts_with("Max open files")).unwrap();
+        assert_eq!(open.split_whitespace().nth(3), Some(files), "{children} commands: {open}");
+        assert_eq!(server.log_count("open files are allowed, 8512 may be needed"), usize::from(children == 2000));
+    }
+}
+
 #[test]
 fn processes_that_the_system_does_not_give_are_waited_for() {
     // Root is not held to a number of processes: the server becomes somebody whom nobody else is.
@@ -307,10 +333,7 @@ fn processes_that_the_system_does_not_give_are_waited_for() {
     "#;
     let config = format!("{}{script}", head(port, &["tm", "sl", "exec"]));
     // Main, the worker, and ten more.
-    let dir = process::directory("few");
-    let wrapper = dir.path().join("few-processes");
-    std::fs::write(&wrapper, format!("#!/bin/sh\nexec prlimit --nproc=12 {BINARY} \"$@\"\n")).unwrap();
-    std::fs::set_permissions(&wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let (_dir, wrapper) = limited("prlimit --nproc=12");
     let user = (54_000 + port % 1000).to_string();
     let server = Reprise::launch(&wrapper, &config, &["-n", "1", "-u", &user], &[]).expect("it starts");
     let site = Site { server, port };

@@ -3,6 +3,7 @@
 
 use crate::base::Str;
 use crate::modules::env::{Scheme, Settings};
+use crate::modules::htable::definition::Table;
 use crate::ops::sql::{DbUrl, Kill};
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
 use crate::script::program::ModParam;
@@ -30,6 +31,10 @@ pub(super) fn read(
     diags: &mut Diagnostics,
 ) {
     let context = client(settings, params, diags);
+    for p in params.iter().filter(|p| p.module == "htable" && p.param == "db_url") {
+        let url = p.value.to_text().unwrap_or_default();
+        add(settings, &context, Table::DATABASE, &url.to_lossy(), p.span, diags);
+    }
     for p in params.iter().filter(|p| matches!(p.module.as_str(), "avpops" | "sqlops")) {
         if p.param == "db_url" {
             let text = p.value.to_text().unwrap_or_default().to_lossy().into_owned();

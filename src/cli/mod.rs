@@ -18,6 +18,7 @@ mod radius;
 pub mod scenario;
 pub mod server;
 pub mod settings;
+mod shared;
 pub mod simulate;
 mod streams;
 pub mod summary;

@@ -199,13 +199,19 @@ pub(super) struct Places {
 fn store_home(args: &StartArgs, config: &ServerConfig) -> Result<Home, String> {
     let root = config.chroot.as_deref().unwrap_or(Path::new("/"));
     let runtime = || Directories::find(args.workdir.as_deref().or(config.workdir.as_deref())).runtime;
-    let parent = match (&config.store_dir, &config.chroot) {
-        (Some(dir), _) => root.join(dir.strip_prefix("/").unwrap_or(dir)),
-        _ if root.join("dev/shm").is_dir() => root.join("dev/shm"),
-        (None, Some(root)) => root.clone(),
-        (None, None) => runtime(),
+    let places = match (&config.store_dir, &config.chroot) {
+        (Some(dir), _) => vec![root.join(dir.strip_prefix("/").unwrap_or(dir))],
+        (None, Some(root)) => vec![root.join("dev/shm"), root.clone()],
+        (None, None) => vec![root.join("dev/shm"), runtime()],
     };
-    Home::make(&parent, random()).map_err(|e| format!("the shared store in {}: {e}", parent.display()))
+    let mut why = String::new();
+    for parent in places {
+        match Home::make(&parent, random()) {
+            Ok(home) => return Ok(home),
+            Err(e) => why = format!("the shared store in {}: {e}", parent.display()),
+        }
+    }
+    Err(why)
 }
 
 /// A path as whoever lives below `root` sees it.

@@ -17,6 +17,7 @@ use crate::script::pattern::compile_regex;
 use crate::script::program::ModParam;
 use crate::script::source::Span;
 use crate::script::value::Value;
+use crate::store::shared::queues::Doubles;
 use crate::transaction;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -350,6 +351,9 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
     }
     let s = &mut out.settings;
     let out_streams = &mut out.streams;
+    // What `mqueue_name` and timers without an interval go by: parameters that stand before them.
+    let mut bare_queue = (0, Doubles::Keep);
+    let mut default_interval = Duration::from_secs(120);
     for p in params {
         // Those of Kamailio are in milliseconds, and were read.
         if dialect == Dialect::Kamailio && p.module == "tm" {
@@ -408,6 +412,9 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
             }
             ("exec", "max_output") => s.exec_output = within(int, 1, 16 << 20).unwrap_or(s.exec_output),
             ("cfgutils", "initial_probability") => s.rand_probability = int.unwrap_or(10).clamp(0, 100) as u8,
+            ("mqueue", param) => super::shared::queue(s, &mut bare_queue, param, p, diags),
+            ("rtimer", param) => super::shared::timer(s, &mut default_interval, param, p, diags),
+            ("htable", param) => super::shared::table(s, param, p, diags),
             ("cfgutils" | "pv", "shvset") => match text.as_deref().and_then(varset) {
                 Some((name, value)) => s.shared_vars.push((Str::from(name.as_str()), value)),
                 None => diags.push(Diagnostic::error(

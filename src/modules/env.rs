@@ -186,6 +186,16 @@ pub struct Settings {
     pub radius_fetch_all: bool,
     /// cfgutils: `initial_probability`, percent.
     pub rand_probability: u8,
+    /// mqueue: the queues.
+    pub queues: Vec<super::mqueue::Queue>,
+    /// rtimer: the timers.
+    pub rtimers: Vec<super::rtimer::Timer>,
+    /// htable: the tables.
+    pub tables: Vec<super::htable::definition::Table>,
+    /// htable: the columns that tables are loaded from.
+    pub table_columns: super::htable::definition::Columns,
+    /// htable: `timer_interval`
+    pub table_interval: Duration,
     /// cfgutils, pv: `shvset`: shared variables that are set from the start.
     pub shared_vars: Vec<(Str, Value)>,
     /// sanity
@@ -451,6 +461,11 @@ impl Default for Settings {
             radius: None,
             radius_fetch_all: false,
             rand_probability: 10,
+            queues: Vec::new(),
+            rtimers: Vec::new(),
+            tables: Vec::new(),
+            table_columns: Default::default(),
+            table_interval: Duration::from_secs(20),
             shared_vars: Vec::new(),
             sanity: super::sanity::Settings::default(),
             async_module: super::async_module::Settings::default(),

@@ -211,6 +211,10 @@ pub struct SipHost {
     pub refusal: Option<Box<super::sanity::Refusal>>,
     /// Parameters of the event in event routes: name and value.
     pub event: Vec<(Str, Str)>,
+    /// What the run fetched last from each queue.
+    pub fetched: Vec<super::mqueue::Fetched>,
+    /// Walks over tables that the run has begun.
+    pub iterators: Vec<super::htable::Iterator>,
     /// `rand_set_prob` value, percent.
     pub probability: Option<u8>,
     /// `$log_level` and `$xlog_level` set by the script.
@@ -258,6 +262,8 @@ impl SipHost {
             last_error: None,
             refusal: None,
             event: Vec::new(),
+            fetched: Vec::new(),
+            iterators: Vec::new(),
             probability: None,
             levels: (None, None),
             received_at: 0,
@@ -410,7 +416,7 @@ impl Host for SipHost {
 
     fn side_by_side(function: &FnSpec<Self>) -> bool {
         // These wait for what they do with the message, its transaction or the run's locks.
-        const ALONE: [&str; 4] = ["forward", "send", "get_static_lock", "get_dynamic_lock"];
+        const ALONE: [&str; 5] = ["forward", "send", "get_static_lock", "get_dynamic_lock", "sht_lock"];
         let name = function.opensips.or(function.kamailio).unwrap_or_default();
         function.waits && !ALONE.contains(&name) && !name.starts_with("t_")
     }

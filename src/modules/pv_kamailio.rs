@@ -3,6 +3,7 @@
 
 use super::env::bracketed;
 use super::host::SipHost;
+use super::htable;
 use super::pv::Pv;
 use super::pv_get::{self, number, ruri};
 use super::time_text;
@@ -83,6 +84,19 @@ pvs! {
     MessageFlagsHex Never "message flags as 8 hexadecimal digits" ["mF"]
     BranchFlags Never "flags of branch 0 as a number" ["bf"]
     BranchFlagsHex Never "flags of branch 0 as 8 hexadecimal digits" ["bF"]
+    Sht Required "item of a table: table=>name" ["sht"]
+    ShtExpire Required "seconds until an item ends" ["shtex"]
+    ShtCountNames Required "how many items of a table have names that fit" ["shtcn"]
+    ShtCountValues Required "how many items of a table have values that fit" ["shtcv"]
+    ShtIncrement Required "item of a table, 1 added to it" ["shtinc"]
+    ShtDecrement Required "item of a table, 1 taken from it" ["shtdec"]
+    ShtRecord Required "key or value of an item that has ended" ["shtrecord"]
+    ShtIteratorKey Required "name of the item an iterator stands at" ["shtitkey"]
+    ShtIteratorValue Required "value of the item an iterator stands at" ["shtitval"]
+    QueueKey Required "key of the pair that was fetched last" ["mqk"]
+    QueueValue Required "value of the pair that was fetched last" ["mqv"]
+    QueueSize Required "how many pairs a queue holds" ["mq_size"]
+    RtimerWorker Never "number of the timer's job" ["rtimer_worker"]
     AuthQuotedUser Never "user of the digest username" ["aU"]
     AuthWholeUser Never "whole digest username" ["au"]
 }
@@ -158,6 +172,19 @@ pub const NAMES: &[&str] = &[
     "var",
     "avp",
     "shv",
+    "sht",
+    "shtex",
+    "shtcn",
+    "shtcv",
+    "shtinc",
+    "shtdec",
+    "shtrecord",
+    "shtitkey",
+    "shtitval",
+    "mqk",
+    "mqv",
+    "mq_size",
+    "rtimer_worker",
     "branch",
     "br",
     "fs",
@@ -169,7 +196,8 @@ pub fn find(name: &str, sub: Option<&str>) -> Option<PvSpec<Pv>> {
     if *pv == Kpv::MsgField && sub.is_some_and(|s| !MSG_FIELDS.contains(&s)) {
         return None;
     }
-    Some(PvSpec { pv: Pv::Kamailio(*pv), sub: *need, writable: false })
+    let writable = matches!(pv, Kpv::Sht | Kpv::ShtExpire);
+    Some(PvSpec { pv: Pv::Kamailio(*pv), sub: *need, writable })
 }
 
 /// Reads `pv`. Never waits.
@@ -187,6 +215,20 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
         Kpv::FromLength => return length(&other(Pv::FUri)),
         Kpv::FuserLength => return length(&other(Pv::FUser)),
         Kpv::TuserLength => return length(&other(Pv::TUser)),
+        Kpv::Sht
+        | Kpv::ShtExpire
+        | Kpv::ShtCountNames
+        | Kpv::ShtCountValues
+        | Kpv::ShtIncrement
+        | Kpv::ShtDecrement => {
+            return htable::items::get(h, pv, sub);
+        }
+        Kpv::QueueKey | Kpv::QueueValue | Kpv::QueueSize => return super::mqueue::get(h, pv, sub),
+        Kpv::RtimerWorker => {
+            let job = h.event.iter().find(|(name, _)| **name == *b"rtimer_worker");
+            return job.map_or(Value::Null, |(_, n)| Value::Int(Value::Str(n.clone()).to_int().unwrap_or(0)));
+        }
+        Kpv::ShtRecord | Kpv::ShtIteratorKey | Kpv::ShtIteratorValue => return htable::items::get(h, pv, sub),
         _ => {}
     }
     let h = &*h;

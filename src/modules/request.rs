@@ -155,6 +155,11 @@ pub enum Request {
         /// Its key.
         key: Str,
     },
+    /// `mq_add`: something was added to a queue.
+    Queued {
+        /// The queue.
+        queue: Str,
+    },
     /// `raise_event`
     RaiseEvent {
         /// Event name.

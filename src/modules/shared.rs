@@ -31,7 +31,7 @@ pub fn set_variable(h: &SipHost, name: Option<&Value>, value: &Value) -> Result<
 }
 
 /// Why an assignment failed.
-fn refused(why: StoreError) -> SetError {
+pub fn refused(why: StoreError) -> SetError {
     SetError::BadValue(match why {
         StoreError::Busy => "another process holds the shared store",
         StoreError::Full => "the shared store is full (store_size)",

@@ -4,6 +4,7 @@ use super::diagnostics::{Diagnostic, Diagnostics, Severity};
 use super::source::{SourceMap, Span};
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+use std::ops::Range;
 
 /// Longest line that is shown, in bytes; of a longer one only the place is named.
 const LONGEST_LINE: usize = 2000;
@@ -70,9 +71,10 @@ fn excerpt<'a>(
         Some((line, _, range)) if !file.text.is_empty() && line.len() <= LONGEST_LINE => {
             let mut snippet = Snippet::source(line).line_start(number as usize).path(file.path.as_str());
             let label = (!label.is_empty()).then_some(label);
-            snippet = snippet.annotation(kind.span(range).label(label));
+            snippet = snippet.annotation(kind.span(whole(line, range)).label(label));
             for (span, text) in near {
                 if let Some((_, _, range)) = map.line(*span) {
+                    let range = whole(line, range);
                     snippet = snippet.annotation(AnnotationKind::Context.span(range).label(text.as_str()));
                 }
             }
@@ -86,9 +88,39 @@ fn excerpt<'a>(
     }
 }
 
+/// A range of a line with whole characters in it: what is missing in front of a character is marked there, and
+/// the renderer would cut one of several bytes in two.
+fn whole(line: &str, range: Range<usize>) -> Range<usize> {
+    let inside = |at: usize| at < line.len() && !line.is_char_boundary(at);
+    let (mut start, mut end) = (range.start, range.end);
+    while inside(start) {
+        start -= 1;
+    }
+    if start == end {
+        end += line.get(start..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8);
+    }
+    while inside(end) {
+        end += 1;
+    }
+    start..end
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_in_front_of_a_long_character() {
+        let mut map = SourceMap::default();
+        let file = map.add("a.cfg", "x\u{fffd}y\n");
+        for (start, end) in [(1, 1), (1, 2), (2, 3), (4, 4), (5, 5)] {
+            let mut diags = Diagnostics::default();
+            diags.push(
+                Diagnostic::error("E0102", Span { file, start, end }, "here").related(Span { file, start, end }, "too"),
+            );
+            assert!(render(&map, &diags, false).contains("a.cfg:1:"), "{start}..{end}");
+        }
+    }
 
     #[test]
     fn a_finding_in_full() {

@@ -43,7 +43,9 @@ impl Worker {
             ToChild::Drain { timeout_ms } => self.begin_drain(timeout_ms),
             ToChild::Quit => self.quit = true,
             ToChild::Call { id, method, params } => {
-                let result = if method.starts_with("t_") || method.starts_with("tm") {
+                let result = if let Some(done) = self.store_call(&method, &params) {
+                    Some(done)
+                } else if method.starts_with("t_") || method.starts_with("tm") {
                     self.transaction_call(id, &method, &params)
                 } else {
                     Some(self.call(&method, &params))
@@ -61,6 +63,7 @@ impl Worker {
             ToChild::PeerDied { index, incarnation } => {
                 self.worker_died(index, incarnation);
                 self.locks_of_dead(index, incarnation);
+                self.look_after_queues();
             }
             ToChild::PeerRespawned { index, .. } => self.seat_taken(index),
             ToChild::ClearStale => {

@@ -50,6 +50,7 @@ impl Worker {
             }
             RoleKind::Branch(job, branch) => self.branch_route_done(job, branch, finished),
             RoleKind::Local(control) => self.local_route_done(finished, control),
+            RoleKind::Queue(n) => self.consumer_done(n),
             RoleKind::Timer(n) => self.timer_done(n),
             RoleKind::Startup => self.startup_done(finished),
             RoleKind::Error | RoleKind::Event | RoleKind::Launched => {}

@@ -126,6 +126,10 @@ impl Worker {
                 self.lock(role, key)
             }
             Request::Unlock { key } => code(self.unlock(role, &key)),
+            Request::Queued { queue } => {
+                self.queued(&queue);
+                code(1)
+            }
             Request::RaiseEvent { name, params } => {
                 self.raise_event(&name, params);
                 code(1)

@@ -205,6 +205,7 @@ impl Worker {
             writing: HashSet::new(),
             locks: Locks::default(),
             timers: Vec::new(),
+            consumers: Vec::new(),
             drain: None,
             stalled: super::block::Stalled::default(),
             traffic: false,
@@ -225,7 +226,10 @@ impl Worker {
             worker.begin_with(vars);
         }
         if seat.run_startup {
-            worker.startup();
+            match worker.load_tables() {
+                Ok(()) => worker.startup(),
+                Err(why) => worker.tell_main(&ToMain::StartupDone(Err(why))),
+            }
         }
         worker.tell_main(&ToMain::Ready);
         Ok(worker)
@@ -251,6 +255,7 @@ impl Worker {
             self.quit = true;
         }
         self.arm_timer_routes();
+        self.find_consumers();
         for (envelope, payload) in std::mem::take(&mut self.early) {
             self.bus_value(&envelope, &payload);
         }

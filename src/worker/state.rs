@@ -204,6 +204,8 @@ pub enum RoleKind {
     Error,
     /// An event was raised.
     Event,
+    /// An event route of a queue; its number in the worker's list.
+    Queue(usize),
     /// A timer route; its number in the worker's list.
     Timer(usize),
     /// `startup_route`
@@ -330,6 +332,8 @@ pub struct Worker {
     pub(super) writing: HashSet<OpId>,
     pub(super) locks: Locks,
     pub(super) timers: Vec<TimerJob>,
+    /// The queues that have event routes.
+    pub(super) consumers: Vec<super::queues::Consumer>,
     pub(super) drain: Option<Drain>,
     pub(super) stalled: super::block::Stalled,
     pub(super) traffic: bool,

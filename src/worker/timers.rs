@@ -11,14 +11,32 @@ use crate::script::value::Value;
 use crate::script::vm::Run;
 use std::time::Duration;
 
-/// A timer route that this worker runs.
+/// Something that is done again and again, in one worker at a time.
 pub struct TimerJob {
-    route: u32,
+    what: What,
     name: String,
     interval: Duration,
-    running: bool,
+    /// Which of the jobs of an `rtimer` timer it is.
+    number: Option<usize>,
+    /// How many of its runs have not ended.
+    running: usize,
     /// Armed for then, if the job is this worker's.
     timer: Option<TimerKey>,
+}
+
+/// What a job does.
+#[derive(Clone)]
+enum What {
+    /// Runs these routes.
+    Routes(Vec<u32>),
+    /// Takes out the items of tables that have ended.
+    Items,
+}
+
+impl TimerJob {
+    fn new(what: What, name: String, interval: Duration) -> TimerJob {
+        TimerJob { what, name, interval, number: None, running: 0, timer: None }
+    }
 }
 
 /// The first of the server's ticks of this interval that is later than `now`. They are counted from the
@@ -39,10 +57,33 @@ impl Worker {
             let seconds = route.interval.unwrap_or(0);
             if seconds > 0 {
                 let interval = Duration::from_secs(u64::from(seconds));
-                self.timers.push(TimerJob { route: number, name, interval, running: false, timer: None });
+                self.timers.push(TimerJob::new(What::Routes(vec![number]), name, interval));
             }
         }
+        self.rtimers();
+        if !self.env().settings.tables.is_empty() {
+            let interval = self.env().settings.table_interval;
+            self.timers.push(TimerJob::new(What::Items, "htable".to_string(), interval));
+        }
         self.share_timer_routes();
+    }
+
+    /// The timers of `rtimer`: each of a timer's jobs is one of its own, in whichever worker.
+    fn rtimers(&mut self) {
+        let program = self.program();
+        for timer in &self.env().settings.rtimers.clone() {
+            let find = |name: &String| program.find_route(RouteKind::Request, Some(name));
+            let routes: Vec<u32> = timer.routes.iter().filter_map(find).collect();
+            if routes.is_empty() {
+                continue;
+            }
+            for number in 0..timer.jobs {
+                let name = format!("{}#{number}", timer.name.to_lossy());
+                let mut job = TimerJob::new(What::Routes(routes.clone()), name, timer.interval);
+                job.number = Some(number);
+                self.timers.push(job);
+            }
+        }
     }
 
     /// Takes on the jobs that are this worker's now, and lets go of those that are another's: once at
@@ -71,7 +112,10 @@ impl Worker {
     }
 
     fn arm_timer_route(&mut self, index: usize, interval: Duration) {
-        let at = next_tick(self.started, interval, self.now);
+        self.arm_job_at(index, next_tick(self.started, interval, self.now));
+    }
+
+    fn arm_job_at(&mut self, index: usize, at: Time) {
         let key = Key { index: index as u32, generation: 1 };
         let timer = self.reactor.io(self.now).arm(at, Source::Worker, key);
         if let Some(job) = self.timers.get_mut(index) {
@@ -83,14 +127,30 @@ impl Worker {
     pub(super) fn timer_due(&mut self, key: Key) {
         let Some(job) = self.timers.get_mut(key.index as usize) else { return };
         job.timer = None;
-        let (route, interval) = (job.route, job.interval);
-        let busy = std::mem::replace(&mut job.running, true);
-        if busy {
-            emit(1, "timer", &format!("timer_route[{}] is still running: skipped once", job.name));
+        let (what, interval) = (job.what.clone(), job.interval);
+        let number = job.number;
+        let routes = match what {
+            What::Routes(routes) => routes,
+            What::Items => {
+                return match self.expire_items() {
+                    Some(soon) => self.arm_job_at(key.index as usize, self.now + soon),
+                    None => self.arm_timer_route(key.index as usize, interval),
+                };
+            }
+        };
+        if job.running > 0 {
+            // A timer of `rtimer` counts its time from the end of its work on.
+            if number.is_none() {
+                emit(1, "timer", &format!("timer_route[{}] is still running: skipped once", job.name));
+            }
         } else {
-            let host = SipHost::without_message(self.env().clone());
-            let run = Run::new(self.program(), route, host);
-            self.work.push_back(Work::Go(Box::new(run), Role::new(RoleKind::Timer(key.index as usize))));
+            job.running = routes.len();
+            for route in routes {
+                let mut host = SipHost::without_message(self.env().clone());
+                host.event.extend(number.map(|n| (Str::from("rtimer_worker"), Str::from(n.to_string()))));
+                let run = Run::new(self.program(), route, host);
+                self.work.push_back(Work::Go(Box::new(run), Role::new(RoleKind::Timer(key.index as usize))));
+            }
         }
         self.arm_timer_route(key.index as usize, interval);
     }
@@ -98,7 +158,7 @@ impl Worker {
     /// A timer route has ended.
     pub(super) fn timer_done(&mut self, number: usize) {
         if let Some(job) = self.timers.get_mut(number) {
-            job.running = false;
+            job.running = job.running.saturating_sub(1);
         }
     }
 

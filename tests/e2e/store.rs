@@ -3,9 +3,10 @@
 use std::fs;
 
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::{SECOND, listening, serve};
+use crate::support::mariadb::{MariaDb, NATIVE};
 use crate::support::reprise::Reprise;
 use crate::support::sip::SipClient;
 use crate::support::{eventually, process};
@@ -35,6 +36,16 @@ fn home(server: &Reprise) -> Vec<std::path::PathBuf> {
     all.filter(|p| p.file_name().unwrap().to_string_lossy().starts_with(&ours)).collect()
 }
 
+/// Kills one of `count` workers and waits until main says that all are running again.
+fn replace(server: &Reprise, worker: i32, count: usize) {
+    assert!(process::signal(worker, Signal::SIGKILL));
+    eventually("it is replaced", SECOND * 10, || {
+        let ps = server.ctl("ps", Value::Null);
+        let running = |p: &&Value| p["kind"] == "worker" && p["state"] == "running" && p["pid"] != worker;
+        ps.as_array().unwrap().iter().filter(running).count() == count
+    });
+}
+
 #[test]
 fn what_one_worker_sets_the_others_see_and_its_death_loses_nothing() {
     let (mut server, port) = serve(counting, &["-n", "3"]);
@@ -49,12 +60,7 @@ fn what_one_worker_sets_the_others_see_and_its_death_loses_nothing() {
     let workers = server.worker_pids();
     assert_eq!(workers.len(), 3);
     for (n, worker) in workers.iter().enumerate() {
-        assert!(process::signal(*worker, Signal::SIGKILL));
-        eventually("it is replaced", SECOND * 10, || {
-            let ps = server.ctl("ps", Value::Null);
-            let running = |p: &&Value| p["kind"] == "worker" && p["state"] == "running" && p["pid"] != *worker;
-            ps.as_array().unwrap().iter().filter(running).count() == 3
-        });
+        replace(&server, *worker, 3);
         for _ in 0..10 {
             assert_eq!(ask("look"), format!("{} second 0", 1060 + n));
         }
@@ -64,4 +70,210 @@ fn what_one_worker_sets_the_others_see_and_its_death_loses_nothing() {
     assert_eq!(dir.len(), 1);
     assert_eq!(server.term(), 0);
     assert!(!dir[0].exists());
+}
+
+/// In Kamailio's language.
+fn kamailio(port: u16, rest: &str) -> String {
+    let modules: String = ["sl", "tm", "pv", "xlog", "textops", "siputils", "htable"]
+        .iter()
+        .map(|m| format!("loadmodule \"{m}.so\"\n"))
+        .collect();
+    format!("#!KAMAILIO\ndebug=3\noverload_age=0\nlisten=udp:127.0.0.1:{port}\n{modules}{rest}")
+}
+
+#[test]
+fn a_table_is_one_for_all_workers_and_for_the_control_socket() {
+    let config = |port| {
+        let rest = r#"
+modparam("htable", "htable", "hits=>size=4;initval=0")
+modparam("htable", "htable", "words=>size=4;autoexpire=300")
+modparam("htable", "htable", "gone=>autoexpire=1")
+modparam("htable", "timer_interval", 1)
+request_route {
+    if ($rU == "hit") {
+        sht_inc("hits", "all");
+        sht_inc("hits", "$ci");
+    }
+    if ($rU == "end") $sht(gone=>$ci) = "x";
+    sl_send_reply("200", "$sht(hits=>all) $shtcn(hits=>**) $sht(words=>w) $shtcn(gone=>**)");
+}
+event_route[htable:expired:gone] {
+    xlog("L_NOTICE", "ended: $shtrecord(value)\n");
+}
+"#;
+        kamailio(port, rest)
+    };
+    let (server, port) = serve(config, &["-n", "3"]);
+    let client = SipClient::new(port);
+    let ask = |user: &str| client.options(&format!("sip:{user}@example.test")).reason().to_owned();
+    for _ in 0..40 {
+        client.send_request(&client.request("OPTIONS", "sip:hit@example.test"));
+    }
+    for _ in 0..40 {
+        client.expect_status(200, SECOND * 20);
+    }
+    assert_eq!(ask("look"), "40 41 <null> 0", "no increment is lost");
+
+    assert_eq!(server.ctl("htable.sets", json!(["words", "w", "told"])), json!("OK"));
+    assert_eq!(ask("look"), "40 41 told 0");
+    assert_eq!(server.ctl("htable.get", json!(["hits", "all"]))["item"]["value"], 40);
+    assert_eq!(server.ctl("htable.seti", json!(["hits", "all", 7])), json!("OK"));
+    assert_eq!(server.ctl("htable.delete", json!(["words", "w"])), json!("OK"));
+    assert_eq!(ask("look"), "7 41 <null> 0");
+    let dump = server.ctl("htable.dump", json!(["hits"]));
+    assert_eq!(dump[0]["slot"].as_array().unwrap().len(), 41);
+    assert_eq!(server.ctl("htable.flush", json!(["hits"])), json!("OK"));
+    assert_eq!(server.ctl("htable.dump", json!(["hits"])), json!([]));
+    let names: Vec<Value> =
+        server.ctl("htable.listTables", Value::Null).as_array().unwrap().iter().map(|t| t["name"].clone()).collect();
+    assert_eq!(names, ["hits", "words", "gone"]);
+    assert!(server.try_ctl("htable.get", json!(["none", "x"])).is_err());
+    assert!(server.try_ctl("htable.get", json!(["words", "x"])).is_err());
+
+    // Whoever looks for what has ended, it is one worker, and it hears of each once.
+    for _ in 0..30 {
+        assert!(ask("end").starts_with("0 "), "an answer");
+    }
+    eventually("all have ended", SECOND * 20, || server.log_count("ended: x") == 30 && ask("look").ends_with(" 0"));
+}
+
+/// Queues whose consumers are an event route and a timer's route.
+fn queueing(port: u16) -> String {
+    let rest = r#"
+loadmodule "mqueue.so"
+loadmodule "rtimer.so"
+modparam("mqueue", "mqueue", "name=woken")
+modparam("mqueue", "mqueue", "name=timed")
+modparam("mqueue", "mqueue", "name=kept")
+modparam("htable", "htable", "got=>size=8;initval=0")
+modparam("rtimer", "timer", "name=t;interval=10000u;mode=3;")
+modparam("rtimer", "exec", "timer=t;route=DEQUEUE")
+request_route {
+    if ($rU == "add") {
+        mq_add("woken", "$ci", "w");
+        mq_add("timed", "$ci", "t");
+        mq_add("kept", "$ci", "k");
+    }
+    sl_send_reply("200", "OK");
+}
+event_route[mqueue:woken] {
+    while (mq_fetch("woken")) {
+        sht_inc("got", "w:$mqk(woken)");
+        xlog("L_NOTICE", "woken by one\n");
+    }
+}
+route[DEQUEUE] {
+    while (mq_fetch("timed")) {
+        sht_inc("got", "t:$mqk(timed)");
+        xlog("L_NOTICE", "timed by job $rtimer_worker\n");
+    }
+}
+"#;
+    kamailio(port, rest)
+}
+
+#[test]
+fn each_pair_of_a_queue_is_taken_once_whoever_adds_and_whoever_takes() {
+    let (server, port) = serve(queueing, &["-n", "3"]);
+    let client = SipClient::new(port);
+    let add = |count: usize| {
+        for _ in 0..count {
+            client.send_request(&client.request("OPTIONS", "sip:add@example.test"));
+        }
+        for _ in 0..count {
+            client.expect_status(200, SECOND * 20);
+        }
+    };
+    let size = |queue: &str| server.ctl("mqueue.get_size", json!([queue]))["size"].as_u64().unwrap();
+    add(50);
+    eventually("all are taken", SECOND * 20, || {
+        size("woken") == 0
+            && size("timed") == 0
+            && server.log_count("woken by one") == 50
+            && server.log_count("timed by job") == 50
+    });
+    let taken = |server: &Reprise| -> Vec<(String, i64)> {
+        let dump = server.ctl("htable.dump", json!(["got"]));
+        let rows = dump[0]["slot"].as_array().unwrap().clone();
+        rows.iter().map(|r| (r["name"].as_str().unwrap().to_owned(), r["value"].as_i64().unwrap())).collect()
+    };
+    let all = taken(&server);
+    assert_eq!(all.len(), 100);
+    assert!(all.iter().all(|(_, times)| *times == 1), "{all:?}");
+    // The death of any worker loses no pair that was not taken.
+    assert_eq!(size("kept"), 50);
+    for worker in server.worker_pids() {
+        replace(&server, worker, 3);
+    }
+    assert_eq!(size("kept"), 50);
+    let first = server.ctl("mqueue.fetch", json!(["kept"]));
+    assert_eq!(first["value"], "k");
+    assert_eq!(size("kept"), 49);
+    eventually("the workers serve again", SECOND * 20, || {
+        client.send_request(&client.request("OPTIONS", "sip:look@example.test"));
+        client.recv(SECOND).is_some_and(|m| m.status() == 200)
+    });
+    add(20);
+    eventually("they are taken too", SECOND * 20, || {
+        let all = taken(&server);
+        all.len() == 140 && all.iter().all(|(_, times)| *times == 1)
+    });
+    assert!(server.try_ctl("mqueue.fetch", json!(["woken"])).is_err());
+}
+
+#[test]
+fn a_table_begins_with_what_its_database_holds() {
+    let maria = MariaDb::shared();
+    let name = maria.fresh_database();
+    let dir = process::directory("tables");
+    let file = dir.path().join("tables.db");
+    let rows = "CREATE TABLE htable (id INTEGER PRIMARY KEY, key_name VARCHAR(64), key_type INT, value_type INT,
+                    key_value VARCHAR(128), expires INT);
+                INSERT INTO htable VALUES (1, 'text', 0, 0, 'hello', 0), (2, 'number', 0, 1, '41', 0),
+                    (3, 'list', 1, 0, 'first', 0), (4, 'list', 1, 0, 'second', 0), (5, 'over', 0, 0, 'x', 1000);
+                CREATE TABLE own (k VARCHAR(64), v VARCHAR(64));
+                INSERT INTO own VALUES ('a', 'b');";
+    maria.sql(&format!("USE {name}; {rows}"));
+    rusqlite::Connection::open(&file).unwrap().execute_batch(rows).unwrap();
+    let of = |url: String| {
+        move |port| {
+            let rest = format!(
+                r#"
+loadmodule "db_mysql.so"
+loadmodule "db_sqlite.so"
+modparam("htable", "db_url", "{url}")
+modparam("htable", "db_expires", 1)
+modparam("htable", "htable", "t=>size=4;dbtable=htable")
+modparam("htable", "htable", "own=>dbtable=own;cols='k,v'")
+event_route[core:worker-one-init] {{
+    $sht(t=>number) = $sht(t=>number) + 1;
+}}
+request_route {{
+    sl_send_reply("200", "$sht(t=>text) $sht(t=>number) $sht(t=>list[1]) $sht(t=>list::size) $sht(t=>over) $sht(own=>a)");
+}}
+"#
+            );
+            kamailio(port, &rest)
+        }
+    };
+    let urls = [maria.url_for(NATIVE, &name), format!("sqlite://{}", file.display())];
+    for url in urls {
+        let (server, port) = serve(of(url.clone()), &["-n", "2"]);
+        let client = SipClient::new(port);
+        for _ in 0..4 {
+            let answer = client.options("sip:look@example.test");
+            assert_eq!(answer.reason(), "hello 42 second 2 <null> b", "{url}");
+        }
+        assert_eq!(server.log_count("table t: 5 rows loaded"), 1, "{url}");
+        // A worker that is replaced does not begin anew.
+        let ps = server.ctl("ps", Value::Null);
+        let first = ps.as_array().unwrap().iter().find(|p| p["kind"] == "worker").unwrap()["pid"].as_i64().unwrap();
+        replace(&server, first as i32, 2);
+        assert_eq!(server.ctl("htable.get", json!(["t", "number"]))["item"]["value"], 42);
+    }
+    let port = crate::support::free_port();
+    let wrong = of(maria.url_for(NATIVE, "no_such_database"))(port);
+    let ended = Reprise::try_start(&wrong, &["-n", "2"]).err().expect("it does not start");
+    assert_eq!(ended.code, 1);
+    assert!(ended.stderr.contains("htable: table `t` cannot be loaded"), "{}", ended.stderr);
 }

@@ -15,13 +15,15 @@
 pub mod home;
 mod key;
 mod lock;
+pub mod queues;
+pub mod tables;
 mod value;
 pub mod vars;
 
 #[cfg(test)]
 mod tests;
 
-pub use key::Key;
+pub use key::{Key, LONGEST_OWNER};
 pub use value::Stored;
 
 use super::counters::{Counter, Counters};
@@ -111,17 +113,23 @@ impl Shared {
         let env = open_map(dir, size, READERS).map_err(other)?;
         // What died readers left would keep pages from being used again.
         env.clear_stale_readers().map_err(other)?;
-        let mut txn = env.write_txn().map_err(other)?;
-        let rows = env.create_database(&mut txn, None).map_err(other)?;
+        // The first read takes this process's place among the readers. Nothing is written: who starts waits for no
+        // writer that stands still.
+        let txn = env.read_txn().map_err(other)?;
+        let rows = env.open_database(&txn, None).map_err(other)?;
+        let rows = rows.ok_or_else(|| io::Error::other("the shared store has no rows"))?;
         txn.commit().map_err(other)?;
-        // The first read takes this process's place among the readers.
-        drop(env.read_txn().map_err(other)?);
         Ok(Shared(Rc::new(Inner { backend: Backend::Lmdb { env, rows, lock }, counters })))
     }
 
     /// A store of this process alone.
     pub fn in_memory() -> Shared {
         Shared(Rc::new(Inner { backend: Backend::Memory(RefCell::default()), counters: None }))
+    }
+
+    /// Whether other processes have it too.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.0.backend, Backend::Lmdb { .. })
     }
 
     /// Reads: `f` sees one state of the whole store.

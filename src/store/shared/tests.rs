@@ -125,6 +125,10 @@ fn who_stands_still_in_a_write_stops_nobody() {
     }
     // One of them waited, the others were told at once; not a bound for one, since the machine may be busy.
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    // A worker that starts meanwhile does so, though what it writes is refused as well.
+    let mut third = start_other(dir.path(), "");
+    assert!(!third.wait().unwrap().success());
+    assert_eq!(numbers(&store), [100, 0, 0]);
     kill(pid, Signal::SIGCONT).unwrap();
     assert!(other.wait().unwrap().success());
     assert_eq!(numbers(&store), [99, 1, 1]);

@@ -30,11 +30,11 @@ impl Shared {
 
     /// Sets those that the configuration begins with, unless they are set: whoever comes first does it.
     pub fn begin_with(&self, variables: &[(Str, Value)]) -> Result<()> {
-        if variables.is_empty() {
+        let mark = Key::of(b'0').name(b"shvset");
+        if variables.is_empty() || self.read(|view| view.get(&mark))?.is_some() {
             return Ok(());
         }
         self.write(|change| {
-            let mark = Key::of(b'0').name(b"shvset");
             if change.view().get(&mark)?.is_some() {
                 return Ok(());
             }

@@ -11,12 +11,15 @@
 use heed::{EnvFlags, EnvOpenOptions};
 use std::io;
 use std::num::NonZeroUsize;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use nix::sys::stat::fstat;
 
 /// Opens the LMDB file in `dir`, which may grow to `size` bytes and has places for so many readers. Nothing is
 /// synchronized to a disk.
@@ -28,7 +31,26 @@ pub(super) fn open_map(dir: &Path, size: usize, readers: u32) -> heed::Result<he
     unsafe { options.flags(EnvFlags::NO_SYNC | EnvFlags::NO_META_SYNC | EnvFlags::NO_MEM_INIT) };
     // SAFETY: the mapped file may change in no other way than through LMDB: it lies in a directory that only this
     // server's user may enter, made by this server (`shared::home`); the map is read-only for this process.
-    unsafe { options.open(dir) }
+    let env = unsafe { options.open(dir) }?;
+    close_on_exec(&env)?;
+    Ok(env)
+}
+
+/// LMDB opens its data file so that commands would inherit it, and shows only copies of the descriptor: the file itself
+/// tells which one it is.
+fn close_on_exec(env: &heed::Env) -> heed::Result<()> {
+    let io = |e: nix::Error| heed::Error::Io(e.into());
+    let copy = env.try_clone_inner_file()?;
+    let file = fstat(&copy).map_err(io)?;
+    // The copy has the lowest number that was free; what was opened with the map is not far above.
+    for number in 0..copy.as_raw_fd().saturating_add(64) {
+        // SAFETY: for a number that is not open both calls fail with EBADF and do nothing.
+        let fd = unsafe { BorrowedFd::borrow_raw(number) };
+        if fstat(fd).is_ok_and(|f| (f.st_dev, f.st_ino) == (file.st_dev, file.st_ino)) {
+            fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(io)?;
+        }
+    }
+    Ok(())
 }
 
 /// A zero-filled region, shared with every process forked while it exists. Pages take memory only

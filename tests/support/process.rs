@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::lock;
+use super::{eventually, lock};
 
 /// Where a program is, looked for in `PATH` and the system directories.
 pub fn find(program: &str) -> Option<PathBuf> {
@@ -109,9 +109,23 @@ pub fn run(program: &str, args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Sends a signal; false when there is no such process.
+/// Sends a signal; false when there is no such process. After SIGSTOP every thread of it stands still: the
+/// kernel stops each at its next way out, and until then one of them may still answer somebody.
 pub fn signal(pid: i32, signal: Signal) -> bool {
-    kill(Pid::from_raw(pid), signal).is_ok()
+    let sent = kill(Pid::from_raw(pid), signal).is_ok();
+    if sent && signal == Signal::SIGSTOP {
+        eventually("a stopped process stands still", Duration::from_secs(20), || stands_still(pid));
+    }
+    sent
+}
+
+fn stands_still(pid: i32) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let moves = |task: &fs::DirEntry| {
+        let state = stat_of(&task.path().join("stat")).and_then(|fields| fields.first()?.chars().next());
+        !matches!(state, None | Some('T' | 't' | 'Z' | 'X'))
+    };
+    !tasks.into_iter().any(|task| moves(&task))
 }
 
 /// A child's process id as the signed number that the kernel's interfaces take.
@@ -151,7 +165,11 @@ pub fn state(pid: i32) -> Option<char> {
 
 /// The fields of `/proc/PID/stat` from the third (state) on.
 fn stat(pid: i32) -> Option<Vec<String>> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat_of(Path::new(&format!("/proc/{pid}/stat")))
+}
+
+fn stat_of(path: &Path) -> Option<Vec<String>> {
+    let text = fs::read_to_string(path).ok()?;
     let (_, rest) = text.rsplit_once(')')?;
     Some(rest.split_whitespace().map(str::to_owned).collect())
 }

@@ -34,6 +34,9 @@ fn kamailio_config(module: &str, example: &str, routes: RouteSet) -> String {
     for m in &modules {
         text.push_str(&format!("loadmodule \"{m}.so\"\n"));
     }
+    if module == "sqlops" {
+        text.push_str("modparam(\"sqlops\", \"sqlcon\", \"ca=>mysql://ser@127.0.0.1/ser\")\n");
+    }
     let heads = [
         (RouteKind::Request, "request_route"),
         (RouteKind::OnReply, "reply_route"),

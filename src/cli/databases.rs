@@ -4,6 +4,7 @@
 use crate::base::Str;
 use crate::modules::env::{Scheme, Settings};
 use crate::modules::htable::definition::Table;
+use crate::modules::kamailio::sqlops;
 use crate::ops::sql::{DbUrl, Kill};
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
 use crate::script::program::ModParam;
@@ -34,6 +35,16 @@ pub(super) fn read(
     for p in params.iter().filter(|p| p.module == "htable" && p.param == "db_url") {
         let url = p.value.to_text().unwrap_or_default();
         add(settings, &context, Table::DATABASE, &url.to_lossy(), p.span, diags);
+    }
+    for p in params.iter().filter(|p| p.module == "sqlops") {
+        match p.param.as_str() {
+            "sqlcon" => named(settings, &context, p, diags),
+            "results_maxsize" => match p.value.to_int().and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0) {
+                Some(most) => settings.sql_results = most,
+                None => diags.push(Diagnostic::error("E0505", p.span, "results_maxsize is a number from 1 on")),
+            },
+            _ => {}
+        }
     }
     for p in params.iter().filter(|p| matches!(p.module.as_str(), "avpops" | "sqlops")) {
         if p.param == "db_url" {
@@ -128,6 +139,24 @@ fn client(settings: &mut Settings, params: &[ModParam], diags: &mut Diagnostics)
         }
     }
     context
+}
+
+/// A database with a name (sqlops of Kamailio).
+fn named(settings: &mut Settings, context: &Context, p: &ModParam, diags: &mut Diagnostics) {
+    let text = p.value.to_text().unwrap_or_default();
+    let text = text.to_lossy();
+    let Some((name, url)) = sqlops::connection(&text) else {
+        let d = Diagnostic::error("E0505", p.span, "sqlcon names no database")
+            .help("`NAME=>mysql://user:password@host/database`");
+        diags.push(d);
+        return;
+    };
+    let known = settings.sql_connections.iter().position(|n| **n == *name.as_bytes());
+    let at = known.unwrap_or_else(|| {
+        settings.sql_connections.push(Str::from(name));
+        settings.sql_connections.len() - 1
+    });
+    add(settings, context, sqlops::number(at), url, p.span, diags);
 }
 
 /// Checks a URL and puts it in its place.

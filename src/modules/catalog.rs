@@ -33,6 +33,7 @@ static KAMAILIO: Catalog<SipHost> = Catalog {
         &kamailio::KEX,
         &kamailio::COREX,
         &kamailio::AVPOPS,
+        &kamailio::sqlops::SQLOPS,
         &async_module::MODULE,
         &exec::MODULE,
         &htable::MODULE,

@@ -186,6 +186,10 @@ pub struct Settings {
     pub radius_fetch_all: bool,
     /// cfgutils: `initial_probability`, percent.
     pub rand_probability: u8,
+    /// sqlops of Kamailio: names of the databases, in the order of their numbers.
+    pub sql_connections: Vec<Str>,
+    /// sqlops of Kamailio: `results_maxsize`
+    pub sql_results: usize,
     /// mqueue: the queues.
     pub queues: Vec<super::mqueue::Queue>,
     /// rtimer: the timers.
@@ -461,6 +465,8 @@ impl Default for Settings {
             radius: None,
             radius_fetch_all: false,
             rand_probability: 10,
+            sql_connections: Vec::new(),
+            sql_results: super::kamailio::sqlops::RESULTS,
             queues: Vec::new(),
             rtimers: Vec::new(),
             tables: Vec::new(),

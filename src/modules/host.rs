@@ -211,6 +211,8 @@ pub struct SipHost {
     pub refusal: Option<Box<super::sanity::Refusal>>,
     /// Parameters of the event in event routes: name and value.
     pub event: Vec<(Str, Str)>,
+    /// What statements of Kamailio's sqlops have left.
+    pub sql: Option<Box<super::kamailio::sqlops::Kept>>,
     /// What the run fetched last from each queue.
     pub fetched: Vec<super::mqueue::Fetched>,
     /// Walks over tables that the run has begun.
@@ -262,6 +264,7 @@ impl SipHost {
             last_error: None,
             refusal: None,
             event: Vec::new(),
+            sql: None,
             fetched: Vec::new(),
             iterators: Vec::new(),
             probability: None,

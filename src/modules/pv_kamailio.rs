@@ -93,6 +93,8 @@ pvs! {
     ShtRecord Required "key or value of an item that has ended" ["shtrecord"]
     ShtIteratorKey Required "name of the item an iterator stands at" ["shtitkey"]
     ShtIteratorValue Required "value of the item an iterator stands at" ["shtitval"]
+    DbResult Required "a part of a result: result=>[row,column]" ["dbr"]
+    SqlRows Required "how many rows the last statement on a database changed" ["sqlrows"]
     QueueKey Required "key of the pair that was fetched last" ["mqk"]
     QueueValue Required "value of the pair that was fetched last" ["mqv"]
     QueueSize Required "how many pairs a queue holds" ["mq_size"]
@@ -181,6 +183,8 @@ pub const NAMES: &[&str] = &[
     "shtrecord",
     "shtitkey",
     "shtitval",
+    "dbr",
+    "sqlrows",
     "mqk",
     "mqv",
     "mq_size",
@@ -223,6 +227,7 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
         | Kpv::ShtDecrement => {
             return htable::items::get(h, pv, sub);
         }
+        Kpv::DbResult | Kpv::SqlRows => return super::kamailio::sqlops::get(h, pv, sub),
         Kpv::QueueKey | Kpv::QueueValue | Kpv::QueueSize => return super::mqueue::get(h, pv, sub),
         Kpv::RtimerWorker => {
             let job = h.event.iter().find(|(name, _)| **name == *b"rtimer_worker");

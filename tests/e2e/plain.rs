@@ -290,3 +290,27 @@ fn programs_in_kamailios_language() {
         seen
     });
 }
+
+#[test]
+fn look_ups_in_kamailios_language() {
+    compare("sqlops, Kamailio", include_str!("plain/sql.kamailio.cfg"), &alone, &|plain| {
+        plain.sql("DELETE FROM users; INSERT INTO users (uid, credit) VALUES ('alice', 100), ('carol', 0)");
+        let mut seen = Seen::new();
+        for from in ["alice", "carol", "nobody", "mallory"] {
+            let client = plain.client();
+            let request = plain.request(&client, "MESSAGE", from, "bob");
+            if from == "mallory" {
+                client.send_request(&request);
+                let heard = if silence(&client, SECOND * 2) { "nothing" } else { "something" };
+                writeln!(seen, "{from}: {heard}").unwrap();
+            } else {
+                told(&mut seen, from, &client.exchange(&request, SECOND * 20).pop().unwrap(), "X-Note");
+            }
+        }
+        assert_eq!(
+            seen,
+            "alice: 200 Credit 100 of alice carol\ncarol: 402 No credit for carol\nnobody: 402 No credit for nobody\nmallory: nothing\n"
+        );
+        seen
+    });
+}

@@ -3,6 +3,7 @@
 
 mod core_functions;
 mod sl_functions;
+pub mod sqlops;
 mod tests_of;
 mod whole;
 mod xlog;
@@ -168,7 +169,7 @@ pub static COREX: Module = module(
     ],
 );
 /// `avpops`, whose functions both languages have.
-pub static AVPOPS: Module = module("avpops", &[], &[]);
+pub static AVPOPS: Module = module("avpops", &[], super::sqlops::PARAMS);
 
 /// `reprise ctl` takes its place.
 pub static CTL: Module = tolerated("ctl");

@@ -7,7 +7,7 @@ mod query;
 mod structured;
 
 pub use prefs::{SQL_AVP_DELETE, SQL_AVP_LOAD, SQL_AVP_STORE};
-pub use query::SQL_QUERY;
+pub use query::{OPEN, SQL_QUERY, outputs, value};
 
 use super::host::SipHost;
 use super::request::{Outcome, Request};
@@ -87,6 +87,11 @@ pub const PARAMS: &[ModParamSpec] = &[
 /// Waits for a statement on the database whose number is argument `db`; 0 if it is left out.
 fn statement(call: &Call<'_, SipHost>, db: usize, query: Str, params: Vec<SqlValue>) -> Step<SipHost> {
     let number = call.int(db).unwrap_or(0);
+    statement_on(call, number, query, params)
+}
+
+/// Waits for a statement on the database of this number.
+pub fn statement_on(call: &Call<'_, SipHost>, number: i64, query: Str, params: Vec<SqlValue>) -> Step<SipHost> {
     let urls = &call.host.env().settings.db_urls;
     let Some((_, url)) = urls.iter().find(|(n, _)| *n == number) else {
         return Step::Fail(format!("no db_url with number {number} is configured"));

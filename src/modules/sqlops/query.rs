@@ -118,7 +118,7 @@ pub fn value(v: &SqlValue) -> Value {
 }
 
 /// The output variables of argument `i`.
-fn outputs(call: &Call<'_, SipHost>, i: usize) -> Vec<OutVar> {
+pub fn outputs(call: &Call<'_, SipHost>, i: usize) -> Vec<OutVar> {
     match call.args.get(i) {
         Some(Arg::Outs(list)) => list.clone(),
         Some(Arg::Out(one)) => vec![one.clone()],

@@ -475,8 +475,15 @@ impl SipClient {
                     }
                 }
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return None,
-                // An ICMP error of an earlier datagram.
-                Err(e) if e.kind() == ErrorKind::ConnectionRefused => {}
+                // An ICMP error of an earlier datagram; a system call that was interrupted.
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        ErrorKind::ConnectionRefused
+                            | ErrorKind::HostUnreachable
+                            | ErrorKind::NetworkUnreachable
+                            | ErrorKind::Interrupted
+                    ) => {}
                 Err(e) => panic!("receive: {e}"),
             }
         }

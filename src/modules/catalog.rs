@@ -2,8 +2,8 @@
 
 use super::host::SipHost;
 use super::{
-    aaa_radius, async_module, avpops, cfgutils, core, db_mysql, exec, htable, kamailio, maxfwd, mqueue, rest_client,
-    rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx, uac_redirect,
+    aaa_radius, async_module, avpops, cfgutils, core, db_mysql, dlgs, exec, htable, kamailio, maxfwd, mqueue,
+    rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx, uac_redirect,
 };
 use super::{proto_tcp, tls_mgm, tolerated};
 use crate::script::ast::Dialect;
@@ -42,6 +42,7 @@ static KAMAILIO: Catalog<SipHost> = Catalog {
         &sanity::MODULE,
         &uac_redirect::MODULE,
         &db_mysql::DB_MYSQL,
+        &dlgs::MODULE,
         &kamailio::DB_SQLITE,
         &kamailio::CTL,
         &kamailio::CFG_RPC,

@@ -204,6 +204,8 @@ pub struct Settings {
     pub shared_vars: Vec<(Str, Value)>,
     /// sanity
     pub sanity: super::sanity::Settings,
+    /// Kamailio's dlgs.
+    pub dialogs: super::dlgs::Settings,
     /// Kamailio's async module.
     pub async_module: super::async_module::Settings,
     /// Kamailio: parameters of the configuration's own, `group.name` and value.
@@ -474,6 +476,7 @@ impl Default for Settings {
             table_interval: Duration::from_secs(20),
             shared_vars: Vec::new(),
             sanity: super::sanity::Settings::default(),
+            dialogs: super::dlgs::Settings::default(),
             async_module: super::async_module::Settings::default(),
             custom: Vec::new(),
             defines: Vec::new(),

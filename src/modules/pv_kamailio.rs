@@ -334,8 +334,7 @@ fn unquoted(text: &[u8]) -> &[u8] {
 /// `cfg_get.group.name`, and parts of the message.
 fn select(h: &SipHost, path: &[u8]) -> Value {
     if let Some(name) = path.strip_prefix(b"cfg_get.") {
-        let found = h.env().settings.custom.iter().find(|(n, _)| n.as_bytes() == name);
-        return found.map_or(Value::Null, |(_, v)| v.clone());
+        return super::kamailio::custom::get(h.env(), name).unwrap_or(Value::Null);
     }
     let uri = |text: Option<&[u8]>, part: &[u8]| -> Value {
         let Some(text) = text else { return Value::Null };

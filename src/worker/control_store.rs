@@ -9,7 +9,7 @@ use crate::store::shared::StoreError;
 use serde_json::{Value, json};
 
 /// Most items that one answer holds.
-const MOST_SHOWN: usize = 10_000;
+pub(super) const MOST_SHOWN: usize = 10_000;
 
 impl From<StoreError> for CallError {
     fn from(why: StoreError) -> CallError {
@@ -18,15 +18,15 @@ impl From<StoreError> for CallError {
 }
 
 /// Parameters by position or name.
-struct Params(Value);
+pub(super) struct Params(Value);
 
 impl Params {
-    fn parse(text: &str) -> Result<Params, CallError> {
+    pub(super) fn parse(text: &str) -> Result<Params, CallError> {
         let parsed = serde_json::from_str(text);
         parsed.map(Params).map_err(|_| CallError::bad_params("the parameters are not JSON"))
     }
 
-    fn find(&self, at: usize, name: &str) -> Option<&Value> {
+    pub(super) fn find(&self, at: usize, name: &str) -> Option<&Value> {
         match &self.0 {
             Value::Array(list) => list.get(at),
             Value::Object(map) => map.get(name),
@@ -34,7 +34,7 @@ impl Params {
         }
     }
 
-    fn text(&self, at: usize, name: &str) -> Result<String, CallError> {
+    pub(super) fn text(&self, at: usize, name: &str) -> Result<String, CallError> {
         match self.find(at, name) {
             // `s:` says that it is a text, whatever it looks like.
             Some(Value::String(text)) => Ok(text.strip_prefix("s:").unwrap_or(text).to_owned()),
@@ -43,7 +43,7 @@ impl Params {
         }
     }
 
-    fn number(&self, at: usize, name: &str) -> Result<i64, CallError> {
+    pub(super) fn number(&self, at: usize, name: &str) -> Result<i64, CallError> {
         let text = self.text(at, name)?;
         let digits = text.strip_prefix("d:").unwrap_or(&text);
         digits.parse().map_err(|_| CallError::bad_params(format!("{name} is no number")))
@@ -70,13 +70,15 @@ impl Worker {
             "pv.shvGet" | "shv_get" | "cfgutils:shv_get" => Worker::get_shared,
             "pv.shvSet" | "shv_set" | "cfgutils:shv_set" => Worker::set_shared,
             m if m.starts_with("mqueue.") => return Some(self.queue_call(m, params)),
+            m if m.starts_with("cfg.") => return Some(self.cfg_call(m, params)),
+            m if m.starts_with("dlgs.") => return Some(self.dialogs_call(m, params)),
             m if m.starts_with("htable.") => return Some(self.table_call(m, params)),
             _ => return None,
         };
         Some(Params::parse(params).and_then(|p| call(self, &p)))
     }
 
-    fn shared(&self) -> Result<&Shared, CallError> {
+    pub(super) fn shared(&self) -> Result<&Shared, CallError> {
         self.env().store.as_ref().ok_or_else(|| CallError::not_found("there is no shared store"))
     }
 

@@ -309,6 +309,7 @@ impl Worker {
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
         self.write_reply(&host.msg, Some(host), &path, &reply, &mut out);
+        self.follow_reply(&out);
         self.send_reply(&path, &out);
         self.scratch = out;
         self.count_stateless(reply.code);

@@ -31,6 +31,8 @@ enum What {
     Routes(Vec<u32>),
     /// Takes out the items of tables that have ended.
     Items,
+    /// Forgets calls that were followed long enough.
+    Dialogs,
 }
 
 impl TimerJob {
@@ -64,6 +66,10 @@ impl Worker {
         if !self.env().settings.tables.is_empty() {
             let interval = self.env().settings.table_interval;
             self.timers.push(TimerJob::new(What::Items, "htable".to_string(), interval));
+        }
+        if self.env().settings.dialogs.loaded {
+            let interval = self.env().settings.dialogs.interval;
+            self.timers.push(TimerJob::new(What::Dialogs, "dlgs".to_string(), interval));
         }
         self.share_timer_routes();
     }
@@ -115,6 +121,14 @@ impl Worker {
         self.arm_job_at(index, next_tick(self.started, interval, self.now));
     }
 
+    /// A job of the server's own goes on soon if it has not done all, else after its interval.
+    fn arm_own_job(&mut self, index: usize, interval: Duration, soon: Option<Duration>) {
+        match soon {
+            Some(soon) => self.arm_job_at(index, self.now + soon),
+            None => self.arm_timer_route(index, interval),
+        }
+    }
+
     fn arm_job_at(&mut self, index: usize, at: Time) {
         let key = Key { index: index as u32, generation: 1 };
         let timer = self.reactor.io(self.now).arm(at, Source::Worker, key);
@@ -132,10 +146,12 @@ impl Worker {
         let routes = match what {
             What::Routes(routes) => routes,
             What::Items => {
-                return match self.expire_items() {
-                    Some(soon) => self.arm_job_at(key.index as usize, self.now + soon),
-                    None => self.arm_timer_route(key.index as usize, interval),
-                };
+                let soon = self.expire_items();
+                return self.arm_own_job(key.index as usize, interval, soon);
+            }
+            What::Dialogs => {
+                let soon = self.forget_dialogs();
+                return self.arm_own_job(key.index as usize, interval, soon);
             }
         };
         if job.running > 0 {

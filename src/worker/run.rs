@@ -206,6 +206,7 @@ impl Worker {
             locks: Locks::default(),
             timers: Vec::new(),
             consumers: Vec::new(),
+            location: Default::default(),
             drain: None,
             stalled: super::block::Stalled::default(),
             traffic: false,
@@ -226,7 +227,7 @@ impl Worker {
             worker.begin_with(vars);
         }
         if seat.run_startup {
-            match worker.load_tables() {
+            match worker.load_tables().and_then(|()| worker.load_contacts()) {
                 Ok(()) => worker.startup(),
                 Err(why) => worker.tell_main(&ToMain::StartupDone(Err(why))),
             }

@@ -33,6 +33,8 @@ enum What {
     Items,
     /// Forgets calls that were followed long enough.
     Dialogs,
+    /// Looks after the contacts of users.
+    Contacts,
 }
 
 impl TimerJob {
@@ -70,6 +72,9 @@ impl Worker {
         if self.env().settings.dialogs.loaded {
             let interval = self.env().settings.dialogs.interval;
             self.timers.push(TimerJob::new(What::Dialogs, "dlgs".to_string(), interval));
+        }
+        if let Some(interval) = self.location_interval() {
+            self.timers.push(TimerJob::new(What::Contacts, "usrloc".to_string(), interval));
         }
         self.share_timer_routes();
     }
@@ -121,14 +126,6 @@ impl Worker {
         self.arm_job_at(index, next_tick(self.started, interval, self.now));
     }
 
-    /// A job of the server's own goes on soon if it has not done all, else after its interval.
-    fn arm_own_job(&mut self, index: usize, interval: Duration, soon: Option<Duration>) {
-        match soon {
-            Some(soon) => self.arm_job_at(index, self.now + soon),
-            None => self.arm_timer_route(index, interval),
-        }
-    }
-
     fn arm_job_at(&mut self, index: usize, at: Time) {
         let key = Key { index: index as u32, generation: 1 };
         let timer = self.reactor.io(self.now).arm(at, Source::Worker, key);
@@ -145,13 +142,16 @@ impl Worker {
         let number = job.number;
         let routes = match what {
             What::Routes(routes) => routes,
-            What::Items => {
-                let soon = self.expire_items();
-                return self.arm_own_job(key.index as usize, interval, soon);
-            }
-            What::Dialogs => {
-                let soon = self.forget_dialogs();
-                return self.arm_own_job(key.index as usize, interval, soon);
+            What::Items | What::Contacts | What::Dialogs => {
+                let again = match what {
+                    What::Items => self.expire_items(),
+                    What::Contacts => self.look_after_contacts(),
+                    _ => self.forget_dialogs(),
+                };
+                return match again {
+                    Some(soon) => self.arm_job_at(key.index as usize, self.now + soon),
+                    None => self.arm_timer_route(key.index as usize, interval),
+                };
             }
         };
         if job.running > 0 {

@@ -304,7 +304,7 @@ impl Shared {
 
     /// How many there are in each state.
     pub fn dialog_counts(&self) -> Result<Counts> {
-        self.read(|view| counts(view))
+        self.read(counts)
     }
 
     /// How many calls that are not over have this value of an attribute; calls with several such tags count once

@@ -23,6 +23,7 @@ mod expiry;
 mod faults;
 mod finish;
 mod forward;
+mod hooks;
 mod inject;
 mod load_tables;
 mod local;

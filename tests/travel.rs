@@ -52,20 +52,22 @@ route[deeper] {
 const KAMAILIO: &str = r#"#!KAMAILIO
 loadmodule "pv.so"
 loadmodule "textops.so"
-loadmodule "cfgutils.so"
+loadmodule "tm.so"
+loadmodule "tmx.so"
+loadmodule "async.so"
 request_route {
     $xavp(gw=>uri) = "one";
     $xavp(gw[0]=>n) = 5;
     $xavp(gw=>uri) = "two";
     $xavi(Head=>Line) = "h";
-    usleep("1000");
+    async_ms_sleep("1");
     $xavu(u=>v) = $xavp(gw[1]=>n) + 1;
     route(DEEPER);
     append_hf("X-Result: $xavp(gw=>uri) $xavp(gw[1]=>uri) $xavp(gw[1]=>n) $xavi(HEAD=>line) $xavu(u=>v) $xavp(in[-1]=>k)\r\n");
 }
 route[DEEPER] {
     xavp_params_explode("k=1", "in");
-    usleep("5");
+    async_ms_sleep("5");
     xavp_params_explode("k=2", "in");
 }
 "#;
@@ -82,7 +84,9 @@ fn program(dialect: Dialect) -> Rc<Program<SipHost>> {
 /// wait, and at every instruction in between.
 fn run(dialect: Dialect, travel: bool) -> (Vec<u8>, usize) {
     let program = program(dialect);
-    let env = Rc::new(Env::unattached());
+    let mut env = Env::unattached();
+    env.settings.async_module.millis = true;
+    let env = Rc::new(env);
     let route = program.find_route(RouteKind::Request, None).expect("a main route");
     let message = Message::parse(Str::from(INVITE)).expect("a good message");
     let source = "192.0.2.1:5060".parse().expect("an address");
@@ -105,6 +109,8 @@ fn run(dialect: Dialect, travel: bool) -> (Vec<u8>, usize) {
                     Err(_) => rest,
                 }
             }
+            // A wait of the other language makes its transaction first.
+            Paused::Wait(suspended, Request::NewTransaction) => run = suspended.resume(Outcome::Code(1)),
             Paused::Wait(suspended, request) => {
                 waits += 1;
                 assert!(matches!(request, Request::Op { op: ops::Request::Sleep(_), .. }));

@@ -21,9 +21,9 @@ pub fn sort(name: &str) -> EventSort {
         Some(_) => name.len() > known.len() && name.starts_with(known),
         None => name == *known,
     };
-    if HOOKS.iter().any(|k| fits(&k)) {
+    if HOOKS.iter().any(fits) {
         EventSort::Hook
-    } else if RUN.iter().any(|k| fits(&k)) {
+    } else if RUN.iter().any(fits) {
         EventSort::Run
     } else {
         EventSort::Never

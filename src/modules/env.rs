@@ -7,6 +7,7 @@ use crate::base::Str;
 use crate::ops::backend::Policy;
 use crate::ops::driver::OpKind;
 use crate::ops::sql;
+use crate::script::ast::Dialect;
 use crate::script::value::Value;
 use crate::sip::Transport;
 use crate::sip::bytes::push_ip;
@@ -210,6 +211,10 @@ pub struct Settings {
     pub network_intercept: bool,
     /// corex: `evname_reply_out`: the event route for replies that leave.
     pub reply_out_event: Option<Str>,
+    /// usrloc
+    pub usrloc: super::usrloc::Settings,
+    /// registrar
+    pub registrar: super::registrar::Settings,
     /// sanity
     pub sanity: super::sanity::Settings,
     /// Kamailio's async module.
@@ -485,6 +490,8 @@ impl Default for Settings {
             received_route: false,
             network_intercept: false,
             reply_out_event: None,
+            usrloc: super::usrloc::Settings::of(Dialect::OpenSips),
+            registrar: super::registrar::Settings::of(Dialect::OpenSips),
             sanity: super::sanity::Settings::default(),
             async_module: super::async_module::Settings::default(),
             custom: Vec::new(),

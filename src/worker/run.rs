@@ -207,6 +207,7 @@ impl Worker {
             timers: Vec::new(),
             consumers: Vec::new(),
             hooks: Default::default(),
+            location: Default::default(),
             drain: None,
             stalled: super::block::Stalled::default(),
             traffic: false,
@@ -228,7 +229,7 @@ impl Worker {
             worker.begin_with(vars);
         }
         if seat.run_startup {
-            match worker.load_tables() {
+            match worker.load_tables().and_then(|()| worker.load_contacts()) {
                 Ok(()) => worker.startup(0),
                 Err(why) => worker.tell_main(&ToMain::StartupDone(Err(why))),
             }

@@ -336,6 +336,8 @@ pub struct Worker {
     pub(super) consumers: Vec<super::queues::Consumer>,
     /// Routes that run in the middle of something else.
     pub(super) hooks: super::hooks::Hooks,
+    /// What is under way for the contacts of users.
+    pub(super) location: super::location::Location,
     pub(super) drain: Option<Drain>,
     pub(super) stalled: super::block::Stalled,
     pub(super) traffic: bool,

@@ -77,11 +77,11 @@ impl Supervisor<'_> {
                 }
                 _ => json!([]),
             },
-            "core.prints" => json!(request.param(0, "text").map(text).unwrap_or_default()),
+            "core.prints" => json!([request.param(0, "text").map(text).unwrap_or_default()]),
             "core.printi" => {
                 let given = request.param(0, "number").map(text).unwrap_or_default();
                 match given.trim_start_matches("d:").parse::<i64>() {
-                    Ok(n) => json!(n),
+                    Ok(n) => json!([n]),
                     Err(_) => return Some(Err(RpcError::bad_params("core.printi takes a number"))),
                 }
             }

@@ -32,7 +32,12 @@ impl<H: Host> Lowerer<'_, H> {
         if self.dialect != Dialect::Kamailio {
             return;
         }
-        for route in self.p.routes.iter().filter(|r| matches!(r.kind, RouteKind::OnSend | RouteKind::Event)) {
+        let never = |r: &&Route| match r.kind {
+            RouteKind::OnSend => true,
+            RouteKind::Event => !r.name.as_deref().is_some_and(is_raised),
+            _ => false,
+        };
+        for route in self.p.routes.iter().filter(never) {
             let d = Diagnostic::warning("W0402", route.span, format!("`{}` is never run", route.label()));
             self.diags.push(d.label("the server does not raise this event"));
         }
@@ -158,6 +163,11 @@ impl<H: Host> Lowerer<'_, H> {
             self.diags.push(d);
         }
     }
+}
+
+/// Events of Kamailio's scripts that this server raises, and its own.
+fn is_raised(event: &str) -> bool {
+    event == "core:tkv" || event.starts_with("mqueue:")
 }
 
 impl WaitPoint {

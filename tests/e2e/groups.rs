@@ -377,7 +377,7 @@ fn a_route_that_burns_the_processor_or_blocks_delays_nobody_else() {
     let routes = r#"
 route[BURN] {
     $var(i) = 0;
-    while ($var(i) < 3000000) $var(i) = $var(i) + 1;
+    while ($var(i) < 1000000) $var(i) = $var(i) + 1;
     t_reply("200", "$var(i)");
 }
 route[BLOCK] {
@@ -430,7 +430,7 @@ failure_route[F] {{ exit; }}
     wait_quiet(&server, SECOND * 60);
     let before = Footprint::of(&server);
     let rss = server.rss();
-    let calls = Sipp::uac("uac-invite", address(port), 1000, 100, &[]).wait(SECOND * 120);
+    let calls = Sipp::uac("uac-invite", address(port), 1000, 60, &[]).wait(SECOND * 120);
     calls.assert_all(1000);
     let answered = uas.stop();
     assert_eq!((answered.succeeded, answered.failed), (1050, 0), "{answered:?}");
@@ -460,7 +460,7 @@ fn the_death_of_a_groups_process_costs_its_runs_a_500_and_nobody_else_anything()
     let fds: Vec<usize> = workers(&server).into_iter().map(|p| server.fd_count(p)).collect();
     let load: Vec<Sipp> = ["a", "b", "c"]
         .iter()
-        .map(|user| Sipp::uac("uac-invite", address(port), 300, 60, &["-s", user]))
+        .map(|user| Sipp::uac("uac-invite", address(port), 300, 20, &["-s", user]))
         .collect();
     eventually("calls are away", SECOND * 20, || {
         waits(&server, "task").iter().filter(|w| w["backend"] == "a").count() > 5
@@ -497,7 +497,6 @@ fn the_death_of_a_worker_ends_its_runs_in_the_groups() {
         client.send_request(&client.request("MESSAGE", "sip:bob@example.test"));
     }
     wait_for(&server, "exec", 12);
-    let tree = server.tree().len();
     let gone = workers(&server)[0];
     let theirs = waits(&server, "task").iter().filter(|w| w["id"].as_str().unwrap().starts_with("0.")).count();
     assert!((1..12).contains(&theirs), "both workers own some: {theirs}");
@@ -506,7 +505,7 @@ fn the_death_of_a_worker_ends_its_runs_in_the_groups() {
     wait_for(&server, "exec", 12 - theirs);
     wait_for(&server, "task", 12 - theirs);
     eventually("the worker is replaced", SECOND * 10, || workers(&server).len() == 2);
-    assert!(server.tree().len() <= tree + 1);
+    assert_eq!(client.options("sip:probe@example.test").status(), 200);
 }
 
 #[test]

@@ -117,7 +117,8 @@ impl Worker {
                 let Some(mut run) = self.decoded(&bytes) else { return };
                 let mut role = Role::new(RoleKind::Launched);
                 let token = self.groups.away.insert(Key { index: u32::MAX, generation: u32::MAX });
-                role.away = Some(Box::new(Away { token, group: u16::MAX, at: Some(from), since: self.now, asked: None }));
+                role.away =
+                    Some(Box::new(Away { token, group: u16::MAX, at: Some(from), since: self.now, asked: None }));
                 let act = self.perform(&mut run, &mut role, request);
                 self.act_away(run, role, act, ask);
             }
@@ -174,13 +175,7 @@ impl Worker {
     }
 
     /// A run has ended where it was: its end means here what it always means.
-    fn ended_away(
-        &mut self,
-        mut run: Suspended<SipHost>,
-        role: Role,
-        left: Option<(SipHost, Avps)>,
-        end: End,
-    ) {
+    fn ended_away(&mut self, mut run: Suspended<SipHost>, role: Role, left: Option<(SipHost, Avps)>, end: End) {
         if let Some((host, avps)) = left {
             *run.host_mut() = host;
             run.set_avps(avps);

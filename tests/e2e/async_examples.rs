@@ -132,7 +132,9 @@ const ABC: &str = r#"async_workers_group="name=abc;workers=4;nonblock=0;usleep=0
 fn examples_9_to_11_a_route_in_a_task_group() {
     let callee = Uas::answering();
     let eight = "# Enable 8 worker processes used by async and other modules\nasync_workers=8";
-    for (core, script, groups) in [(eight, TASK, [("default", 8), ("abc", 0)]), (ABC, TASK_GROUP, [("default", 1), ("abc", 4)])] {
+    for (core, script, groups) in
+        [(eight, TASK, [("default", 8), ("abc", 0)]), (ABC, TASK_GROUP, [("default", 1), ("abc", 4)])]
+    {
         let script = script.replace("CALLEE", &callee.addr.to_string());
         let (server, port) = server(core, "", &script);
         for (group, count) in groups {

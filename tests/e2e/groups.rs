@@ -355,10 +355,8 @@ fn measured(server: &Reprise, port: u16, user: &str, count: usize) -> (Stats, Ve
     let probe = Probe::start(address(port), 100);
     std::thread::sleep(SECOND / 5);
     requests.iter().for_each(|r| client.send_request(r));
-    let statuses = requests
-        .iter()
-        .map(|_| client.expect("an answer", SECOND * 60, |m| m.status() >= 200).status())
-        .collect();
+    let statuses =
+        requests.iter().map(|_| client.expect("an answer", SECOND * 60, |m| m.status() >= 200).status()).collect();
     let stats = probe.stop();
     eprintln!("{user}: {stats:?}\n{}", server.ctl("stats", serde_json::json!(["core:script_yields"])));
     (stats, statuses)
@@ -458,10 +456,8 @@ fn the_death_of_a_groups_process_costs_its_runs_a_500_and_nobody_else_anything()
     let (server, port) = start(globals, script, &routes, "2");
     let before = tasks(&server, "a");
     let fds: Vec<usize> = workers(&server).into_iter().map(|p| server.fd_count(p)).collect();
-    let load: Vec<Sipp> = ["a", "b", "c"]
-        .iter()
-        .map(|user| Sipp::uac("uac-invite", address(port), 300, 20, &["-s", user]))
-        .collect();
+    let load: Vec<Sipp> =
+        ["a", "b", "c"].iter().map(|user| Sipp::uac("uac-invite", address(port), 300, 20, &["-s", user])).collect();
     eventually("calls are away", SECOND * 20, || {
         waits(&server, "task").iter().filter(|w| w["backend"] == "a").count() > 5
     });
@@ -550,7 +546,12 @@ fn without_a_group_it_is_no_configuration() {
     assert_eq!(failed.code, 1);
     assert!(failed.stderr.contains("`async_task_route` needs a task group"), "{}", failed.stderr);
     assert!(failed.stderr.contains("add `async_workers=1`"), "{}", failed.stderr);
-    let text = config(port, "async_workers=1\n", "    async_task_group_route(\"LATER\", \"nobody\");\n", "route[LATER] { exit; }\n");
+    let text = config(
+        port,
+        "async_workers=1\n",
+        "    async_task_group_route(\"LATER\", \"nobody\");\n",
+        "route[LATER] { exit; }\n",
+    );
     let failed = Reprise::try_start(&text, &["-n", "1"]).map(drop).unwrap_err();
     assert!(failed.stderr.contains("there is no task group `nobody`"), "{}", failed.stderr);
 }

@@ -132,7 +132,10 @@ const ASYNC_TASK_ROUTE: FnSpec<SipHost> = FnSpec {
     params: &[Param::req("route", Kind::Route(RouteKind::Request)), Param::opt("group", Kind::Str)],
     doc: "Makes the transaction and runs a route as soon as possible in a process of a task group, `default` if none is \
           named. The statements behind the call are not run; `$var` begins anew in the route. Needs `async_workers`.",
-    returns: &[(-1, "the route or the group is missing or its name too long, no request, no transaction, no process takes it")],
+    returns: &[(
+        -1,
+        "the route or the group is missing or its name too long, no request, no transaction, no process takes it",
+    )],
     example: r#"async_task_route("later");"#,
     run: |call| {
         let group = task::group(call, 1);

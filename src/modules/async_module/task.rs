@@ -49,7 +49,7 @@ pub(super) const ASYNC_TASK_DATA: FnSpec<SipHost> = FnSpec {
         (1, "given away"),
         (-1, "the route or the group is missing or its name too long, or more waits for the group than it may"),
     ],
-    example: r#"async_task_data("note", "caller: $fU - callee: $tU");"#,
+    example: r#"async_task_data("later", "caller: $fU - callee: $tU");"#,
     run: |call| match call.args.get(2) {
         None | Some(Arg::None) => data(call, None, 1),
         Some(_) => data(call, Some(1), 2),
@@ -65,7 +65,7 @@ pub(super) const ASYNC_TASK_GROUP_DATA: FnSpec<SipHost> = FnSpec {
         Param::req("data", Kind::Str),
     ],
     doc: "The same in the group that is named, which is `$async(gname)` in the route.",
-    example: r#"async_task_group_data("note", "default", "caller: $fU - callee: $tU");"#,
+    example: r#"async_task_group_data("later", "default", "caller: $fU - callee: $tU");"#,
     run: |call| data(call, Some(1), 2),
     ..ASYNC_TASK_DATA
 };
@@ -77,7 +77,10 @@ pub(super) const ASYNC_TKV_EMIT: FnSpec<SipHost> = FnSpec {
           with `$atkv(type)`, `$atkv(key)` and `$atkv(val)`. This script goes on at once.",
     returns: &[
         (1, "given away"),
-        (-1, "no group or no event route, the value is longer than 1024 bytes, or more waits for the group than it may"),
+        (
+            -1,
+            "no group or no event route, the value is longer than 1024 bytes, or more waits for the group than it may",
+        ),
     ],
     example: r#"async_tkv_emit("8000", "call", "caller='$fU';callee='$tU'");"#,
     run: |call| {

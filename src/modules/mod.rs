@@ -27,6 +27,7 @@ pub mod exec;
 pub mod htable;
 pub mod maxfwd;
 pub mod mqueue;
+pub mod registrar;
 pub mod rest_client;
 pub mod rr;
 pub mod rtimer;
@@ -39,6 +40,7 @@ pub mod textops;
 pub mod tls_mgm;
 pub mod tm;
 pub mod tmx;
+pub mod usrloc;
 
 pub mod catalog;
 pub mod pv_get;

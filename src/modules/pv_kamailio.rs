@@ -101,6 +101,9 @@ pvs! {
     RtimerWorker Never "number of the timer's job" ["rtimer_worker"]
     AsyncTask Required "data or gname of an asynchronous task" ["async"]
     KeyValueTask Required "type, key or val of a key/value task" ["atkv"]
+    Contacts Required "an attribute of contacts that were fetched: profile=>attribute" ["ulc"]
+    Ruid Never "name of the contact that lookup has made the R-URI of" ["ruid"]
+    LocationAgent Never "User-Agent of the contact that lookup has made the R-URI of" ["location_ua"]
     AuthQuotedUser Never "user of the digest username" ["aU"]
     AuthWholeUser Never "whole digest username" ["au"]
 }
@@ -193,6 +196,9 @@ pub const NAMES: &[&str] = &[
     "rtimer_worker",
     "async",
     "atkv",
+    "ulc",
+    "ruid",
+    "location_ua",
     "branch",
     "br",
     "fs",
@@ -241,6 +247,13 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
         }
         Kpv::DbResult | Kpv::SqlRows => return super::kamailio::sqlops::get(h, pv, sub),
         Kpv::QueueKey | Kpv::QueueValue | Kpv::QueueSize => return super::mqueue::get(h, pv, sub),
+        Kpv::Contacts => return super::usrloc::get(h, sub, index),
+        Kpv::Ruid | Kpv::LocationAgent => {
+            let found = h.location.as_ref().and_then(|k| k.found.as_ref());
+            return found.map_or(Value::Null, |(ruid, agent)| {
+                Value::Str(if pv == Kpv::Ruid { ruid.clone() } else { agent.clone() })
+            });
+        }
         Kpv::RtimerWorker => {
             let job = h.event.iter().find(|(name, _)| **name == *b"rtimer_worker");
             return job.map_or(Value::Null, |(_, n)| Value::Int(Value::Str(n.clone()).to_int().unwrap_or(0)));
@@ -418,7 +431,8 @@ fn msg_field(h: &SipHost, field: &[u8]) -> Value {
     }
 }
 
-fn method_number(method: &[u8]) -> i64 {
+/// The number that Kamailio gives a method: a bit of its own.
+pub fn method_number(method: &[u8]) -> i64 {
     const METHODS: [&[u8]; 14] = [
         b"INVITE",
         b"CANCEL",

@@ -212,6 +212,7 @@ impl Worker {
             groups: super::groups::Groups::new(&blueprint.env.settings.groups, seat.index, seat.count, bus_peers),
             guests: Default::default(),
             courier: Default::default(),
+            location: Default::default(),
             drain: None,
             stalled: super::block::Stalled::default(),
             traffic: false,
@@ -232,7 +233,7 @@ impl Worker {
             worker.begin_with(vars);
         }
         if seat.run_startup {
-            match worker.load_tables() {
+            match worker.load_tables().and_then(|()| worker.load_contacts()) {
                 Ok(()) => worker.startup(),
                 Err(why) => worker.tell_main(&ToMain::StartupDone(Err(why))),
             }

@@ -23,6 +23,7 @@ mod forks;
 mod groups;
 mod harness;
 mod kamailio;
+mod location;
 mod locks;
 mod main_job;
 mod malformed;

@@ -28,6 +28,7 @@ mod finish;
 mod forward;
 mod groups;
 mod guests;
+mod hooks;
 mod inject;
 mod load_location;
 mod load_tables;

@@ -212,6 +212,7 @@ impl Worker {
             groups: super::groups::Groups::new(&blueprint.env.settings.groups, seat.index, seat.count, bus_peers),
             guests: Default::default(),
             courier: Default::default(),
+            hooks: Default::default(),
             location: Default::default(),
             drain: None,
             stalled: super::block::Stalled::default(),
@@ -226,6 +227,7 @@ impl Worker {
             scratch: Vec::new(),
             blueprint,
         };
+        worker.find_hooks();
         if seat.incarnation > 1 && seat.group.is_none() {
             worker.recover_locks();
         }
@@ -234,7 +236,7 @@ impl Worker {
         }
         if seat.run_startup {
             match worker.load_tables().and_then(|()| worker.load_contacts()) {
-                Ok(()) => worker.startup(),
+                Ok(()) => worker.startup(0),
                 Err(why) => worker.tell_main(&ToMain::StartupDone(Err(why))),
             }
         }

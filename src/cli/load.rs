@@ -44,6 +44,9 @@ fn check(dialect: Dialect, config: Config, map: SourceMap, mut diags: Diagnostic
     let params = program.as_ref().map(|p| p.modparams.clone()).unwrap_or_default();
     let mut settings = read_settings(dialect, &config, &params, &mut diags);
     settings.settings.dialogs.loaded = program.as_ref().is_some_and(|p| p.modules.contains(&"dlgs"));
+    if let Some(program) = &program {
+        super::groups::check(&config, program, &settings.settings, &mut diags);
+    }
     let server = match (program, diags.has_errors()) {
         (Some(program), false) => Some((program, settings)),
         _ => None,

@@ -46,14 +46,9 @@ impl Supervisor<'_> {
         }
         let method = request.method.as_str();
         let processes = || -> Vec<(i64, String)> {
-            let name = |index: usize, kind: &str| match kind {
-                "worker" => format!("SIP worker {index}"),
-                other => format!("helper {other}"),
-            };
             let mut all = vec![(i64::from(std::process::id()), "main".to_string())];
             all.extend(self.places.iter().enumerate().filter_map(|(index, place)| {
-                let kind = if place.is_worker() { "worker" } else { place.name.as_str() };
-                place.tenant.as_ref().map(|t| (i64::from(t.pid.as_raw()), name(index, kind)))
+                place.tenant.as_ref().map(|t| (i64::from(t.pid.as_raw()), place.title(index)))
             }));
             all
         };

@@ -35,6 +35,8 @@ pub enum Request {
         /// The route.
         route: u32,
     },
+    /// `t_is_retr_async_reply`: whether the reply repeats one that is suspended.
+    RepeatsWaiting,
     /// `t_check_trans`
     CheckTransaction,
     /// `t_relay`

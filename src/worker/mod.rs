@@ -11,8 +11,10 @@ pub mod run;
 pub mod seat;
 pub mod sim;
 
+mod asks;
 mod blacklist;
 mod block;
+mod branch_failure;
 mod build;
 mod control;
 mod control_location;
@@ -43,6 +45,7 @@ mod receive;
 mod relay;
 mod replies;
 mod resume;
+mod saved_queues;
 mod several;
 mod state;
 mod statistics;
@@ -53,4 +56,5 @@ mod unreachable;
 mod unroutable;
 mod view;
 
+pub use saved_queues::SAVING;
 pub use state::{Blueprint, Worker};

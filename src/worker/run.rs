@@ -171,6 +171,7 @@ impl Worker {
             local_response: program.find_route(RouteKind::Event, Some("tm:local-response")),
             startup: program.find_route(RouteKind::Startup, None).filter(|_| seat.run_startup),
         };
+        let bus_peers = seat.bus.peers();
         let mut worker = Worker {
             now,
             routes,
@@ -210,6 +211,10 @@ impl Worker {
             locks: Locks::default(),
             timers: Vec::new(),
             consumers: Vec::new(),
+            group: seat.group,
+            groups: super::groups::Groups::new(&blueprint.env.settings.groups, seat.index, seat.count, bus_peers),
+            guests: Default::default(),
+            courier: Default::default(),
             hooks: Default::default(),
             location: Default::default(),
             drain: None,
@@ -227,7 +232,7 @@ impl Worker {
             blueprint,
         };
         worker.find_hooks();
-        if seat.incarnation > 1 {
+        if seat.incarnation > 1 && seat.group.is_none() {
             worker.recover_locks();
         }
         if let Some(vars) = &seat.start_vars {
@@ -262,8 +267,10 @@ impl Worker {
             emit(-2, "worker", &format!("cannot watch the listeners of streams: {e}"));
             self.quit = true;
         }
-        self.arm_timer_routes();
-        self.find_consumers();
+        if self.group.is_none() {
+            self.arm_timer_routes();
+            self.find_consumers();
+        }
         for (envelope, payload) in std::mem::take(&mut self.early) {
             self.bus_value(&envelope, &payload);
         }
@@ -329,6 +336,7 @@ impl Worker {
                     self.tm.expire(self.now);
                     self.flush_transactions();
                 }
+                Event::Due(Source::Worker, key) if key.index == super::guests::PAUSE => self.start_arrived(),
                 Event::Due(Source::Worker, key) if key.index != u32::MAX => self.timer_due(*key),
                 Event::Due(Source::Locks, _) => self.expire_locks(),
                 Event::Due(Source::Asks, key) => self.ask_due(*key),
@@ -447,6 +455,8 @@ impl Worker {
             self.flush_asks();
         }
         self.flush_backlog();
+        self.flush_groups();
+        self.flush_courier();
         self.bus.flush();
         let _ = self.main.flush();
         self.log.flush();

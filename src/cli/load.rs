@@ -42,7 +42,15 @@ pub fn load_text(name: &str, text: &str, options: impl Into<Options>) -> Loaded 
 fn check(dialect: Dialect, config: Config, map: SourceMap, mut diags: Diagnostics) -> Loaded {
     let program = lower::compile::<SipHost>(dialect, &config, &map, &mut diags);
     let params = program.as_ref().map(|p| p.modparams.clone()).unwrap_or_default();
-    let settings = read_settings(dialect, &config, &params, &mut diags);
+    let mut settings = read_settings(dialect, &config, &params, &mut diags);
+    let dispatcher = &mut settings.settings.dispatcher;
+    dispatcher.loaded = program.as_ref().is_some_and(|p| p.modules.contains(&"dispatcher"));
+    settings.settings.uac.loaded = program.as_ref().is_some_and(|p| p.modules.contains(&"uac"));
+    let dispatcher = &mut settings.settings.dispatcher;
+    // The list lies beside the configuration.
+    let main = map.files().first().map_or("", |f| f.path.as_str());
+    let file = dispatcher.file.as_deref().unwrap_or("dispatcher.list");
+    dispatcher.file = Path::new(main).with_file_name("").join(file).to_str().map(str::to_string);
     let server = match (program, diags.has_errors()) {
         (Some(program), false) => Some((program, settings)),
         _ => None,

@@ -18,7 +18,7 @@ use crate::script::parse::Options;
 use crate::script::program::Program;
 use crate::script::render::render;
 use crate::sip::Transport;
-use crate::store::ConnTable;
+use crate::store::{ConnTable, Floods, Turns};
 use crate::store::shared::home::Home;
 use crate::supervisor::{ControlPlan, HelperPlan, Plan, run};
 use crate::worker;
@@ -283,6 +283,9 @@ pub(super) fn environment(config: &ServerConfig, listeners: &[Listener], random:
         clock,
         // Each worker opens its own.
         store: None,
+        floods: Floods::new().inspect_err(|e| emit(-1, "pike", &format!("sources cannot be counted: {e}"))).ok(),
+        turns: Turns::new().inspect_err(|e| emit(-1, "dispatcher", &format!("turns cannot be counted: {e}"))).ok(),
+        dispatcher: Default::default(),
     }
 }
 

@@ -350,6 +350,7 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
         params.iter().for_each(|p| super::kamailio::module_setting(out, p));
     }
     let s = &mut out.settings;
+    s.dispatcher.prepare(dialect);
     let out_streams = &mut out.streams;
     // What `mqueue_name` and timers without an interval go by: parameters that stand before them.
     let mut bare_queue = (0, Doubles::Keep);
@@ -431,6 +432,26 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
                     "varset is not of the form `name=s:text` or `name=i:5`",
                 )),
             },
+            ("dispatcher", param) => {
+                if let Err(why) = s.dispatcher.set(param, &p.value) {
+                    diags.push(Diagnostic::error("E0505", p.span, why));
+                }
+            }
+            ("uac", param) => {
+                if let Err(why) = s.uac.set(param, &p.value) {
+                    diags.push(Diagnostic::error("E0505", p.span, why));
+                }
+            }
+            ("pike", param) => {
+                if let Err(why) = s.pike.set(dialect, param, &p.value) {
+                    diags.push(Diagnostic::error("E0505", p.span, why));
+                }
+            }
+            ("nathelper", param) => {
+                if let Err(why) = s.nathelper.set(param, &p.value) {
+                    diags.push(Diagnostic::error("E0505", p.span, why));
+                }
+            }
             ("sanity", param) => {
                 s.sanity.set(param, &p.value);
             }

@@ -2,8 +2,8 @@
 
 use super::host::SipHost;
 use super::{
-    aaa_radius, async_module, avpops, cfgutils, core, db_mysql, exec, htable, kamailio, maxfwd, mqueue, rest_client,
-    rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx, uac_redirect,
+    aaa_radius, async_module, avpops, cfgutils, core, db_mysql, dispatcher, exec, htable, kamailio, maxfwd, mqueue, nathelper, pike,
+    rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx, uac, uac_redirect,
 };
 use super::{proto_tcp, tls_mgm, tolerated};
 use crate::script::ast::Dialect;
@@ -38,9 +38,13 @@ static KAMAILIO: Catalog<SipHost> = Catalog {
         &exec::MODULE,
         &htable::MODULE,
         &mqueue::MODULE,
+        &dispatcher::MODULE,
+        &nathelper::MODULE,
+        &pike::MODULE,
         &rtimer::MODULE,
         &sanity::MODULE,
         &uac_redirect::MODULE,
+        &uac::MODULE,
         &db_mysql::DB_MYSQL,
         &kamailio::DB_SQLITE,
         &kamailio::CTL,
@@ -70,6 +74,7 @@ static OPENSIPS: Catalog<SipHost> = Catalog {
         &tm::MODULE,
         &tmx::MODULE,
         &uac_redirect::MODULE,
+        &uac::MODULE,
         &rr::MODULE,
         &maxfwd::MODULE,
         &signaling::MODULE,
@@ -82,6 +87,9 @@ static OPENSIPS: Catalog<SipHost> = Catalog {
         &rest_client::MODULE,
         &tls_mgm::MODULE,
         &aaa_radius::MODULE,
+        &dispatcher::OPENSIPS,
+        &nathelper::MODULE,
+        &pike::MODULE,
         &tolerated::PROTO_UDP,
         &proto_tcp::MODULE,
         &db_mysql::DB_MYSQL,

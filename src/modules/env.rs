@@ -11,7 +11,7 @@ use crate::script::value::Value;
 use crate::sip::Transport;
 use crate::sip::bytes::push_ip;
 use crate::sip::uri::Uri;
-use crate::store::Shared;
+use crate::store::{Floods, Shared, Turns};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -99,6 +99,12 @@ pub struct Env {
     pub clock: WallClock,
     /// What all processes share; `None` where none could be opened.
     pub store: Option<Shared>,
+    /// How much each source sends, for all processes.
+    pub floods: Option<Floods>,
+    /// Whose turn it is, for all processes.
+    pub turns: Option<Turns>,
+    /// This process's copy of the destinations of `dispatcher`.
+    pub dispatcher: super::dispatcher::shared::Copy,
 }
 
 /// Typed core and module parameters.
@@ -202,6 +208,14 @@ pub struct Settings {
     pub table_interval: Duration,
     /// cfgutils, pv: `shvset`: shared variables that are set from the start.
     pub shared_vars: Vec<(Str, Value)>,
+    /// dispatcher
+    pub dispatcher: super::dispatcher::Settings,
+    /// uac
+    pub uac: super::uac::Settings,
+    /// pike
+    pub pike: super::pike::Settings,
+    /// nathelper
+    pub nathelper: super::nathelper::Settings,
     /// sanity
     pub sanity: super::sanity::Settings,
     /// Kamailio's async module.
@@ -473,6 +487,10 @@ impl Default for Settings {
             table_columns: Default::default(),
             table_interval: Duration::from_secs(20),
             shared_vars: Vec::new(),
+            dispatcher: super::dispatcher::Settings::default(),
+            uac: super::uac::Settings::default(),
+            pike: super::pike::Settings::default(),
+            nathelper: super::nathelper::Settings::default(),
             sanity: super::sanity::Settings::default(),
             async_module: super::async_module::Settings::default(),
             custom: Vec::new(),
@@ -492,6 +510,9 @@ impl Env {
             tag_prefix: String::new(),
             clock: WallClock::default(),
             store: None,
+            floods: None,
+            turns: None,
+            dispatcher: Default::default(),
         }
     }
 

@@ -213,6 +213,8 @@ pub struct SipHost {
     pub event: Vec<(Str, Str)>,
     /// What statements of Kamailio's sqlops have left.
     pub sql: Option<Box<super::kamailio::sqlops::Kept>>,
+    /// The request that `$uac_req(...)` puts together.
+    pub uac: Option<Box<super::uac::request::Draft>>,
     /// What the run fetched last from each queue.
     pub fetched: Vec<super::mqueue::Fetched>,
     /// Walks over tables that the run has begun.
@@ -265,6 +267,7 @@ impl SipHost {
             refusal: None,
             event: Vec::new(),
             sql: None,
+            uac: None,
             fetched: Vec::new(),
             iterators: Vec::new(),
             probability: None,

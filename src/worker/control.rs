@@ -43,7 +43,9 @@ impl Worker {
             ToChild::Drain { timeout_ms } => self.begin_drain(timeout_ms),
             ToChild::Quit => self.quit = true,
             ToChild::Call { id, method, params } => {
-                let result = if let Some(done) = self.store_call(&method, &params) {
+                let result = if method.starts_with("dispatcher") || method.starts_with("ds_") {
+                    self.dispatcher_call(id, &method, &params)
+                } else if let Some(done) = self.store_call(&method, &params) {
                     Some(done)
                 } else if method.starts_with("t_") || method.starts_with("tm") {
                     self.transaction_call(id, &method, &params)

@@ -185,7 +185,7 @@ impl Worker {
     /// transaction died with its process still reaches the caller.
     pub(super) fn forward_reply(&mut self, msg: &Message) {
         let found = self.next_via(msg).filter(|_| self.lookups.len() < MAX_REPLY_LOOKUPS);
-        let (Some((hop, to_us)), Ok(forwarded)) = (found, Message::parse(self.without_our_via(msg))) else {
+        let (Some((hop, to_us)), Ok(forwarded)) = (found, Message::parse(self.without_our_via(msg, None))) else {
             self.counters.inc(crate::store::Counter::DropReplies);
             return;
         };

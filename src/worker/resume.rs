@@ -36,6 +36,9 @@ impl Worker {
         if let Some(tx) = self.suspended.remove(&ended.id) {
             return self.suspension_due(tx);
         }
+        if let Some(control) = self.dispatching.reloads.remove(&ended.id) {
+            return self.reloaded(control, ended.outcome);
+        }
         let Some(key) = self.by_op.remove(&ended.id) else { return };
         if let ops::Outcome::Failed(failure) = &ended.outcome {
             self.counters.inc(match failure.why {

@@ -205,6 +205,7 @@ impl Worker {
             writing: HashSet::new(),
             locks: Locks::default(),
             timers: Vec::new(),
+            dispatching: Default::default(),
             consumers: Vec::new(),
             drain: None,
             stalled: super::block::Stalled::default(),
@@ -226,7 +227,7 @@ impl Worker {
             worker.begin_with(vars);
         }
         if seat.run_startup {
-            match worker.load_tables() {
+            match worker.load_tables().and_then(|()| worker.load_destinations()) {
                 Ok(()) => worker.startup(),
                 Err(why) => worker.tell_main(&ToMain::StartupDone(Err(why))),
             }

@@ -31,6 +31,10 @@ enum What {
     Routes(Vec<u32>),
     /// Takes out the items of tables that have ended.
     Items,
+    /// Asks destinations whether they live.
+    Pings,
+    /// Takes out the calls of destinations that nobody has ended.
+    Calls,
 }
 
 impl TimerJob {
@@ -64,6 +68,17 @@ impl Worker {
         if !self.env().settings.tables.is_empty() {
             let interval = self.env().settings.table_interval;
             self.timers.push(TimerJob::new(What::Items, "htable".to_string(), interval));
+        }
+        let dispatcher = &self.env().settings.dispatcher;
+        if dispatcher.loaded {
+            let (pings, calls) = (dispatcher.interval, dispatcher.call_check);
+            let counts = dispatcher.counts_calls;
+            if !pings.is_zero() {
+                self.timers.push(TimerJob::new(What::Pings, "dispatcher".to_string(), pings));
+            }
+            if counts {
+                self.timers.push(TimerJob::new(What::Calls, "dispatcher:calls".to_string(), calls));
+            }
         }
         self.share_timer_routes();
     }
@@ -131,6 +146,17 @@ impl Worker {
         let number = job.number;
         let routes = match what {
             What::Routes(routes) => routes,
+            What::Pings => {
+                self.ping_destinations();
+                return self.arm_timer_route(key.index as usize, interval);
+            }
+            What::Calls => {
+                let more = crate::modules::dispatcher::calls::expire(self.env());
+                return match more {
+                    Ok(true) => self.arm_job_at(key.index as usize, self.now + Duration::from_millis(10)),
+                    _ => self.arm_timer_route(key.index as usize, interval),
+                };
+            }
             What::Items => {
                 return match self.expire_items() {
                     Some(soon) => self.arm_job_at(key.index as usize, self.now + soon),
@@ -169,6 +195,10 @@ impl Worker {
         let Some(route) = program.find_route(RouteKind::Event, Some(text)) else { return };
         let mut host = SipHost::without_message(self.env().clone());
         host.event.clone_from(&params);
+        // The destination that it is about is the R-URI.
+        if name.starts_with(b"dispatcher:") {
+            host.ruri = params.iter().find(|(n, _)| **n == *b"address").map(|(_, uri)| uri.clone());
+        }
         let named = params.into_iter().map(|(n, v)| (Some(n), Value::Str(v))).collect();
         let run = Run::new(program, route, host).with_params(named);
         self.work.push_back(Work::Go(Box::new(run), Role::new(RoleKind::Event)));

@@ -16,6 +16,7 @@ mod core_params;
 #[path = "../torture/corpus.rs"]
 mod corpus;
 mod demo;
+mod dispatcher;
 mod dns;
 mod faults;
 mod forks;

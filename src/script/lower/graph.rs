@@ -33,6 +33,10 @@ impl<H: Host> Lowerer<'_, H> {
             return;
         }
         for route in self.p.routes.iter().filter(|r| matches!(r.kind, RouteKind::OnSend | RouteKind::Event)) {
+            let raised = |name: &str| name.starts_with("dispatcher:dst-") || name == "uac:reply";
+            if route.name.as_deref().is_some_and(raised) {
+                continue;
+            }
             let d = Diagnostic::warning("W0402", route.span, format!("`{}` is never run", route.label()));
             self.diags.push(d.label("the server does not raise this event"));
         }

@@ -277,7 +277,9 @@ impl Worker {
     /// One turn; true if something is left that does not let the next one sleep.
     pub(super) fn turn(&mut self, busy: bool, events: &mut Vec<Event>) -> io::Result<bool> {
         let stalled = !self.stalled.events.is_empty() || !self.stalled.finished.is_empty();
-        let may_sleep = !busy && !stalled && self.work.is_empty() && self.bus.prepare_sleep();
+        // What a flush found out (a connection that was refused) may have had its answer at once, out of a cache.
+        let results = self.driver.has_results();
+        let may_sleep = !busy && !stalled && !results && self.work.is_empty() && self.bus.prepare_sleep();
         let cap = if may_sleep { LONGEST_SLEEP } else { Duration::ZERO };
         events.clear();
         self.in_work.beat();

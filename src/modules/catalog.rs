@@ -2,8 +2,9 @@
 
 use super::host::SipHost;
 use super::{
-    aaa_radius, async_module, avpops, cfgutils, core, db_mysql, dispatcher, exec, htable, kamailio, maxfwd, mqueue, nathelper, pike,
-    rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx, uac, uac_redirect,
+    aaa_radius, async_module, avpops, cfgutils, core, db_mysql, dispatcher, exec, htable, kamailio, maxfwd, mqueue,
+    nathelper, pike, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx, uac,
+    uac_redirect,
 };
 use super::{proto_tcp, tls_mgm, tolerated};
 use crate::script::ast::Dialect;

@@ -1,6 +1,7 @@
 //! What `dispatcher` needs beside scripts: its list at the start, pings, and the control methods.
 
 use super::control_tm::Params;
+use super::forward::LookupFor;
 use super::local::{Asker, OwnRequest};
 use super::seat::CallError;
 use super::state::Worker;
@@ -11,6 +12,7 @@ use crate::modules::dispatcher::state::{Change, DISABLED, INACTIVE, NO_PING, PRO
 use crate::modules::dispatcher::{event_name, event_params, reload, take_rows};
 use crate::modules::emit;
 use crate::modules::request::Outcome;
+use crate::net::resolver::{Failure, Found, Question, Want};
 use crate::ops::{self, OpId};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
@@ -25,6 +27,8 @@ const MOST_PINGS: usize = 10_000;
 pub struct Dispatching {
     /// Destinations whose ping has no answer yet.
     pinged: HashSet<(i64, Str)>,
+    /// Which list's names were looked up, and when.
+    named: Option<(u64, Time)>,
     /// Queries for the list, and the control requests that wait for them.
     pub(super) reloads: HashMap<OpId, u64>,
 }
@@ -149,6 +153,35 @@ impl Worker {
         }
     }
 
+    /// Looks up the names of a list that is new, or whose names were looked up long ago.
+    pub(super) fn look_up_destinations(&mut self) {
+        let Ok(known) = known(self.env()) else { return };
+        let every = self.env().settings.dispatcher.names;
+        let fresh = |(version, at): (u64, Time)| version == known.version() && self.now.since(at) < every;
+        if self.dispatching.named.is_some_and(fresh) {
+            return;
+        }
+        self.dispatching.named = Some((known.version(), self.now));
+        let names: HashSet<String> = known.list.all().filter_map(|(_, _, d)| d.name()).collect();
+        for name in names {
+            let question = Question { name: name.clone(), want: Want::Addresses };
+            self.look_up(question, LookupFor::Destination(name));
+        }
+    }
+
+    /// The addresses of a destination's host; without an answer the old ones are kept.
+    pub(super) fn destination_found(&mut self, name: &str, answer: Result<Found, Failure>) {
+        match answer {
+            Ok(Found::Addresses(list)) => {
+                if let Err(why) = shared::set_addresses(self.env(), name, &list) {
+                    emit(-1, "dispatcher", &why);
+                }
+            }
+            Ok(Found::Records(_)) => {}
+            Err(failure) => emit(1, "dispatcher", &format!("{name} cannot be looked up: {failure}")),
+        }
+    }
+
     fn destination_changed(&mut self, set: i64, uri: Str, change: Change) {
         let name = Str::from(event_name(self.env().settings.dispatcher.dialect, change));
         self.raise_event(&name, event_params(set, uri, change));
@@ -258,8 +291,8 @@ impl Worker {
     /// `set_state STATE SET URI`
     fn set_state(&mut self, params: &Params, (state, set, uri): (usize, usize, usize)) -> Result<Value, CallError> {
         let word = params.required(state, "state")?;
-        let (word, probing) =
-            Word::parse(word.as_bytes()).ok_or_else(|| CallError::bad_params("the state is a, i, t or d, with p for probing"))?;
+        let (word, probing) = Word::parse(word.as_bytes())
+            .ok_or_else(|| CallError::bad_params("the state is a, i, t or d, with p for probing"))?;
         let set: i64 = params.number(set, "group")?.ok_or_else(|| CallError::bad_params("\"group\" is missing"))?;
         let uri = params.required(uri, "address")?;
         let all = uri.eq_ignore_ascii_case("all");

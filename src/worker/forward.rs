@@ -60,6 +60,8 @@ pub(super) enum LookupFor {
     Forward(Box<Trip>),
     /// A reply that no transaction expects; whether it may go to ourselves.
     Reply(Message, Box<Locator>, bool),
+    /// A host of a destination.
+    Destination(String),
 }
 
 /// A stateless forward on its way.
@@ -96,6 +98,7 @@ impl Worker {
                     self.work.push_back(Work::Resume(parked, Outcome::Code(rc)));
                 }
             }
+            LookupFor::Destination(name) => self.destination_found(&name, answer),
             LookupFor::Reply(message, mut locator, to_us) => {
                 locator.answer(answer);
                 self.send_reply_to(message, locator, to_us);

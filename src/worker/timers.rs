@@ -35,6 +35,8 @@ enum What {
     Pings,
     /// Takes out the calls of destinations that nobody has ended.
     Calls,
+    /// Looks up the names of destinations.
+    Names,
 }
 
 impl TimerJob {
@@ -73,6 +75,7 @@ impl Worker {
         if dispatcher.loaded {
             let (pings, calls) = (dispatcher.interval, dispatcher.call_check);
             let counts = dispatcher.counts_calls;
+            self.timers.push(TimerJob::new(What::Names, "dispatcher:names".to_string(), Duration::from_secs(1)));
             if !pings.is_zero() {
                 self.timers.push(TimerJob::new(What::Pings, "dispatcher".to_string(), pings));
             }
@@ -148,6 +151,10 @@ impl Worker {
             What::Routes(routes) => routes,
             What::Pings => {
                 self.ping_destinations();
+                return self.arm_timer_route(key.index as usize, interval);
+            }
+            What::Names => {
+                self.look_up_destinations();
                 return self.arm_timer_route(key.index as usize, interval);
             }
             What::Calls => {

@@ -165,7 +165,9 @@ fn a_list_from_a_table_is_read_again_and_changed_by_the_operator() {
     let schema: String = schema.lines().filter(|l| !l.contains("INTO version")).collect::<Vec<_>>().join("\n");
     db.sql(&format!("USE {name}; {schema}"));
     let row = |set: i32, uri: &str| {
-        format!("INSERT INTO {name}.dispatcher (setid, destination, flags, priority, attrs) VALUES ({set}, '{uri}', 0, 0, '');")
+        format!(
+            "INSERT INTO {name}.dispatcher (setid, destination, flags, priority, attrs) VALUES ({set}, '{uri}', 0, 0, '');"
+        )
     };
     db.sql(&(row(1, "sip:10.0.0.1") + &row(1, "sip:10.0.0.2")));
     let url = db.url_for(("reprise", "password"), &name);

@@ -22,6 +22,7 @@ mod faults;
 mod forks;
 mod harness;
 mod kamailio;
+mod kamailio_modules;
 mod locks;
 mod main_job;
 mod malformed;

@@ -128,7 +128,9 @@ pub fn expire(env: &Env) -> Outcome<bool, String> {
     let store = store(env)?;
     let walked = store.read(|view| {
         view.walk(&prefix, None, &mut |key, _| {
-            let Some((at, row)) = key.get(prefix.len()..).and_then(|rest| rest.split_at_checked(8)) else { return true };
+            let Some((at, row)) = key.get(prefix.len()..).and_then(|rest| rest.split_at_checked(8)) else {
+                return true;
+            };
             let over = at.try_into().is_ok_and(|at| u64::from_be_bytes(at) <= now);
             if over {
                 due.push((key.to_vec(), row.to_vec()));
@@ -187,7 +189,16 @@ mod tests {
         assert_eq!((rounds, counts()), (2, vec![0, 0]));
         // Nothing is left of them.
         let mut rows = 0;
-        env.store.as_ref().unwrap().read(|v| v.walk(&[KIND], None, &mut |_, _| { rows += 1; true })).unwrap();
+        env.store
+            .as_ref()
+            .unwrap()
+            .read(|v| {
+                v.walk(&[KIND], None, &mut |_, _| {
+                    rows += 1;
+                    true
+                })
+            })
+            .unwrap();
         assert_eq!(rows, 0);
     }
 }

@@ -238,8 +238,7 @@ mod tests {
     }
 
     fn set(attrs: &[&str]) -> (Set, Vec<State>) {
-        let lines: Vec<String> =
-            attrs.iter().rev().map(|a| format!("1 sip:10.0.0.1 0 0 {a}")).collect();
+        let lines: Vec<String> = attrs.iter().rev().map(|a| format!("1 sip:10.0.0.1 0 0 {a}")).collect();
         let list = List::parse(&lines.join("\n")).unwrap();
         let states = vec![State::default(); attrs.len()];
         (list.sets[0].clone(), states)

@@ -67,7 +67,13 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let kept = Kept { set: -3, uri: "sip:a".into(), socket: "udp:1.2.3.4:5".into(), attrs: "x=1;y".into(), duid: "d".into() };
+        let kept = Kept {
+            set: -3,
+            uri: "sip:a".into(),
+            socket: "udp:1.2.3.4:5".into(),
+            attrs: "x=1;y".into(),
+            duid: "d".into(),
+        };
         assert_eq!(Kept::read(&kept.write()), Some(kept));
         assert_eq!(Kept::read(&Value::from("x")), None);
     }

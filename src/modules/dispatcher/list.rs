@@ -3,9 +3,8 @@
 use crate::base::Str;
 use crate::net::resolver::locate::Hop;
 use crate::sip::Transport;
-use crate::sip::uri::Uri;
+use crate::sip::uri::{Uri, host_ip};
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
 
 /// Most destinations of all sets.
 const MOST: usize = 100_000;
@@ -100,10 +99,17 @@ impl Destination {
         Ok(Destination { uri: Str::from(uri), flags, priority, attrs, description: Str::default() })
     }
 
-    /// Where it is, if its URI says so: address, port and transport.
-    pub fn place(&self) -> Option<(IpAddr, u16, Transport)> {
+    /// The host, port and transport that its URI names.
+    pub fn place(&self) -> Option<(&[u8], u16, Transport)> {
         let uri = Uri::parse(&self.uri).ok()?;
-        Some((uri.host_ip()?.to_canonical(), uri.port_or_default(), uri.transport().unwrap_or(Transport::Udp)))
+        Some((uri.host, uri.port_or_default(), uri.transport().unwrap_or(Transport::Udp)))
+    }
+
+    /// The host, if it is a name whose addresses are wanted.
+    pub fn name(&self) -> Option<String> {
+        let (host, ..) = self.place()?;
+        let wanted = host_ip(host).is_none() && self.flags & super::state::NO_DNS == 0;
+        wanted.then(|| String::from_utf8_lossy(host).to_ascii_lowercase())
     }
 }
 

@@ -69,11 +69,7 @@ pub const DS_LOAD_UNSET: FnSpec<SipHost> = FnSpec {
 /// `ds_oc_set_attrs`
 pub const DS_OC_SET_ATTRS: FnSpec<SipHost> = FnSpec {
     kamailio: Some("ds_oc_set_attrs"),
-    params: &[
-        Param::req("set", Kind::Int),
-        Param::req("uri", Kind::Str),
-        Param::req("rate", Kind::Int),
-    ],
+    params: &[Param::req("set", Kind::Int), Param::req("uri", Kind::Str), Param::req("rate", Kind::Int)],
     routes: RouteSet::ALL,
     doc: "Sets the percentage of requests that algorithm 64 spares a destination, within its ocmin and ocmax.",
     returns: &[(1, "done"), (-1, "no such destination, or no percentage")],
@@ -116,9 +112,8 @@ pub(super) fn mark(call: &mut Call<'_, SipHost>, dialect: Dialect) -> Step<SipHo
     };
     let thresholds = (word == Word::Trying).then_some(settings.thresholds);
     let probing = probing || (settings.mode == 1 && word != Word::Disabled);
-    let changed = shared::change(call.host.env(), kept.set, Some(&kept.uri), |_, state| {
-        state.hear(word, probing, thresholds)
-    });
+    let changed =
+        shared::change(call.host.env(), kept.set, Some(&kept.uri), |_, state| state.hear(word, probing, thresholds));
     match changed {
         Err(why) => Step::Fail(format!("dispatcher: {why}")),
         Ok(list) => match list.into_iter().next() {

@@ -114,7 +114,7 @@ pub const DS_IS_IN_LIST: FnSpec<SipHost> = FnSpec {
     routes: RouteSet::letters("RFOBL"),
     doc: "Whether an address and port (0: any) is a destination of a set (-1 or left out: of any); with 1 as the fifth \
           argument one that is active, with a pattern one whose attributes match. setid_pvar and attrs_avp get the number \
-          of the set and the attributes. Only destinations whose URI holds an address can be told.",
+          of the set and the attributes.",
     returns: &[(1, "it is"), (-1, "it is not")],
     example: r#"if (ds_is_in_list($si, $sp, 1)) xlog("from a gateway\n");"#,
     run: in_list,
@@ -206,8 +206,7 @@ fn in_list(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
     }
     let active_only = call.int(4).or(old).is_some_and(|n| n != 0);
     let Some(known) = look(call) else { return Step::Done(-1) };
-    let wanted =
-        Seek { ip: ip.to_canonical(), port, transport: None, active_only, listener: None, closest: false };
+    let wanted = Seek { ip: ip.to_canonical(), port, transport: None, active_only, listener: None, closest: false };
     let found = seek(call.host, &known, set, &wanted).map(|(id, d)| (id, d.attrs.text.clone()));
     let Some((id, attrs)) = found else { return Step::Done(-1) };
     if call.given(5) {

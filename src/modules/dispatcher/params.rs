@@ -90,7 +90,9 @@ pub struct Settings {
     pub call_begins: Duration,
     /// `ds_hash_check_interval`
     pub call_check: Duration,
-    /// OpenSIPS: AVPs for the destination, set, count, socket and attributes.
+    /// `ds_dns_interval`
+    pub names: Duration,
+    /// AVPs for the destination, set, count, socket and attributes.
     pub avps: [Option<Str>; 5],
     /// Whose table it is.
     pub dialect: Dialect,
@@ -128,6 +130,7 @@ impl Default for Settings {
             call_lasts: Duration::from_secs(7200),
             call_begins: Duration::from_secs(7200),
             call_check: Duration::from_secs(30),
+            names: Duration::from_secs(600),
             avps: Default::default(),
             dialect: Dialect::Kamailio,
             loaded: false,
@@ -157,7 +160,8 @@ impl Settings {
             let n = u64::try_from(int).ok().filter(|n| *n <= 10_000_000);
             n.map(Duration::from_secs).ok_or_else(|| format!("{param} is a number of seconds"))
         };
-        let count = || u32::try_from(int).ok().filter(|n| *n > 0).ok_or_else(|| format!("{param} is a number from 1 on"));
+        let count =
+            || u32::try_from(int).ok().filter(|n| *n > 0).ok_or_else(|| format!("{param} is a number from 1 on"));
         const COLUMNS: [&str; 8] = [
             "setid_col",
             "destination_col",
@@ -219,6 +223,7 @@ impl Settings {
             "ds_hash_size" => self.counts_calls = int > 0,
             "ds_hash_expire" => self.call_lasts = seconds()?,
             "ds_hash_initexpire" => self.call_begins = seconds()?,
+            "ds_dns_interval" => self.names = seconds()?.max(Duration::from_secs(1)),
             "ds_hash_check_interval" => self.call_check = seconds()?.max(Duration::from_secs(1)),
             _ => {}
         }

@@ -23,7 +23,7 @@ pub const DS_IS_FROM_LIST: FnSpec<SipHost> = FnSpec {
     doc: "Whether the message came from a destination of a set (-1 or left out: of any), or a URI names one. Mode, a sum: \
           1 any port, 2 any protocol, 4 only a destination that is active, 8 it came in on the destination's socket, \
           16 the closest match is taken. Without a mode: 2. attrs_pvname and setid_pvname get the attributes and the \
-          number of the set. Only destinations whose URI holds an address can be told.",
+          number of the set.",
     returns: &[(1, "it did"), (-1, "it did not")],
     example: r#"if (ds_is_from_list("1", "3")) xlog("from a gateway\n");"#,
     run: is_from_list,
@@ -91,16 +91,21 @@ pub(super) struct Seek {
 }
 
 /// The destination that is meant, with its set.
-pub(super) fn seek<'a>(h: &SipHost, known: &'a Known, set: Option<i64>, wanted: &Seek) -> Option<(i64, &'a Destination)> {
+pub(super) fn seek<'a>(
+    h: &SipHost,
+    known: &'a Known,
+    set: Option<i64>,
+    wanted: &Seek,
+) -> Option<(i64, &'a Destination)> {
     let mut best: Option<(u8, i64, &Destination)> = None;
     for (s, n, d) in known.list.all() {
         if set.is_some_and(|id| id != s.id) {
             continue;
         }
-        let Some((ip, port, transport)) = d.place() else { continue };
+        let Some((_, port, transport)) = d.place() else { continue };
         let same_port = wanted.port == Some(port);
         let same_transport = wanted.transport == Some(transport);
-        let fits = ip == wanted.ip
+        let fits = known.is_at(d, wanted.ip)
             && (same_port || wanted.port.is_none())
             && (same_transport || wanted.transport.is_none())
             && (!wanted.active_only || known.states.get(n).is_some_and(State::usable));

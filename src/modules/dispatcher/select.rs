@@ -200,7 +200,8 @@ pub(super) fn choose(call: &mut Call<'_, SipHost>, wish: &Wish, place: Place) ->
     if wish.limit > 0 {
         order.truncate(wish.limit);
     }
-    let chosen: Vec<Kept> = order.iter().filter_map(|i| set.list.get(*i)).map(|d| chosen_of(call.host, set, d)).collect();
+    let chosen: Vec<Kept> =
+        order.iter().filter_map(|i| set.list.get(*i)).map(|d| chosen_of(call.host, set, d)).collect();
     let Some(first) = chosen.first() else { return Step::Done(-1) };
     if wish.way == Way::All {
         return if all(call.host, &chosen) { Step::Done(1) } else { Step::Done(-1) };
@@ -292,7 +293,12 @@ fn with_domain(uri: &[u8], domain: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn target(h: &SipHost, kept: &Kept) -> Target {
-    Target { du: Some(kept.uri.clone()), socket: socket(h, kept).or(h.socket_out), attrs: Vec::new(), ..h.main_target() }
+    Target {
+        du: Some(kept.uri.clone()),
+        socket: socket(h, kept).or(h.socket_out),
+        attrs: Vec::new(),
+        ..h.main_target()
+    }
 }
 
 /// Each gets a branch of its own.

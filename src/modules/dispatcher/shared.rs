@@ -4,11 +4,14 @@
 use super::list::List;
 use super::state::State;
 use crate::modules::env::Env;
+use crate::sip::uri::host_ip;
 use crate::store::Shared;
 use crate::store::shared::{Change, Key, Result, StoreError, View};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::rc::Rc;
 
 /// Kind of the rows.
@@ -29,9 +32,31 @@ pub struct Known {
     pub list: Rc<List>,
     /// How the destinations stand, by their numbers.
     pub states: Rc<Vec<State>>,
+    /// The addresses of hosts that are names.
+    pub addresses: Rc<Addresses>,
 }
 
+/// Addresses by host name, in small letters.
+pub type Addresses = BTreeMap<String, Vec<IpAddr>>;
+
 impl Known {
+    /// Which list it is: another one has another number.
+    pub fn version(&self) -> u64 {
+        self.head.0
+    }
+
+    /// Whether a destination has this address.
+    pub fn is_at(&self, d: &super::list::Destination, ip: IpAddr) -> bool {
+        let Some((host, ..)) = d.place() else { return false };
+        match host_ip(host) {
+            Some(own) => own.to_canonical() == ip,
+            None => {
+                let name = String::from_utf8_lossy(host).to_ascii_lowercase();
+                self.addresses.get(&name).is_some_and(|list| list.contains(&ip))
+            }
+        }
+    }
+
     /// How the destinations of a set stand.
     pub fn states_of(&self, set: &super::list::Set) -> &[State] {
         self.states.get(set.first..set.first + set.list.len()).unwrap_or_default()
@@ -84,12 +109,13 @@ pub fn known(env: &Env) -> std::result::Result<Known, String> {
         match copy.as_ref() {
             Some(known) if known.head == now => Ok(None),
             Some(known) if known.head.0 == now.0 => {
-                let states = Rc::new(read(view, b"states")?);
-                Ok(Some(Known { head: now, list: known.list.clone(), states }))
+                let (states, addresses) = (Rc::new(read(view, b"states")?), Rc::new(read(view, b"addresses")?));
+                Ok(Some(Known { head: now, list: known.list.clone(), states, addresses }))
             }
             _ => {
                 let (list, states) = (Rc::new(read(view, b"list")?), Rc::new(read(view, b"states")?));
-                Ok(Some(Known { head: now, list, states }))
+                let addresses = Rc::new(read(view, b"addresses")?);
+                Ok(Some(Known { head: now, list, states, addresses }))
             }
         }
     });
@@ -104,7 +130,10 @@ pub fn known(env: &Env) -> std::result::Result<Known, String> {
 ///
 /// # Errors
 /// Why the store cannot be written.
-pub fn replace(env: &Env, make: impl Fn(&List) -> std::result::Result<List, String>) -> std::result::Result<(), String> {
+pub fn replace(
+    env: &Env,
+    make: impl Fn(&List) -> std::result::Result<List, String>,
+) -> std::result::Result<(), String> {
     let mut refused = None;
     let done = store(env)?.write(|change| {
         let view = change.view();
@@ -179,6 +208,30 @@ pub fn change<T>(
     changed.map_err(|e| e.to_string())
 }
 
+/// The addresses of a host were looked up. What is known of names that no destination has any more is forgotten.
+///
+/// # Errors
+/// Why the store cannot be written.
+pub fn set_addresses(env: &Env, name: &str, addresses: &[IpAddr]) -> std::result::Result<(), String> {
+    let addresses: Vec<IpAddr> = addresses.iter().map(|a| a.to_canonical()).collect();
+    let before = known(env)?;
+    if before.addresses.get(name) == Some(&addresses) {
+        return Ok(());
+    }
+    let done = store(env)?.write(|change| {
+        let view = change.view();
+        let (version, state) = head(&view)?.unwrap_or_default();
+        let list: List = read(&view, b"list")?;
+        let mut all: Addresses = read(&view, b"addresses")?;
+        all.insert(name.to_string(), addresses.clone());
+        let names: BTreeSet<String> = list.all().filter_map(|(_, _, d)| d.name()).collect();
+        all.retain(|name, _| names.contains(name));
+        write(change, b"addresses", &all)?;
+        put_head(change, (version, state + 1))
+    });
+    done.map_err(|e| e.to_string())
+}
+
 /// Whether destinations are pinged (`dispatcher.ping_active`).
 pub fn pings(env: &Env) -> bool {
     let paused = store(env).ok().and_then(|s| s.read(|view| Ok(view.get(&row(b"paused"))?.is_some())).ok());
@@ -228,5 +281,15 @@ mod tests {
         assert_eq!(known(&one).unwrap().list.len(), 3);
         assert!(change(&one, 7, None, |_, _| ()).unwrap().is_empty());
         assert!(known(&Env::unattached()).is_err());
+        // Names and their addresses.
+        replace(&one, |_| Ok(list("1 sip:gw.example.com\n1 sip:10.0.0.1\n1 sip:x.example.com 16"))).unwrap();
+        let ip: IpAddr = "192.0.2.5".parse().unwrap();
+        set_addresses(&one, "gw.example.com", &[ip]).unwrap();
+        set_addresses(&one, "gone.example.com", &[ip]).unwrap();
+        let now = known(&two).unwrap();
+        let at: Vec<bool> = now.list.all().map(|(_, _, d)| now.is_at(d, ip)).collect();
+        assert_eq!(at, [false, false, true]);
+        assert_eq!(now.addresses.keys().collect::<Vec<_>>(), ["gw.example.com"]);
+        assert_eq!(now.list.all().filter_map(|(_, _, d)| d.name()).collect::<Vec<_>>(), ["gw.example.com"]);
     }
 }

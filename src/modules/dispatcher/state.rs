@@ -11,6 +11,8 @@ pub const TRYING: u8 = 2;
 pub const DISABLED: u8 = 4;
 /// It is asked whether it lives.
 pub const PROBING: u8 = 8;
+/// The addresses of its name are not looked up.
+pub const NO_DNS: u8 = 16;
 /// It is never asked.
 pub const NO_PING: u8 = 32;
 

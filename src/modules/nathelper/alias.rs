@@ -15,11 +15,7 @@ use std::net::IpAddr;
 pub const ADD_CONTACT_ALIAS: FnSpec<SipHost> = FnSpec {
     opensips: None,
     kamailio: Some("add_contact_alias"),
-    params: &[
-        Param::opt("address", Kind::Str),
-        Param::opt("port", Kind::Int),
-        Param::opt("protocol", Kind::Str),
-    ],
+    params: &[Param::opt("address", Kind::Str), Param::opt("port", Kind::Int), Param::opt("protocol", Kind::Str)],
     variadic: false,
     routes: ROUTES,
     waits: false,

@@ -122,9 +122,10 @@ fn private_host(host: &[u8]) -> bool {
 
 /// Host and port of the first Contact.
 fn contact(h: &SipHost) -> Option<(&[u8], u16)> {
-    let n = h.msg.header(HeaderId::Contact).and_then(|c| {
-        crate::sip::list::split_list(c.value).next().and_then(|v| NameAddr::parse(v).ok())
-    })?;
+    let n = h
+        .msg
+        .header(HeaderId::Contact)
+        .and_then(|c| crate::sip::list::split_list(c.value).next().and_then(|v| NameAddr::parse(v).ok()))?;
     let uri = Uri::parse(n.uri).ok().filter(Uri::is_sip)?;
     Some((uri.host, uri.port_or_default()))
 }

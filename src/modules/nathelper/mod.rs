@@ -87,7 +87,12 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
     ],
     params: &[
         param("received_avp", ModParamKind::Str, false, "the AVP that fix_nated_register sets: `$avp(name)`"),
-        param("nortpproxy_str", ModParamKind::Str, false, "the line that fix_nated_sdp(4) adds; default `a=nortpproxy:yes`"),
+        param(
+            "nortpproxy_str",
+            ModParamKind::Str,
+            false,
+            "the line that fix_nated_sdp(4) adds; default `a=nortpproxy:yes`",
+        ),
         param("force_socket", ModParamKind::Any, true, "no pings are sent"),
         param("natping_interval", ModParamKind::Int, true, "no pings are sent"),
         param("natping_processes", ModParamKind::Int, true, "no pings are sent"),

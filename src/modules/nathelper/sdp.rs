@@ -14,11 +14,7 @@ use std::net::IpAddr;
 pub const FIX_NATED_SDP: FnSpec<SipHost> = FnSpec {
     opensips: None,
     kamailio: Some("fix_nated_sdp"),
-    params: &[
-        Param::req("what", Kind::Int),
-        Param::opt("address", Kind::Str),
-        Param::opt("attributes", Kind::Str),
-    ],
+    params: &[Param::req("what", Kind::Int), Param::opt("address", Kind::Str), Param::opt("attributes", Kind::Str)],
     variadic: false,
     routes: ROUTES,
     waits: false,

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::modules::env::{Env, Listen};
-use crate::modules::testing::{Bench, OMIT};
 use crate::modules::nathelper::{alias, contact, judge, sdp};
+use crate::modules::testing::{Bench, OMIT};
 
 const REGISTER: &str = concat!(
     "INVITE sip:bob@example.com SIP/2.0\r\n",
@@ -20,12 +20,8 @@ const REGISTER: &str = concat!(
 
 /// A message with this Contact that came from 192.0.2.7:1024.
 fn bench(contact: &str) -> Bench {
-    let listener = Listen {
-        transport: Transport::Udp,
-        addr: ([192, 0, 2, 1], 5060).into(),
-        advertised: None,
-        tag: None,
-    };
+    let listener =
+        Listen { transport: Transport::Udp, addr: ([192, 0, 2, 1], 5060).into(), advertised: None, tag: None };
     let mut env = Env { listeners: vec![listener], ..Env::unattached() };
     env.settings.nathelper.received_avp = Some(Str::from("rcv"));
     let length = REGISTER.split_once("\r\n\r\n").map_or(0, |(_, body)| body.len());
@@ -152,7 +148,10 @@ fn aliases_are_written_and_followed() {
     let two = "sip:a@h;alias=192.0.2.1~1~1;alias=[2001:db8::1]~2~3";
     assert_eq!(handle(two, &[]).1, "sip:a@h;alias=[2001:db8::1]~2~3");
     let last = handle(two, &["1"]);
-    assert_eq!((last.1.as_str(), last.2.as_str()), ("sip:a@h;alias=192.0.2.1~1~1", "sip:[2001:db8::1]:2;transport=tls"));
+    assert_eq!(
+        (last.1.as_str(), last.2.as_str()),
+        ("sip:a@h;alias=192.0.2.1~1~1", "sip:[2001:db8::1]:2;transport=tls")
+    );
     assert_eq!(handle("sip:a@h", &[]).0, 2);
     assert_eq!(handle("sip:a@h;alias=x", &[]).0, 2);
     assert_eq!(handle("sip:a@h;alias=192.0.2.1~7~1", &[]).2, "sip:192.0.2.1:7");

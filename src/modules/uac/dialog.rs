@@ -138,7 +138,9 @@ mod tests {
 
     #[test]
     fn each_address_follows_from_the_other() {
-        for (a, b) in [("sip:alice@example.com", "sip:anonymous@anonymous.invalid"), ("sip:a@b", "sip:a@b"), ("sip:x", "tel:1")] {
+        for (a, b) in
+            [("sip:alice@example.com", "sip:anonymous@anonymous.invalid"), ("sip:a@b", "sip:a@b"), ("sip:x", "tel:1")]
+        {
             for password in ["", "secret"] {
                 let text = write(a.as_bytes(), b.as_bytes(), password.as_bytes()).unwrap();
                 assert!(text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_'));

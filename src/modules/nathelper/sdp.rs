@@ -33,7 +33,7 @@ pub const FIX_NATED_SDP: FnSpec<SipHost> = FnSpec {
         match fix(call, mask & !16) {
             Ok(0) => Step::Done(2),
             Ok(_) => Step::Done(1),
-            Err(step) => step,
+            Err(why) => refused(why),
         }
     },
     finish: None,
@@ -58,7 +58,7 @@ pub const FIX_NATED_SDP_WORDS: FnSpec<SipHost> = FnSpec {
     run: |call| {
         let text = call.text(0).unwrap_or_default();
         match words(&text, &WORDS) {
-            Some(mask) => fix(call, mask).map_or_else(|step| step, |_| Step::Done(1)),
+            Some(mask) => fix(call, mask).map_or_else(refused, |_| Step::Done(1)),
             None => Step::Fail(format!("`{}` names no changes", text.to_lossy())),
         }
     },
@@ -68,13 +68,18 @@ pub const FIX_NATED_SDP_WORDS: FnSpec<SipHost> = FnSpec {
 const WORDS: [&str; 5] =
     ["add-dir-active", "rewrite-media-ip", "add-no-rtpproxy", "rewrite-origin-ip", "rewrite-null-ips"];
 
-/// Changes the SDP; how many addresses were replaced.
-fn fix(call: &mut Call<'_, SipHost>, mask: u32) -> Result<usize, Step<SipHost>> {
+fn refused(why: Option<String>) -> Step<SipHost> {
+    why.map_or(Step::Done(-1), Step::Fail)
+}
+
+/// Changes the SDP; how many addresses were replaced. The error says what is wrong with the arguments; nothing if there
+/// is no SDP.
+fn fix(call: &mut Call<'_, SipHost>, mask: u32) -> Result<usize, Option<String>> {
     let given = call.text(1).filter(|t| !t.is_empty());
     let ip = match &given {
         Some(text) => match host_ip(text) {
             Some(ip) => ip,
-            None => return Err(Step::Fail(format!("\"{}\" is no address", text.to_lossy()))),
+            None => return Err(Some(format!("\"{}\" is no address", text.to_lossy()))),
         },
         None => call.host.source.ip().to_canonical(),
     };
@@ -89,14 +94,14 @@ fn fix(call: &mut Call<'_, SipHost>, mask: u32) -> Result<usize, Step<SipHost>> 
         added.extend_from_slice(b"\r\n");
     }
     if let Some(lines) = call.text(2).filter(|t| !t.is_empty()) {
-        if lines.iter().any(|b| *b == 0) {
-            return Err(Step::Fail("these are no lines of attributes".to_string()));
+        if lines.contains(&0) {
+            return Err(Some("these are no lines of attributes".to_string()));
         }
         added.extend_from_slice(lines.trim_ascii_end());
         added.extend_from_slice(b"\r\n");
     }
     let h = &mut *call.host;
-    let Some(range) = session_of(&h.msg) else { return Err(Step::Done(-1)) };
+    let Some(range) = session_of(&h.msg) else { return Err(None) };
     let keeps = h.env().settings.nathelper.old_address;
     let mut replaced = 0;
     let msg = h.msg.clone();

@@ -12,6 +12,7 @@ pub mod helper;
 mod http;
 mod kamailio;
 pub mod load;
+mod location;
 mod names;
 pub mod paths;
 mod radius;

@@ -3,8 +3,8 @@
 use super::host::SipHost;
 use super::{
     aaa_radius, async_module, avpops, cfgutils, core, db_mysql, dispatcher, exec, htable, kamailio, maxfwd, mqueue,
-    nathelper, pike, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx, uac,
-    uac_redirect,
+    nathelper, pike, registrar, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx,
+    uac, uac_redirect, usrloc,
 };
 use super::{proto_tcp, tls_mgm, tolerated};
 use crate::script::ast::Dialect;
@@ -44,6 +44,8 @@ static KAMAILIO: Catalog<SipHost> = Catalog {
         &pike::MODULE,
         &rtimer::MODULE,
         &sanity::MODULE,
+        &usrloc::MODULE,
+        &registrar::MODULE,
         &uac_redirect::MODULE,
         &uac::MODULE,
         &db_mysql::DB_MYSQL,
@@ -79,6 +81,8 @@ static OPENSIPS: Catalog<SipHost> = Catalog {
         &rr::MODULE,
         &maxfwd::MODULE,
         &signaling::MODULE,
+        &usrloc::MODULE,
+        &registrar::MODULE,
         &sipmsgops::MODULE,
         &textops::MODULE,
         &cfgutils::MODULE,

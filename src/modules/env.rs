@@ -7,6 +7,7 @@ use crate::base::Str;
 use crate::ops::backend::Policy;
 use crate::ops::driver::OpKind;
 use crate::ops::sql;
+use crate::script::ast::Dialect;
 use crate::script::value::Value;
 use crate::sip::Transport;
 use crate::sip::bytes::push_ip;
@@ -216,6 +217,10 @@ pub struct Settings {
     pub pike: super::pike::Settings,
     /// nathelper
     pub nathelper: super::nathelper::Settings,
+    /// usrloc
+    pub usrloc: super::usrloc::Settings,
+    /// registrar
+    pub registrar: super::registrar::Settings,
     /// sanity
     pub sanity: super::sanity::Settings,
     /// Kamailio's async module.
@@ -491,6 +496,8 @@ impl Default for Settings {
             uac: super::uac::Settings::default(),
             pike: super::pike::Settings::default(),
             nathelper: super::nathelper::Settings::default(),
+            usrloc: super::usrloc::Settings::of(Dialect::OpenSips),
+            registrar: super::registrar::Settings::of(Dialect::OpenSips),
             sanity: super::sanity::Settings::default(),
             async_module: super::async_module::Settings::default(),
             custom: Vec::new(),

@@ -215,6 +215,8 @@ pub struct SipHost {
     pub sql: Option<Box<super::kamailio::sqlops::Kept>>,
     /// The request that `$uac_req(...)` puts together.
     pub uac: Option<Box<super::uac::request::Draft>>,
+    /// What the run keeps of registrations.
+    pub location: Option<Box<super::usrloc::Kept>>,
     /// What the run fetched last from each queue.
     pub fetched: Vec<super::mqueue::Fetched>,
     /// Walks over tables that the run has begun.
@@ -268,6 +270,7 @@ impl SipHost {
             event: Vec::new(),
             sql: None,
             uac: None,
+            location: None,
             fetched: Vec::new(),
             iterators: Vec::new(),
             probability: None,
@@ -422,7 +425,24 @@ impl Host for SipHost {
 
     fn side_by_side(function: &FnSpec<Self>) -> bool {
         // These wait for what they do with the message, its transaction or the run's locks.
-        const ALONE: [&str; 5] = ["forward", "send", "get_static_lock", "get_dynamic_lock", "sht_lock"];
+        const ALONE: &[&str] = &[
+            "forward",
+            "send",
+            "get_static_lock",
+            "get_dynamic_lock",
+            "sht_lock",
+            "save",
+            "reg_send_reply",
+            "lookup",
+            "lookup_branches",
+            "registered",
+            "reg_fetch_contacts",
+            "unregister",
+            "is_registered",
+            "is_contact_registered",
+            "is_ip_registered",
+            "remove",
+        ];
         let name = function.opensips.or(function.kamailio).unwrap_or_default();
         function.waits && !ALONE.contains(&name) && !name.starts_with("t_")
     }

@@ -30,6 +30,7 @@ pub mod maxfwd;
 pub mod mqueue;
 pub mod nathelper;
 pub mod pike;
+pub mod registrar;
 pub mod rest_client;
 pub mod rr;
 pub mod rtimer;
@@ -43,6 +44,7 @@ pub mod tls_mgm;
 pub mod tm;
 pub mod tmx;
 pub mod uac;
+pub mod usrloc;
 
 pub mod catalog;
 pub mod pv_get;

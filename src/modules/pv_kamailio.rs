@@ -100,6 +100,9 @@ pvs! {
     QueueValue Required "value of the pair that was fetched last" ["mqv"]
     QueueSize Required "how many pairs a queue holds" ["mq_size"]
     RtimerWorker Never "number of the timer's job" ["rtimer_worker"]
+    Contacts Required "an attribute of contacts that were fetched: profile=>attribute" ["ulc"]
+    Ruid Never "name of the contact that lookup has made the R-URI of" ["ruid"]
+    LocationAgent Never "User-Agent of the contact that lookup has made the R-URI of" ["location_ua"]
     AuthQuotedUser Never "user of the digest username" ["aU"]
     AuthWholeUser Never "whole digest username" ["au"]
 }
@@ -191,6 +194,9 @@ pub const NAMES: &[&str] = &[
     "mqv",
     "mq_size",
     "rtimer_worker",
+    "ulc",
+    "ruid",
+    "location_ua",
     "branch",
     "br",
     "fs",
@@ -232,6 +238,13 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
         Kpv::UacReq => return super::uac::request::get(h, sub),
         Kpv::DbResult | Kpv::SqlRows => return super::kamailio::sqlops::get(h, pv, sub),
         Kpv::QueueKey | Kpv::QueueValue | Kpv::QueueSize => return super::mqueue::get(h, pv, sub),
+        Kpv::Contacts => return super::usrloc::get(h, sub, index),
+        Kpv::Ruid | Kpv::LocationAgent => {
+            let found = h.location.as_ref().and_then(|k| k.found.as_ref());
+            return found.map_or(Value::Null, |(ruid, agent)| {
+                Value::Str(if pv == Kpv::Ruid { ruid.clone() } else { agent.clone() })
+            });
+        }
         Kpv::RtimerWorker => {
             let job = h.event.iter().find(|(name, _)| **name == *b"rtimer_worker");
             return job.map_or(Value::Null, |(_, n)| Value::Int(Value::Str(n.clone()).to_int().unwrap_or(0)));
@@ -408,7 +421,8 @@ fn msg_field(h: &SipHost, field: &[u8]) -> Value {
     }
 }
 
-fn method_number(method: &[u8]) -> i64 {
+/// The number that Kamailio gives a method: a bit of its own.
+pub fn method_number(method: &[u8]) -> i64 {
     const METHODS: [&[u8]; 14] = [
         b"INVITE",
         b"CANCEL",

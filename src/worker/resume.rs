@@ -39,6 +39,9 @@ impl Worker {
         if let Some(control) = self.dispatching.reloads.remove(&ended.id) {
             return self.reloaded(control, ended.outcome);
         }
+        if self.contacts_written(&ended) {
+            return;
+        }
         let Some(key) = self.by_op.remove(&ended.id) else { return };
         if let ops::Outcome::Failed(failure) = &ended.outcome {
             self.counters.inc(match failure.why {

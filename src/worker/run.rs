@@ -207,6 +207,7 @@ impl Worker {
             timers: Vec::new(),
             dispatching: Default::default(),
             consumers: Vec::new(),
+            location: Default::default(),
             drain: None,
             stalled: super::block::Stalled::default(),
             traffic: false,
@@ -227,7 +228,8 @@ impl Worker {
             worker.begin_with(vars);
         }
         if seat.run_startup {
-            match worker.load_tables().and_then(|()| worker.load_destinations()) {
+            let loaded = worker.load_tables().and_then(|()| worker.load_destinations());
+            match loaded.and_then(|()| worker.load_contacts()) {
                 Ok(()) => worker.startup(),
                 Err(why) => worker.tell_main(&ToMain::StartupDone(Err(why))),
             }

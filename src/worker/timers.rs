@@ -37,6 +37,8 @@ enum What {
     Calls,
     /// Looks up the names of destinations.
     Names,
+    /// Looks after the contacts of users.
+    Contacts,
 }
 
 impl TimerJob {
@@ -82,6 +84,9 @@ impl Worker {
             if counts {
                 self.timers.push(TimerJob::new(What::Calls, "dispatcher:calls".to_string(), calls));
             }
+        }
+        if let Some(interval) = self.location_interval() {
+            self.timers.push(TimerJob::new(What::Contacts, "usrloc".to_string(), interval));
         }
         self.share_timer_routes();
     }
@@ -164,8 +169,12 @@ impl Worker {
                     _ => self.arm_timer_route(key.index as usize, interval),
                 };
             }
-            What::Items => {
-                return match self.expire_items() {
+            What::Items | What::Contacts => {
+                let again = match what {
+                    What::Items => self.expire_items(),
+                    _ => self.look_after_contacts(),
+                };
+                return match again {
                     Some(soon) => self.arm_job_at(key.index as usize, self.now + soon),
                     None => self.arm_timer_route(key.index as usize, interval),
                 };

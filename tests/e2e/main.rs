@@ -23,6 +23,7 @@ mod forks;
 mod harness;
 mod kamailio;
 mod kamailio_modules;
+mod location;
 mod locks;
 mod main_job;
 mod malformed;

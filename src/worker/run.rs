@@ -207,6 +207,7 @@ impl Worker {
             timers: Vec::new(),
             dispatching: Default::default(),
             consumers: Vec::new(),
+            hooks: Default::default(),
             location: Default::default(),
             drain: None,
             stalled: super::block::Stalled::default(),
@@ -221,6 +222,7 @@ impl Worker {
             scratch: Vec::new(),
             blueprint,
         };
+        worker.find_hooks();
         if seat.incarnation > 1 {
             worker.recover_locks();
         }
@@ -230,7 +232,7 @@ impl Worker {
         if seat.run_startup {
             let loaded = worker.load_tables().and_then(|()| worker.load_destinations());
             match loaded.and_then(|()| worker.load_contacts()) {
-                Ok(()) => worker.startup(),
+                Ok(()) => worker.startup(0),
                 Err(why) => worker.tell_main(&ToMain::StartupDone(Err(why))),
             }
         }

@@ -90,6 +90,10 @@ pub struct Settings {
     pub call_begins: Duration,
     /// `ds_hash_check_interval`
     pub call_check: Duration,
+    /// `xavp_dst`
+    pub kept: Str,
+    /// `xavp_ctx`
+    pub context: Str,
     /// `ds_dns_interval`
     pub names: Duration,
     /// AVPs for the destination, set, count, socket and attributes.
@@ -130,6 +134,8 @@ impl Default for Settings {
             call_lasts: Duration::from_secs(7200),
             call_begins: Duration::from_secs(7200),
             call_check: Duration::from_secs(30),
+            kept: Str::from("_dsdst_"),
+            context: Str::from("_dsctx_"),
             names: Duration::from_secs(600),
             avps: Default::default(),
             dialect: Dialect::Kamailio,
@@ -223,6 +229,8 @@ impl Settings {
             "ds_hash_size" => self.counts_calls = int > 0,
             "ds_hash_expire" => self.call_lasts = seconds()?,
             "ds_hash_initexpire" => self.call_begins = seconds()?,
+            "xavp_dst" => self.kept = some().ok_or("xavp_dst is a name")?,
+            "xavp_ctx" => self.context = some().ok_or("xavp_ctx is a name")?,
             "ds_dns_interval" => self.names = seconds()?.max(Duration::from_secs(1)),
             "ds_hash_check_interval" => self.call_check = seconds()?.max(Duration::from_secs(1)),
             _ => {}

@@ -217,7 +217,9 @@ pub(super) fn choose(call: &mut Call<'_, SipHost>, wish: &Wish, place: Place) ->
         }
     }
     let stays = if wish.failover { &chosen[..] } else { chosen.get(..1).unwrap_or_default() };
-    keep(call, stays);
+    if !keep(call, stays) {
+        return Step::Fail("dispatcher: the run holds too many values to keep what was chosen".to_string());
+    }
     show(call, first, stays.len());
     if wish.append && place == Place::Destination && call.host.du.is_some() {
         let target = target(call.host, first);

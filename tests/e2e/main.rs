@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod async_examples;
 mod backends;
 mod calls;
 mod common;
@@ -20,6 +21,7 @@ mod dispatcher;
 mod dns;
 mod faults;
 mod forks;
+mod groups;
 mod harness;
 mod kamailio;
 mod kamailio_modules;

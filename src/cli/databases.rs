@@ -2,6 +2,7 @@
 //! of the MySQL client.
 
 use crate::base::Str;
+use crate::modules::dispatcher;
 use crate::modules::env::{Scheme, Settings};
 use crate::modules::htable::definition::Table;
 use crate::modules::kamailio::sqlops;
@@ -43,6 +44,20 @@ pub(super) fn read(
         add(settings, &context, Database::URL, &url.to_lossy(), p.span, diags);
     }
     super::shared::check_queues(settings, params, diags);
+    for p in params.iter().filter(|p| p.module == "dispatcher" && p.param == "db_url") {
+        let url = p.value.to_text().unwrap_or_default();
+        add(settings, &context, dispatcher::DATABASE, &url.to_lossy(), p.span, diags);
+    }
+    // OpenSIPS' has no file, unless one is named.
+    let own = |name: &str| params.iter().any(|p| p.module == "dispatcher" && p.param == name);
+    if let Some((url, span)) = &default
+        && !own("db_url")
+        && !own("list_file")
+        && params.iter().any(|p| p.module == "dispatcher")
+    {
+        add(settings, &context, dispatcher::DATABASE, &url.to_lossy(), *span, diags);
+        settings.dispatcher.database = true;
+    }
     for p in params.iter().filter(|p| p.module == "usrloc" && p.param == "db_url") {
         let url = p.value.to_text().unwrap_or_default();
         add(settings, &context, usrloc::DATABASE, &url.to_lossy(), p.span, diags);

@@ -43,7 +43,15 @@ fn check(dialect: Dialect, config: Config, map: SourceMap, mut diags: Diagnostic
     let program = lower::compile::<SipHost>(dialect, &config, &map, &mut diags);
     let params = program.as_ref().map(|p| p.modparams.clone()).unwrap_or_default();
     let mut settings = read_settings(dialect, &config, &params, &mut diags);
-    settings.settings.dialogs.loaded = program.as_ref().is_some_and(|p| p.modules.contains(&"dlgs"));
+    let loaded = |module: &str| program.as_ref().is_some_and(|p| p.modules.contains(&module));
+    settings.settings.dialogs.loaded = loaded("dlgs");
+    settings.settings.dispatcher.loaded = loaded("dispatcher");
+    settings.settings.uac.loaded = loaded("uac");
+    let dispatcher = &mut settings.settings.dispatcher;
+    // The list lies beside the configuration.
+    let main = map.files().first().map_or("", |f| f.path.as_str());
+    let file = dispatcher.file.as_deref().unwrap_or("dispatcher.list");
+    dispatcher.file = Path::new(main).with_file_name("").join(file).to_str().map(str::to_string);
     if let Some(program) = &program {
         super::groups::check(&config, program, &settings.settings, &mut diags);
     }

@@ -361,6 +361,7 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
         params.iter().for_each(|p| super::kamailio::module_setting(out, p));
     }
     let s = &mut out.settings;
+    s.dispatcher.prepare(dialect);
     super::location::read(s, dialect, params, diags);
     let out_streams = &mut out.streams;
     // What `mqueue_name` and timers without an interval go by: parameters that stand before them.
@@ -444,6 +445,26 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
                     "varset is not of the form `name=s:text` or `name=i:5`",
                 )),
             },
+            ("dispatcher", param) => {
+                if let Err(why) = s.dispatcher.set(param, &p.value) {
+                    diags.push(Diagnostic::error("E0505", p.span, why));
+                }
+            }
+            ("uac", param) => {
+                if let Err(why) = s.uac.set(param, &p.value) {
+                    diags.push(Diagnostic::error("E0505", p.span, why));
+                }
+            }
+            ("pike", param) => {
+                if let Err(why) = s.pike.set(dialect, param, &p.value) {
+                    diags.push(Diagnostic::error("E0505", p.span, why));
+                }
+            }
+            ("nathelper", param) => {
+                if let Err(why) = s.nathelper.set(param, &p.value) {
+                    diags.push(Diagnostic::error("E0505", p.span, why));
+                }
+            }
             ("corex", "network_io_intercept") => s.network_intercept = yes,
             ("corex", "evname_reply_out") => s.reply_out_event = text.filter(|t| !t.is_empty()),
             ("sanity", param) => {

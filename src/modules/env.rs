@@ -12,7 +12,7 @@ use crate::script::value::Value;
 use crate::sip::Transport;
 use crate::sip::bytes::push_ip;
 use crate::sip::uri::Uri;
-use crate::store::Shared;
+use crate::store::{Floods, Shared, Turns};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -100,6 +100,12 @@ pub struct Env {
     pub clock: WallClock,
     /// What all processes share; `None` where none could be opened.
     pub store: Option<Shared>,
+    /// How much each source sends, for all processes.
+    pub floods: Option<Floods>,
+    /// Whose turn it is, for all processes.
+    pub turns: Option<Turns>,
+    /// This process's copy of the destinations of `dispatcher`.
+    pub dispatcher: super::dispatcher::shared::Copy,
 }
 
 /// Typed core and module parameters.
@@ -203,6 +209,14 @@ pub struct Settings {
     pub table_interval: Duration,
     /// cfgutils, pv: `shvset`: shared variables that are set from the start.
     pub shared_vars: Vec<(Str, Value)>,
+    /// dispatcher
+    pub dispatcher: super::dispatcher::Settings,
+    /// uac
+    pub uac: super::uac::Settings,
+    /// pike
+    pub pike: super::pike::Settings,
+    /// nathelper
+    pub nathelper: super::nathelper::Settings,
     /// core: `onsend_route_reply`: onsend_route runs for replies too.
     pub onsend_replies: bool,
     /// core: `received_route_mode`: `event_route[core:msg-received]` runs.
@@ -494,6 +508,10 @@ impl Default for Settings {
             table_columns: Default::default(),
             table_interval: Duration::from_secs(20),
             shared_vars: Vec::new(),
+            dispatcher: super::dispatcher::Settings::default(),
+            uac: super::uac::Settings::default(),
+            pike: super::pike::Settings::default(),
+            nathelper: super::nathelper::Settings::default(),
             onsend_replies: false,
             received_route: false,
             network_intercept: false,
@@ -523,6 +541,9 @@ impl Env {
             tag_prefix: String::new(),
             clock: WallClock::default(),
             store: None,
+            floods: None,
+            turns: None,
+            dispatcher: Default::default(),
         }
     }
 

@@ -6,12 +6,15 @@ use crate::script::host::EventSort;
 const RUN: &[&str] = &[
     "core:modinit-before",
     "core:tkv",
+    "dispatcher:dst-down",
+    "dispatcher:dst-up",
     "htable:mod-init",
     "htable:expired:",
     "mqueue:",
     "sl:filtered-ack",
     "tm:branch-failure:",
     "tm:local-response",
+    "uac:reply",
 ];
 
 /// Run in the middle of something else.

@@ -217,6 +217,8 @@ pub struct SipHost {
     pub event: Vec<(Str, Str)>,
     /// What statements of Kamailio's sqlops have left.
     pub sql: Option<Box<super::kamailio::sqlops::Kept>>,
+    /// The request that `$uac_req(...)` puts together.
+    pub uac: Option<Box<super::uac::request::Draft>>,
     /// What the run keeps of registrations.
     pub location: Option<Box<super::usrloc::Kept>>,
     /// What the run fetched last from each queue.
@@ -273,6 +275,7 @@ impl SipHost {
             refusal: None,
             event: Vec::new(),
             sql: None,
+            uac: None,
             location: None,
             fetched: Vec::new(),
             iterators: Vec::new(),

@@ -94,6 +94,7 @@ pvs! {
     ShtIteratorValue Required "value of the item an iterator stands at" ["shtitval"]
     DbResult Required "a part of a result: result=>[row,column]" ["dbr"]
     SqlRows Required "how many rows the last statement on a database changed" ["sqlrows"]
+    UacReq Required "a field of the request that uac_req_send sends" ["uac_req"]
     QueueKey Required "key of the pair that was fetched last" ["mqk"]
     QueueValue Required "value of the pair that was fetched last" ["mqv"]
     QueueSize Required "how many pairs a queue holds" ["mq_size"]
@@ -197,6 +198,7 @@ pub const NAMES: &[&str] = &[
     "shtitval",
     "dbr",
     "sqlrows",
+    "uac_req",
     "mqk",
     "mqv",
     "mq_size",
@@ -241,7 +243,7 @@ pub fn find(name: &str, sub: Option<&str>) -> Option<PvSpec<Pv>> {
     if packet && sub.is_some_and(|s| !super::packet::FIELDS.contains(&s)) {
         return None;
     }
-    let writable = matches!(pv, Kpv::Sht | Kpv::ShtExpire);
+    let writable = matches!(pv, Kpv::Sht | Kpv::ShtExpire | Kpv::UacReq);
     Some(PvSpec { pv: Pv::Kamailio(*pv), sub: *need, writable })
 }
 
@@ -268,6 +270,7 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
         | Kpv::ShtDecrement => {
             return htable::items::get(h, pv, sub);
         }
+        Kpv::UacReq => return super::uac::request::get(h, sub),
         Kpv::DbResult | Kpv::SqlRows => return super::kamailio::sqlops::get(h, pv, sub),
         Kpv::QueueKey | Kpv::QueueValue | Kpv::QueueSize => return super::mqueue::get(h, pv, sub),
         Kpv::Contacts => return super::usrloc::get(h, sub, index),

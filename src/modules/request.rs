@@ -177,6 +177,11 @@ pub enum Request {
         /// The queue.
         queue: Str,
     },
+    /// `uac_req_send`
+    UacSend {
+        /// What the script has put together.
+        draft: Box<super::uac::request::Draft>,
+    },
     /// `raise_event`
     RaiseEvent {
         /// Event name.

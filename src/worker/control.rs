@@ -45,7 +45,9 @@ impl Worker {
             ToChild::Quit => self.quit = true,
             ToChild::SaveAndQuit => (self.save, self.quit) = (true, true),
             ToChild::Call { id, method, params } => {
-                let result = if let Some(done) = self.store_call(&method, &params) {
+                let result = if method.starts_with("dispatcher") || method.starts_with("ds_") {
+                    self.dispatcher_call(id, &method, &params)
+                } else if let Some(done) = self.store_call(&method, &params) {
                     Some(done)
                 } else if let Some(done) = self.contacts_call(&method, &params) {
                     Some(done)

@@ -114,7 +114,7 @@ impl Worker {
             (RoleKind::Branch(job, _), _) => self.work.push_back(Work::Job(*job)),
             (RoleKind::Reply(branch), Some(tx)) => {
                 let reply = parked.run.host().msg.clone();
-                let (bytes, status) = (self.without_our_via(&reply), reply.status());
+                let (bytes, status) = (self.without_our_via(&reply, Some((tx, *branch))), reply.status());
                 let forward = Disposition::Forward { reply, bytes, status };
                 let _ = self.tm.reply_processed(self.now, tx, *branch, forward);
             }

@@ -19,6 +19,7 @@ impl Worker {
     /// Fills tables and queues; the error ends the start.
     pub(super) fn load_all(&mut self) -> Result<(), String> {
         self.load_tables()?;
+        self.load_destinations()?;
         self.load_contacts()?;
         self.load_queues()
     }

@@ -143,6 +143,7 @@ impl Worker {
                 self.queued(&queue);
                 code(1)
             }
+            Request::UacSend { draft } => code(self.send_draft(draft)),
             Request::RaiseEvent { name, params } => {
                 self.raise_event(&name, params);
                 code(1)

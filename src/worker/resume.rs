@@ -36,6 +36,9 @@ impl Worker {
         if let Some((tx, branch)) = self.suspended.remove(&ended.id) {
             return self.reply_lapsed(tx, branch);
         }
+        if let Some(control) = self.dispatching.reloads.remove(&ended.id) {
+            return self.reloaded(control, ended.outcome);
+        }
         if self.contacts_written(&ended) {
             return;
         }

@@ -210,6 +210,7 @@ impl Worker {
             writing: HashSet::new(),
             locks: Locks::default(),
             timers: Vec::new(),
+            dispatching: Default::default(),
             consumers: Vec::new(),
             group: seat.group,
             groups: super::groups::Groups::new(&blueprint.env.settings.groups, seat.index, seat.count, bus_peers),

@@ -120,9 +120,9 @@ pub struct TxData {
     pub released: bool,
     /// The Reason of the caller's CANCEL goes into those to the branches.
     pub pass_reason: bool,
-    /// The control request that is answered with its final reply.
-    pub control: Option<u64>,
-    /// The last final reply to a request of our own that a control request waits for.
+    /// Who is told of its final reply.
+    pub asker: super::local::Asker,
+    /// The last final reply to a request of our own that somebody waits for.
     pub last_final: Option<Message>,
     /// No connection is opened for its replies (`tcp_no_new_conn_rplflag`).
     pub no_new_conn: bool,
@@ -208,8 +208,8 @@ pub enum RoleKind {
     BranchFailure(BranchNo),
     /// A branch is about to be sent by this relay job.
     Branch(Key, BranchNo),
-    /// A request of the server's own is about to be sent; the control request that asked for it.
-    Local(Option<u64>),
+    /// A request of the server's own is about to be sent; who asked for it.
+    Local(super::local::Asker),
     /// A message could not be parsed.
     Error,
     /// An event was raised.
@@ -371,6 +371,8 @@ pub struct Worker {
     pub(super) writing: HashSet<OpId>,
     pub(super) locks: Locks,
     pub(super) timers: Vec<TimerJob>,
+    /// Pings and reloads of dispatcher's destinations.
+    pub(super) dispatching: super::dispatcher::Dispatching,
     /// The queues that have event routes.
     pub(super) consumers: Vec<super::queues::Consumer>,
     /// Routes that run in the middle of something else.

@@ -17,12 +17,14 @@ mod core_params;
 #[path = "../torture/corpus.rs"]
 mod corpus;
 mod demo;
+mod dispatcher;
 mod dns;
 mod faults;
 mod forks;
 mod groups;
 mod harness;
 mod kamailio;
+mod kamailio_modules;
 mod location;
 mod locks;
 mod main_job;

@@ -11,6 +11,8 @@ mod tests_of;
 mod validate;
 mod whole;
 
+pub use parts::sdp as session_of;
+
 use super::host::SipHost;
 use crate::script::ast::Dialect;
 use crate::script::registry::{ModuleSpec, RouteSet};

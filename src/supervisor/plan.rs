@@ -140,6 +140,8 @@ impl Plan {
                 Forwarded::new("htable.flush", Merge::One),
                 Forwarded::new("htable.listTables", Merge::One),
                 Forwarded::new("htable.stats", Merge::One),
+                Forwarded::new("htable.reload", Merge::One),
+                Forwarded::new("htable.store", Merge::One),
                 Forwarded::new("ul.dump", Merge::One),
                 Forwarded::new("ul.lookup", Merge::One),
                 Forwarded::new("ul.rm", Merge::One),

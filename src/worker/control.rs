@@ -43,7 +43,9 @@ impl Worker {
             ToChild::Drain { timeout_ms } => self.begin_drain(timeout_ms),
             ToChild::Quit => self.quit = true,
             ToChild::Call { id, method, params } => {
-                let result = if let Some(done) = self.store_call(&method, &params) {
+                let result = if matches!(method.as_str(), "htable.reload" | "htable.store") {
+                    Some(self.table_order(&params, method == "htable.store"))
+                } else if let Some(done) = self.store_call(&method, &params) {
                     Some(done)
                 } else if let Some(done) = self.contacts_call(&method, &params) {
                     Some(done)

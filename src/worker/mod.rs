@@ -49,6 +49,7 @@ mod state;
 mod statistics;
 mod streams;
 mod suspend;
+mod tables;
 mod timers;
 mod unreachable;
 mod unroutable;

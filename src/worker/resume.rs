@@ -36,7 +36,7 @@ impl Worker {
         if let Some(tx) = self.suspended.remove(&ended.id) {
             return self.suspension_due(tx);
         }
-        if self.contacts_written(&ended) {
+        if self.contacts_written(&ended) || self.table_operation_done(&ended) {
             return;
         }
         let Some(key) = self.by_op.remove(&ended.id) else { return };

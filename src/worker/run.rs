@@ -206,6 +206,7 @@ impl Worker {
             locks: Locks::default(),
             timers: Vec::new(),
             consumers: Vec::new(),
+            table_work: Default::default(),
             hooks: Default::default(),
             location: Default::default(),
             drain: None,

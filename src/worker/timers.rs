@@ -31,6 +31,8 @@ enum What {
     Routes(Vec<u32>),
     /// Takes out the items of tables that have ended.
     Items,
+    /// Loads a table again.
+    Table(Str),
     /// Looks after the contacts of users.
     Contacts,
 }
@@ -64,6 +66,11 @@ impl Worker {
         }
         self.rtimers();
         if !self.env().settings.tables.is_empty() {
+            for table in self.env().settings.tables.clone().into_iter().filter(|t| t.reload > 0) {
+                let name = format!("htable#{}", table.name.to_lossy());
+                let interval = Duration::from_secs(table.reload.into());
+                self.timers.push(TimerJob::new(What::Table(table.name), name, interval));
+            }
             let interval = self.env().settings.table_interval;
             self.timers.push(TimerJob::new(What::Items, "htable".to_string(), interval));
         }
@@ -136,6 +143,12 @@ impl Worker {
         let number = job.number;
         let routes = match what {
             What::Routes(routes) => routes,
+            What::Table(name) => {
+                if let Err(why) = self.reload_table(&name) {
+                    emit(-1, "htable", &why);
+                }
+                return self.arm_timer_route(key.index as usize, interval);
+            }
             What::Items | What::Contacts => {
                 let again = match what {
                     What::Items => self.expire_items(),

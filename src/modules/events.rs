@@ -3,8 +3,10 @@
 use crate::script::host::EventSort;
 
 /// Run by themselves: these may wait. What ends with `:` is followed by a name.
+#[rustfmt::skip]
 const RUN: &[&str] = &[
     "core:modinit-before",
+    "core:tkv",
     "htable:mod-init",
     "htable:expired:",
     "htable:reloaded:",

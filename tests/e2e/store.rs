@@ -319,7 +319,7 @@ request_route {{
         );
         kamailio(port, &rest)
     };
-    let (mut server, port) = serve(&config, &["-n", "2"]);
+    let (mut server, port) = serve(config, &["-n", "2"]);
     let client = SipClient::new(port);
     let ask = |user: &str| client.options(&format!("sip:{user}@example.test")).reason().to_owned();
     assert_eq!(ask("look"), "0 1|-|3 q|r|- first second <null> at the start");
@@ -341,7 +341,7 @@ request_route {{
     let lines: Vec<&str> = kept.lines().map(str::trim).filter(|l| !l.starts_with("key_name")).collect();
     assert_eq!(lines, ["begun\t0\tat the start", "n\t1\t7", "t\t0\tit's"], "{}", server.log());
     // What was written is what the next one begins with.
-    let (mut server, port) = serve(&config, &["-n", "2"]);
+    let (mut server, port) = serve(config, &["-n", "2"]);
     let client = SipClient::new(port);
     client.options("sip:set@example.test");
     assert_eq!(server.ctl("htable.get", json!(["keep", "n"]))["item"]["value"], 14);

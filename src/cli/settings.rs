@@ -465,7 +465,7 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
                     diags.push(Diagnostic::error("E0505", p.span, why));
                 }
             }
-            ("corex", "network_io_intercept") => s.network_intercept = yes,
+            ("corex", "nio_intercept") => s.network_intercept = yes,
             ("corex", "evname_reply_out") => s.reply_out_event = text.filter(|t| !t.is_empty()),
             ("sanity", param) => {
                 s.sanity.set(param, &p.value);

@@ -221,7 +221,7 @@ pub struct Settings {
     pub onsend_replies: bool,
     /// core: `received_route_mode`: `event_route[core:msg-received]` runs.
     pub received_route: bool,
-    /// corex: `network_io_intercept`: `event_route[network:msg]` runs.
+    /// corex: `nio_intercept`: `event_route[network:msg]` runs.
     pub network_intercept: bool,
     /// corex: `evname_reply_out`: the event route for replies that leave.
     pub reply_out_event: Option<Str>,

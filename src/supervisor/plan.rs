@@ -193,6 +193,8 @@ impl Plan {
                 Forwarded::new("pike:rm", Merge::One),
                 Forwarded::new("pike_list", Merge::One),
                 Forwarded::new("pike_rm", Merge::One),
+                Forwarded::new("htable.reload", Merge::One),
+                Forwarded::new("htable.store", Merge::One),
                 Forwarded::new("ul.dump", Merge::One),
                 Forwarded::new("ul.lookup", Merge::One),
                 Forwarded::new("ul.rm", Merge::One),

@@ -47,6 +47,8 @@ impl Worker {
             ToChild::Call { id, method, params } => {
                 let result = if method.starts_with("dispatcher") || method.starts_with("ds_") {
                     self.dispatcher_call(id, &method, &params)
+                } else if matches!(method.as_str(), "htable.reload" | "htable.store") {
+                    Some(self.table_order(&params, method == "htable.store"))
                 } else if let Some(done) = self.store_call(&method, &params) {
                     Some(done)
                 } else if let Some(done) = self.contacts_call(&method, &params) {

@@ -48,6 +48,7 @@ impl Worker {
             && self.written()
             && !self.courier_waits()
             && self.contacts_are_safe(self.drain.as_ref().is_none_or(|d| self.now >= d.until))
+            && self.tables_are_safe(self.drain.as_ref().is_none_or(|d| self.now >= d.until))
         {
             self.flush_sockets();
             self.tell_main(&ToMain::Idle);

@@ -60,6 +60,7 @@ mod state;
 mod statistics;
 mod streams;
 mod suspend;
+mod tables;
 mod timers;
 mod uac;
 mod unreachable;

@@ -39,7 +39,7 @@ impl Worker {
         if let Some(control) = self.dispatching.reloads.remove(&ended.id) {
             return self.reloaded(control, ended.outcome);
         }
-        if self.contacts_written(&ended) {
+        if self.contacts_written(&ended) || self.table_operation_done(&ended) {
             return;
         }
         let Some(key) = self.by_op.remove(&ended.id) else { return };

@@ -212,6 +212,7 @@ impl Worker {
             timers: Vec::new(),
             dispatching: Default::default(),
             consumers: Vec::new(),
+            table_work: Default::default(),
             group: seat.group,
             groups: super::groups::Groups::new(&blueprint.env.settings.groups, seat.index, seat.count, bus_peers),
             guests: Default::default(),

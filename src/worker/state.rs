@@ -375,6 +375,8 @@ pub struct Worker {
     pub(super) dispatching: super::dispatcher::Dispatching,
     /// The queues that have event routes.
     pub(super) consumers: Vec<super::queues::Consumer>,
+    /// What is under way for tables that have a database.
+    pub(super) table_work: super::tables::TableWork,
     /// Routes that run in the middle of something else.
     pub(super) hooks: super::hooks::Hooks,
     /// What is under way for the contacts of users.

@@ -39,6 +39,8 @@ enum What {
     Calls,
     /// Looks up the names of destinations.
     Names,
+    /// Loads a table again.
+    Table(Str),
     /// Looks after the contacts of users.
     Contacts,
 }
@@ -72,6 +74,11 @@ impl Worker {
         }
         self.rtimers();
         if !self.env().settings.tables.is_empty() {
+            for table in self.env().settings.tables.clone().into_iter().filter(|t| t.reload > 0) {
+                let name = format!("htable#{}", table.name.to_lossy());
+                let interval = Duration::from_secs(table.reload.into());
+                self.timers.push(TimerJob::new(What::Table(table.name), name, interval));
+            }
             let interval = self.env().settings.table_interval;
             self.timers.push(TimerJob::new(What::Items, "htable".to_string(), interval));
         }
@@ -174,6 +181,12 @@ impl Worker {
                     Ok(true) => self.arm_job_at(key.index as usize, self.now + Duration::from_millis(10)),
                     _ => self.arm_timer_route(key.index as usize, interval),
                 };
+            }
+            What::Table(name) => {
+                if let Err(why) = self.reload_table(&name) {
+                    emit(-1, "htable", &why);
+                }
+                return self.arm_timer_route(key.index as usize, interval);
             }
             What::Items | What::Contacts | What::Dialogs => {
                 let again = match what {

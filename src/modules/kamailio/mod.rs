@@ -166,11 +166,9 @@ pub static COREX: Module = module(
         ignored("alias_subdomains", "accept_subdomain of an alias does it"),
         ignored("dns_cache", "the resolver keeps what it learns"),
         ignored("dns_file", "dns_hosts_file of the core does it"),
-        int(
-            "network_io_intercept",
-            "1: event_route[network:msg] runs for everything that comes in and leaves; default 0",
-        ),
-        ignored("min_msg_len", "what is no message is dropped"),
+        int("nio_intercept", "1: event_route[network:msg] runs for everything that comes in and leaves; default 0"),
+        ignored("nio_min_msg_len", "what is no message is dropped"),
+        ignored("nio_msg_avp", "the bytes are $rcv(buf) and $snd(buf)"),
         ModParamSpec {
             name: "evname_reply_out",
             kind: ModParamKind::Str,

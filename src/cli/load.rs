@@ -42,11 +42,16 @@ pub fn load_text(name: &str, text: &str, options: impl Into<Options>) -> Loaded 
 fn check(dialect: Dialect, config: Config, map: SourceMap, mut diags: Diagnostics) -> Loaded {
     let program = lower::compile::<SipHost>(dialect, &config, &map, &mut diags);
     let params = program.as_ref().map(|p| p.modparams.clone()).unwrap_or_default();
-    let settings = read_settings(dialect, &config, &params, &mut diags);
+    let mut settings = read_settings(dialect, &config, &params, &mut diags);
+    super::counters::read(&mut settings.settings, &params, program.as_ref(), &mut diags);
+    if dialect == Dialect::Kamailio {
+        super::http_client::read(&mut settings.settings, &params, &map, program.as_ref(), &mut diags);
+    }
     let server = match (program, diags.has_errors()) {
         (Some(program), false) => Some((program, settings)),
         _ => None,
     };
+    super::equivalents::add(dialect, &mut diags);
     diags.tell_once(&map);
     Loaded { map, diags, dialect, config, server }
 }

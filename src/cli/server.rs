@@ -152,6 +152,7 @@ fn plan(args: &StartArgs, config: &ServerConfig, log: logpipe::LogHandle) -> Res
         (None, None) => cpus,
     };
     let mut plan = Plan::new(workers, listeners, log);
+    plan.extra_counters = config.settings.counters.iter().map(|c| c.name.clone()).collect();
     plan.user.clone_from(&args.user);
     plan.group.clone_from(&args.group);
     plan.pidfile.clone_from(&args.pidfile);
@@ -283,6 +284,7 @@ pub(super) fn environment(config: &ServerConfig, listeners: &[Listener], random:
         clock,
         // Each worker opens its own.
         store: None,
+        counters: None,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::host::SipHost;
 use super::{
-    aaa_radius, async_module, avpops, cfgutils, core, db_mysql, exec, htable, kamailio, maxfwd, mqueue, rest_client,
-    rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx, uac_redirect,
+    aaa_radius, async_module, avpops, cfgutils, core, counters, db_mysql, exec, htable, http, ipops, jansson, kamailio,
+    maxfwd, mqueue, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx, uac_redirect,
 };
 use super::{proto_tcp, tls_mgm, tolerated};
 use crate::script::ast::Dialect;
@@ -35,8 +35,13 @@ static KAMAILIO: Catalog<SipHost> = Catalog {
         &kamailio::AVPOPS,
         &kamailio::sqlops::SQLOPS,
         &async_module::MODULE,
+        &cfgutils::MODULE,
         &exec::MODULE,
         &htable::MODULE,
+        &ipops::MODULE,
+        &jansson::MODULE,
+        &http::client::MODULE,
+        &http::async_client::MODULE,
         &mqueue::MODULE,
         &rtimer::MODULE,
         &sanity::MODULE,
@@ -46,11 +51,11 @@ static KAMAILIO: Catalog<SipHost> = Catalog {
         &kamailio::CTL,
         &kamailio::CFG_RPC,
         &kamailio::JSONRPCS,
-        &kamailio::COUNTERS,
+        &counters::COUNTERS,
         &kamailio::DEBUGGER,
         &kamailio::MI_FIFO,
         &kamailio::MI_RPC,
-        &kamailio::STATISTICS,
+        &counters::STATISTICS,
     ],
     offers: &[
         ("core", &[&core::MODULE]),
@@ -76,6 +81,7 @@ static OPENSIPS: Catalog<SipHost> = Catalog {
         &sipmsgops::MODULE,
         &textops::MODULE,
         &cfgutils::MODULE,
+        &counters::STATISTICS,
         &avpops::MODULE,
         &sqlops::MODULE,
         &exec::MODULE,

@@ -211,6 +211,10 @@ pub struct SipHost {
     pub refusal: Option<Box<super::sanity::Refusal>>,
     /// Parameters of the event in event routes: name and value.
     pub event: Vec<(Str, Str)>,
+    /// Names that the run has looked up.
+    pub names: Option<Box<super::ipops::names::Kept>>,
+    /// What HTTP of Kamailio's modules has left, and is asked to do.
+    pub web: Option<Box<super::http::Web>>,
     /// What statements of Kamailio's sqlops have left.
     pub sql: Option<Box<super::kamailio::sqlops::Kept>>,
     /// What the run fetched last from each queue.
@@ -264,6 +268,8 @@ impl SipHost {
             last_error: None,
             refusal: None,
             event: Vec::new(),
+            names: None,
+            web: None,
             sql: None,
             fetched: Vec::new(),
             iterators: Vec::new(),
@@ -419,7 +425,8 @@ impl Host for SipHost {
 
     fn side_by_side(function: &FnSpec<Self>) -> bool {
         // These wait for what they do with the message, its transaction or the run's locks.
-        const ALONE: [&str; 5] = ["forward", "send", "get_static_lock", "get_dynamic_lock", "sht_lock"];
+        const ALONE: [&str; 6] =
+            ["forward", "send", "get_static_lock", "get_dynamic_lock", "sht_lock", "http_async_query"];
         let name = function.opensips.or(function.kamailio).unwrap_or_default();
         function.waits && !ALONE.contains(&name) && !name.starts_with("t_")
     }

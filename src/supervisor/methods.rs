@@ -1,6 +1,7 @@
 //! The control methods that main answers itself.
 
 use super::main_loop::Supervisor;
+use super::statistics;
 use crate::base::Time;
 use crate::control::jsonrpc::{Request, RpcError};
 use crate::control::merge::Merge;
@@ -62,8 +63,9 @@ impl Supervisor<'_> {
             }
             "version" => Ok(json!({ "server": self.version })),
             "log_level" => self.log_level(request),
+            method if statistics::METHODS.contains(&method) => self.statistics_method(request),
             "which" => {
-                let own = OWN.iter().map(|m| (*m).to_owned());
+                let own = OWN.iter().chain(&statistics::METHODS).map(|m| (*m).to_owned());
                 let mut all: Vec<String> = own.chain(self.forwarded.iter().map(|f| f.method.clone())).collect();
                 all.sort();
                 Ok(json!(all))

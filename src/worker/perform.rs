@@ -4,8 +4,10 @@ use super::forward::ForwardOrder;
 use super::local::OwnRequest;
 use super::relay::RelayOrder;
 use super::state::{ReplyPath, Role, RoleKind, TxData, Waiting, Worker, origin_of};
+use super::streams::ConnOrder;
 use crate::base::{Str, Time};
 use crate::modules::host::SipHost;
+use crate::modules::kamailio::REPLY_CLOSE;
 use crate::modules::request::{CancelWhich, Outcome, ReplyRequest, Request};
 use crate::ops::{self, OpId};
 use crate::script::vm::{Suspended, WaitInfo};
@@ -124,6 +126,12 @@ impl Worker {
                     return code(-1);
                 }
                 self.lock(role, key)
+            }
+            Request::TryLock { key } => {
+                if self.must_wait(role, &key) && !self.shelter(run, role) {
+                    return code(-1);
+                }
+                self.try_lock(role, key)
             }
             Request::Unlock { key } => code(self.unlock(role, &key)),
             Request::Queued { queue } => {
@@ -312,6 +320,7 @@ impl Worker {
         self.send_reply(&path, &out);
         self.scratch = out;
         self.count_stateless(reply.code);
+        self.close_if_wanted(host, reply.code);
         code(1)
     }
 
@@ -407,7 +416,18 @@ impl Worker {
         }
         let sent = self.tm.reply(self.now, tx, own.outgoing()).is_ok();
         self.flush_transactions();
+        self.close_if_wanted(host, reply.code);
         sent
+    }
+
+    /// `set_reply_close`: behind its final reply the connection is of no more use.
+    fn close_if_wanted(&mut self, host: &SipHost, status: u16) {
+        if status >= 200
+            && let Some(conn) = host.conn
+            && host.has_flag(REPLY_CLOSE.as_bytes())
+        {
+            self.order_conn(conn, ConnOrder::Close);
+        }
     }
 }
 

@@ -375,6 +375,7 @@ fn alone_in_a_process() {
 /// A command that needs no shell gets none, and cannot tell.
 #[test]
 fn with_and_without_a_shell_it_is_the_same() {
+    let _alone = alone();
     let mut l = Loop::new();
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("script");

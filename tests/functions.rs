@@ -31,6 +31,9 @@ fn kamailio_config(module: &str, example: &str, routes: RouteSet) -> String {
     let mut text = String::from("#!KAMAILIO\nlisten=udp:127.0.0.1:5060\n");
     let mut modules = BTreeSet::from(["tm", "tmx", "sl", "rr", "pv", "textops", "siputils", "xlog", module]);
     modules.remove("core");
+    if module == "registrar" {
+        modules.insert("usrloc");
+    }
     for m in &modules {
         text.push_str(&format!("loadmodule \"{m}.so\"\n"));
     }
@@ -61,6 +64,9 @@ fn config(module: &str, example: &str, routes: RouteSet) -> String {
     // Examples use functions of other modules too.
     let mut modules = BTreeSet::from(["tm", "sl", "rr", "signaling", "sipmsgops", module]);
     modules.remove("core");
+    if module == "registrar" {
+        modules.insert("usrloc");
+    }
     for m in &modules {
         text.push_str(&format!("loadmodule \"{m}.so\"\n"));
     }

@@ -5,6 +5,7 @@ use crate::base::Str;
 use crate::modules::env::{Scheme, Settings};
 use crate::modules::htable::definition::Table;
 use crate::modules::kamailio::sqlops;
+use crate::modules::usrloc;
 use crate::ops::sql::{DbUrl, Kill};
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
 use crate::script::program::ModParam;
@@ -36,6 +37,10 @@ pub(super) fn read(
         let url = p.value.to_text().unwrap_or_default();
         add(settings, &context, Table::DATABASE, &url.to_lossy(), p.span, diags);
     }
+    for p in params.iter().filter(|p| p.module == "usrloc" && p.param == "db_url") {
+        let url = p.value.to_text().unwrap_or_default();
+        add(settings, &context, usrloc::DATABASE, &url.to_lossy(), p.span, diags);
+    }
     for p in params.iter().filter(|p| p.module == "sqlops") {
         match p.param.as_str() {
             "sqlcon" => named(settings, &context, p, diags),
@@ -62,6 +67,17 @@ pub(super) fn read(
                     Diagnostic::error("E0505", p.span, format!("this is no scheme: {why}"))
                         .help("`NAME:table=TABLE;value_col=COLUMN;value_type=string`"),
                 ),
+            }
+        }
+    }
+    let has = |settings: &Settings, number| settings.db_urls.iter().any(|(n, _)| *n == number);
+    if settings.usrloc.mode != usrloc::Mode::Memory && !has(settings, usrloc::DATABASE) {
+        match &default {
+            Some((url, span)) => add(settings, &context, usrloc::DATABASE, &url.to_lossy(), *span, diags),
+            None => {
+                if let Some(p) = params.iter().find(|p| p.module == "usrloc") {
+                    add(settings, &context, usrloc::DATABASE, usrloc::DEFAULT_URL, p.span, diags);
+                }
             }
         }
     }

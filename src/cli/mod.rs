@@ -15,6 +15,7 @@ mod http;
 mod http_client;
 mod kamailio;
 pub mod load;
+mod location;
 mod names;
 pub mod paths;
 mod radius;

@@ -350,6 +350,7 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
         params.iter().for_each(|p| super::kamailio::module_setting(out, p));
     }
     let s = &mut out.settings;
+    super::location::read(s, dialect, params, diags);
     let out_streams = &mut out.streams;
     // What `mqueue_name` and timers without an interval go by: parameters that stand before them.
     let mut bare_queue = (0, Doubles::Keep);

@@ -188,8 +188,8 @@ mod tests {
     fn what_is_missing_stands_once() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("a.cfg");
-        let text = "#!KAMAILIO\nmemlog=5\nlisten=udp:127.0.0.1:5060\nloadmodule \"sl.so\"\nloadmodule \"usrloc.so\"\n\
-                    modparam(\"usrloc\", \"db_mode\", 1)\nrequest_route {\n  if (!lookup(\"a\")) lookup(\"b\");\n  \
+        let text = "#!KAMAILIO\nmemlog=5\nlisten=udp:127.0.0.1:5060\nloadmodule \"sl.so\"\nloadmodule \"imc.so\"\n\
+                    modparam(\"imc\", \"db_mode\", 1)\nrequest_route {\n  if (!imc_manager()) imc_manager();\n  \
                     sl_send_reply(\"200\", \"$unheardof(a) $unheardof(a)\");\n}\n";
         std::fs::write(&file, text).unwrap();
         let (text, good) = summary(&file, &Options::default());
@@ -197,7 +197,7 @@ mod tests {
         let name = file.display();
         let wanted = format!(
             "{name} (Kamailio)\n  modules supported (1 of 2): sl\n  functions supported (1 of 2): sl_send_reply\n  missing\n    \
-             unknown function `lookup` (2 times, first in {name}:8)\n    unknown module `usrloc` ({name}:5)\n    unknown \
+             unknown function `imc_manager` (2 times, first in {name}:8); no equivalent in this version\n    unknown module `imc` ({name}:5); no equivalent in this version\n    unknown \
              variable `$unheardof` ({name}:9)\n  different\n    `memlog` has no effect here ({name}:2)\n  cannot be used yet: 3 \
              missing, 0 wrong, 1 different\n\n"
         );

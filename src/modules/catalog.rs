@@ -3,7 +3,8 @@
 use super::host::SipHost;
 use super::{
     aaa_radius, async_module, avpops, cfgutils, core, counters, db_mysql, exec, htable, http, ipops, jansson, kamailio,
-    maxfwd, mqueue, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx, uac_redirect,
+    maxfwd, mqueue, registrar, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx,
+    uac_redirect, usrloc,
 };
 use super::{proto_tcp, tls_mgm, tolerated};
 use crate::script::ast::Dialect;
@@ -45,6 +46,8 @@ static KAMAILIO: Catalog<SipHost> = Catalog {
         &mqueue::MODULE,
         &rtimer::MODULE,
         &sanity::MODULE,
+        &usrloc::MODULE,
+        &registrar::MODULE,
         &uac_redirect::MODULE,
         &db_mysql::DB_MYSQL,
         &kamailio::DB_SQLITE,
@@ -78,6 +81,8 @@ static OPENSIPS: Catalog<SipHost> = Catalog {
         &rr::MODULE,
         &maxfwd::MODULE,
         &signaling::MODULE,
+        &usrloc::MODULE,
+        &registrar::MODULE,
         &sipmsgops::MODULE,
         &textops::MODULE,
         &cfgutils::MODULE,

@@ -7,6 +7,7 @@ use crate::base::Str;
 use crate::ops::backend::Policy;
 use crate::ops::driver::OpKind;
 use crate::ops::sql;
+use crate::script::ast::Dialect;
 use crate::script::value::Value;
 use crate::sip::Transport;
 use crate::sip::bytes::push_ip;
@@ -216,6 +217,10 @@ pub struct Settings {
     pub table_interval: Duration,
     /// cfgutils, pv: `shvset`: shared variables that are set from the start.
     pub shared_vars: Vec<(Str, Value)>,
+    /// usrloc
+    pub usrloc: super::usrloc::Settings,
+    /// registrar
+    pub registrar: super::registrar::Settings,
     /// sanity
     pub sanity: super::sanity::Settings,
     /// Kamailio's async module.
@@ -493,6 +498,8 @@ impl Default for Settings {
             table_columns: Default::default(),
             table_interval: Duration::from_secs(20),
             shared_vars: Vec::new(),
+            usrloc: super::usrloc::Settings::of(Dialect::OpenSips),
+            registrar: super::registrar::Settings::of(Dialect::OpenSips),
             sanity: super::sanity::Settings::default(),
             async_module: super::async_module::Settings::default(),
             custom: Vec::new(),

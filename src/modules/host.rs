@@ -217,6 +217,8 @@ pub struct SipHost {
     pub web: Option<Box<super::http::Web>>,
     /// What statements of Kamailio's sqlops have left.
     pub sql: Option<Box<super::kamailio::sqlops::Kept>>,
+    /// What the run keeps of registrations.
+    pub location: Option<Box<super::usrloc::Kept>>,
     /// What the run fetched last from each queue.
     pub fetched: Vec<super::mqueue::Fetched>,
     /// Walks over tables that the run has begun.
@@ -271,6 +273,7 @@ impl SipHost {
             names: None,
             web: None,
             sql: None,
+            location: None,
             fetched: Vec::new(),
             iterators: Vec::new(),
             probability: None,
@@ -425,8 +428,25 @@ impl Host for SipHost {
 
     fn side_by_side(function: &FnSpec<Self>) -> bool {
         // These wait for what they do with the message, its transaction or the run's locks.
-        const ALONE: [&str; 6] =
-            ["forward", "send", "get_static_lock", "get_dynamic_lock", "sht_lock", "http_async_query"];
+        const ALONE: &[&str] = &[
+            "forward",
+            "send",
+            "get_static_lock",
+            "get_dynamic_lock",
+            "sht_lock",
+            "http_async_query",
+            "save",
+            "reg_send_reply",
+            "lookup",
+            "lookup_branches",
+            "registered",
+            "reg_fetch_contacts",
+            "unregister",
+            "is_registered",
+            "is_contact_registered",
+            "is_ip_registered",
+            "remove",
+        ];
         let name = function.opensips.or(function.kamailio).unwrap_or_default();
         function.waits && !ALONE.contains(&name) && !name.starts_with("t_")
     }

@@ -31,6 +31,7 @@ pub mod ipops;
 pub mod jansson;
 pub mod maxfwd;
 pub mod mqueue;
+pub mod registrar;
 pub mod rest_client;
 pub mod rr;
 pub mod rtimer;
@@ -43,6 +44,7 @@ pub mod textops;
 pub mod tls_mgm;
 pub mod tm;
 pub mod tmx;
+pub mod usrloc;
 
 pub mod catalog;
 pub mod pv_get;

@@ -45,6 +45,7 @@ pvs! {
     FromLength Never "length of the From URI" ["ful"]
     FuserLength Never "length of the From URI's user" ["fUl"]
     TuserLength Never "length of the To URI's user" ["tUl"]
+    BodyText Never "body, the empty text if there is none" ["rb"]
     BodyLength Never "length of the body" ["bs"]
     CseqText Never "CSeq as it stands" ["csb"]
     ContactUri Never "URI of the first Contact" ["ctu"]
@@ -121,6 +122,9 @@ pvs! {
     QueueValue Required "value of the pair that was fetched last" ["mqv"]
     QueueSize Required "how many pairs a queue holds" ["mq_size"]
     RtimerWorker Never "number of the timer's job" ["rtimer_worker"]
+    Contacts Required "an attribute of contacts that were fetched: profile=>attribute" ["ulc"]
+    Ruid Never "name of the contact that lookup has made the R-URI of" ["ruid"]
+    LocationAgent Never "User-Agent of the contact that lookup has made the R-URI of" ["location_ua"]
     AuthQuotedUser Never "user of the digest username" ["aU"]
     AuthWholeUser Never "whole digest username" ["au"]
 }
@@ -229,6 +233,9 @@ pub const NAMES: &[&str] = &[
     "mqv",
     "mq_size",
     "rtimer_worker",
+    "ulc",
+    "ruid",
+    "location_ua",
     "branch",
     "br",
     "fs",
@@ -292,6 +299,13 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
         | Kpv::HttpWholeSize
         | Kpv::HttpTime => return http::vars::get(h, pv, sub, index),
         Kpv::QueueKey | Kpv::QueueValue | Kpv::QueueSize => return super::mqueue::get(h, pv, sub),
+        Kpv::Contacts => return super::usrloc::get(h, sub, index),
+        Kpv::Ruid | Kpv::LocationAgent => {
+            let found = h.location.as_ref().and_then(|k| k.found.as_ref());
+            return found.map_or(Value::Null, |(ruid, agent)| {
+                Value::Str(if pv == Kpv::Ruid { ruid.clone() } else { agent.clone() })
+            });
+        }
         Kpv::RtimerWorker => {
             let job = h.event.iter().find(|(name, _)| **name == *b"rtimer_worker");
             return job.map_or(Value::Null, |(_, n)| Value::Int(Value::Str(n.clone()).to_int().unwrap_or(0)));
@@ -322,6 +336,7 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
             None => Value::Null,
         },
         Kpv::RuriLength => Value::Int(ruri(h).map_or(0, <[u8]>::len) as i64),
+        Kpv::BodyText => Value::text(h.msg.body()),
         Kpv::BodyLength => Value::Int(h.msg.body().len() as i64),
         Kpv::CseqText => Value::opt(h.msg.header(HeaderId::CSeq).map(|x| Str::from(x.value))),
         Kpv::ContactUri => {
@@ -486,7 +501,8 @@ fn msg_field(h: &SipHost, field: &[u8]) -> Value {
     }
 }
 
-fn method_number(method: &[u8]) -> i64 {
+/// The number that Kamailio gives a method: a bit of its own.
+pub fn method_number(method: &[u8]) -> i64 {
     const METHODS: [&[u8]; 14] = [
         b"INVITE",
         b"CANCEL",

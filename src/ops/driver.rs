@@ -246,6 +246,11 @@ impl Driver {
         self.resolved.pop_front()
     }
 
+    /// Whether [`Driver::poll_ended`] or [`Driver::poll_resolved`] has something: no event will come for it.
+    pub fn has_results(&self) -> bool {
+        !self.finished.is_empty() || !self.resolved.is_empty()
+    }
+
     /// Starts the look-ups that engines asked for, and hands answers to who asked.
     fn settle(&mut self, io: &mut Io<'_>) {
         loop {

@@ -45,6 +45,8 @@ impl Worker {
             ToChild::Call { id, method, params } => {
                 let result = if let Some(done) = self.store_call(&method, &params) {
                     Some(done)
+                } else if let Some(done) = self.contacts_call(&method, &params) {
+                    Some(done)
                 } else if method.starts_with("t_") || method.starts_with("tm") {
                     self.transaction_call(id, &method, &params)
                 } else {

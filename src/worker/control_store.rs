@@ -18,10 +18,10 @@ impl From<StoreError> for CallError {
 }
 
 /// Parameters by position or name.
-struct Params(Value);
+pub(super) struct Params(Value);
 
 impl Params {
-    fn parse(text: &str) -> Result<Params, CallError> {
+    pub(super) fn parse(text: &str) -> Result<Params, CallError> {
         let parsed = serde_json::from_str(text);
         parsed.map(Params).map_err(|_| CallError::bad_params("the parameters are not JSON"))
     }
@@ -34,7 +34,7 @@ impl Params {
         }
     }
 
-    fn text(&self, at: usize, name: &str) -> Result<String, CallError> {
+    pub(super) fn text(&self, at: usize, name: &str) -> Result<String, CallError> {
         match self.find(at, name) {
             // `s:` says that it is a text, whatever it looks like.
             Some(Value::String(text)) => Ok(text.strip_prefix("s:").unwrap_or(text).to_owned()),
@@ -43,7 +43,7 @@ impl Params {
         }
     }
 
-    fn number(&self, at: usize, name: &str) -> Result<i64, CallError> {
+    pub(super) fn number(&self, at: usize, name: &str) -> Result<i64, CallError> {
         let text = self.text(at, name)?;
         let digits = text.strip_prefix("d:").unwrap_or(&text);
         digits.parse().map_err(|_| CallError::bad_params(format!("{name} is no number")))

@@ -46,6 +46,7 @@ impl Worker {
             && self.yielded.is_empty()
             && !self.calls_in_progress()
             && self.written()
+            && self.contacts_are_safe(self.drain.as_ref().is_none_or(|d| self.now >= d.until))
         {
             self.flush_sockets();
             self.tell_main(&ToMain::Idle);

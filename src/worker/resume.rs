@@ -36,6 +36,9 @@ impl Worker {
         if let Some(tx) = self.suspended.remove(&ended.id) {
             return self.suspension_due(tx);
         }
+        if self.contacts_written(&ended) {
+            return;
+        }
         let Some(key) = self.by_op.remove(&ended.id) else { return };
         if let ops::Outcome::Failed(failure) = &ended.outcome {
             self.counters.inc(match failure.why {

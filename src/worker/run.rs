@@ -207,6 +207,7 @@ impl Worker {
             locks: Locks::default(),
             timers: Vec::new(),
             consumers: Vec::new(),
+            location: Default::default(),
             drain: None,
             stalled: super::block::Stalled::default(),
             traffic: false,
@@ -227,7 +228,7 @@ impl Worker {
             worker.begin_with(vars);
         }
         if seat.run_startup {
-            match worker.load_tables() {
+            match worker.load_tables().and_then(|()| worker.load_contacts()) {
                 Ok(()) => worker.startup(),
                 Err(why) => worker.tell_main(&ToMain::StartupDone(Err(why))),
             }
@@ -277,7 +278,9 @@ impl Worker {
     /// One turn; true if something is left that does not let the next one sleep.
     pub(super) fn turn(&mut self, busy: bool, events: &mut Vec<Event>) -> io::Result<bool> {
         let stalled = !self.stalled.events.is_empty() || !self.stalled.finished.is_empty();
-        let may_sleep = !busy && !stalled && self.work.is_empty() && self.bus.prepare_sleep();
+        // What a flush found out (a connection that was refused) may have had its answer at once, out of a cache.
+        let results = self.driver.has_results();
+        let may_sleep = !busy && !stalled && !results && self.work.is_empty() && self.bus.prepare_sleep();
         let cap = if may_sleep { LONGEST_SLEEP } else { Duration::ZERO };
         events.clear();
         self.in_work.beat();

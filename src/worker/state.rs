@@ -334,6 +334,8 @@ pub struct Worker {
     pub(super) timers: Vec<TimerJob>,
     /// The queues that have event routes.
     pub(super) consumers: Vec<super::queues::Consumer>,
+    /// What is under way for the contacts of users.
+    pub(super) location: super::location::Location,
     pub(super) drain: Option<Drain>,
     pub(super) stalled: super::block::Stalled,
     pub(super) traffic: bool,

@@ -31,6 +31,8 @@ enum What {
     Routes(Vec<u32>),
     /// Takes out the items of tables that have ended.
     Items,
+    /// Looks after the contacts of users.
+    Contacts,
 }
 
 impl TimerJob {
@@ -64,6 +66,9 @@ impl Worker {
         if !self.env().settings.tables.is_empty() {
             let interval = self.env().settings.table_interval;
             self.timers.push(TimerJob::new(What::Items, "htable".to_string(), interval));
+        }
+        if let Some(interval) = self.location_interval() {
+            self.timers.push(TimerJob::new(What::Contacts, "usrloc".to_string(), interval));
         }
         self.share_timer_routes();
     }
@@ -131,8 +136,12 @@ impl Worker {
         let number = job.number;
         let routes = match what {
             What::Routes(routes) => routes,
-            What::Items => {
-                return match self.expire_items() {
+            What::Items | What::Contacts => {
+                let again = match what {
+                    What::Items => self.expire_items(),
+                    _ => self.look_after_contacts(),
+                };
+                return match again {
                     Some(soon) => self.arm_job_at(key.index as usize, self.now + soon),
                     None => self.arm_timer_route(key.index as usize, interval),
                 };

@@ -62,6 +62,12 @@ loadmodule "pv.so"
 loadmodule "xlog.so"
 loadmodule "textops.so"
 loadmodule "siputils.so"
+loadmodule "textopsx.so"
+loadmodule "ipops.so"
+loadmodule "cfgutils.so"
+loadmodule "counters.so"
+modparam("cfgutils", "lock_set_size", 4)
+modparam("counters", "script_counter", "mine")
 grp.num = 7 desc "a number"
 grp.txt = "tt" desc "a text"
 request_route {{
@@ -211,7 +217,7 @@ fn the_stock_configuration_is_understood() {
         let names = |l: &&&str| ["error[E0201]", "error[E0203]", "error[E0204]"].iter().any(|c| l.starts_with(c));
         let other: Vec<_> = findings.iter().filter(|l| !names(l)).collect();
         assert!(other.is_empty(), "{other:#?}");
-        assert!(out.stderr.contains("unknown module `registrar`"), "{}", out.stderr);
+        assert!(out.stderr.contains("unknown module `acc`"), "{}", out.stderr);
         // Each is told once.
         let once: std::collections::BTreeSet<_> = findings.iter().collect();
         assert_eq!(once.len(), findings.len(), "{findings:#?}");

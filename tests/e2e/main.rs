@@ -21,6 +21,7 @@ mod faults;
 mod forks;
 mod harness;
 mod kamailio;
+mod location;
 mod locks;
 mod main_job;
 mod malformed;

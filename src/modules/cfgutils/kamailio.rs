@@ -115,19 +115,15 @@ fn change(call: &mut Call<'_, SipHost>, bits: fn(u32) -> (u32, u32)) -> Step<Sip
 pub(super) const CORE_HASH: FnSpec<SipHost> = FnSpec {
     kamailio: Some("core_hash"),
     params: &[Param::req("text1", Kind::Str), Param::req("text2", Kind::Str), Param::req("size", Kind::Int)],
-    doc: "A number that the two texts always have in common: from 1 to `size` as it is rounded down to a power of two.",
-    returns: &[(1, "the number itself"), (-1, "both texts are empty")],
+    doc: "A number that the two texts always have in common: from 1 to two to the power of `size`.",
+    returns: &[(1, "the number itself")],
     example: r#"$var(place) = core_hash("$ci", "$ft", 8);"#,
     run: |call| {
         let (a, b) = (call.text(0).unwrap_or_default(), call.text(1).unwrap_or_default());
-        if a.is_empty() && b.is_empty() {
-            return Step::Done(-1);
-        }
         let size = call.int(2).and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
-        // Nothing is returned that would end the script.
-        let power = if size < 2 { 1 } else { 1u32 << size.ilog2() };
-        let hash = core_hash(&a, &b) & (power - 1);
-        Step::Done(i32::try_from(hash + 1).unwrap_or(i32::MAX))
+        // As there, sizes begin anew at 32. Nothing is returned that would end the script.
+        let mask = 1u32.wrapping_shl(size) - 1;
+        Step::Done(i32::try_from((core_hash(&a, &b) & mask) + 1).unwrap_or(i32::MAX))
     },
     ..CHECK_ROUTE_EXISTS
 };

@@ -131,16 +131,13 @@ fn forward(call: &mut Call<'_, SipHost>, transport: &str) -> Step<SipHost> {
 
 const USERPHONE: FnSpec<SipHost> = FnSpec {
     kamailio: Some("userphone"),
-    doc: "Adds `;user=phone` to the R-URI if it is one of SIP, whose user is a number, and has no `user` yet.",
+    doc: "Adds `;user=phone` to the R-URI if it is one of SIP and has no `user` yet.",
     returns: &[(1, "always")],
     example: "userphone();",
     run: |call| {
         let text = Str::from(call.host.current_ruri());
         if let Ok(uri) = Uri::parse(&text) {
-            let user = uri.user.unwrap_or_default();
-            let digits = user.strip_prefix(b"+").unwrap_or(user);
-            let number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-            if uri.is_sip() && number && uri.param(b"user").is_none() {
+            if uri.is_sip() && uri.param(b"user").is_none() {
                 let (head, tail) = text.split_at(text.iter().position(|b| *b == b'?').unwrap_or(text.len()));
                 let new = Str::from([head, b";user=phone", tail].concat());
                 if set_ruri(call.host, new).is_err() {

@@ -335,7 +335,7 @@ pub fn next_hop(h: &SipHost, key: &[u8]) -> Value {
         b"U" => Value::opt(parsed.user.map(Str::from)),
         b"d" => Value::text(parsed.host),
         b"p" => Value::Int(parsed.port_or_default().into()),
-        b"P" => Value::from(parsed.transport().map_or("udp", |t| t.as_param())),
+        b"P" => Value::text(parsed.transport().map_or("udp", |t| t.as_param()).to_ascii_uppercase()),
         b"i" => match parsed.host_ip() {
             Some(ip) => Value::text(bracketed(ip)),
             None => Value::Null,

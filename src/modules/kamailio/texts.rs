@@ -200,7 +200,7 @@ const STR_FIND: FnSpec<SipHost> = FnSpec {
     example: r#"if (str_find("$ua", "scanner")) exit;"#,
     run: |call| {
         let (text, part) = (call.text(0).unwrap_or_default(), call.text(1).unwrap_or_default());
-        verdict(!part.is_empty() && memchr::memmem::find(&text, &part).is_some())
+        verdict(memchr::memmem::find(&text, &part).is_some())
     },
     ..SET_BODY
 };
@@ -212,7 +212,7 @@ const STR_IFIND: FnSpec<SipHost> = FnSpec {
     run: |call| {
         let (text, part) = (call.text(0).unwrap_or_default(), call.text(1).unwrap_or_default());
         let (text, part) = (text.to_ascii_lowercase(), part.to_ascii_lowercase());
-        verdict(!part.is_empty() && memchr::memmem::find(&text, &part).is_some())
+        verdict(memchr::memmem::find(&text, &part).is_some())
     },
     ..STR_FIND
 };

@@ -248,10 +248,10 @@ fn to_sip(call: &mut Call<'_, SipHost>, ordered: bool) -> Step<SipHost> {
     Step::Done(1)
 }
 
-/// A plus and 2 to 15 digits, the first of which is not 0.
+/// A plus and 2 to 15 digits.
 fn e164(text: &[u8]) -> bool {
     let digits = text.strip_prefix(b"+").unwrap_or_default();
-    (2..=15).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit) && digits.first() != Some(&b'0')
+    (2..=15).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit)
 }
 
 const TEXT: &[Param] = &[Param::req("text", Kind::Str)];

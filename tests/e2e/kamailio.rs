@@ -117,7 +117,7 @@ fn ask(socket: &UdpSocket, port: u16, n: &str, wait: Duration) -> Option<String>
 }
 
 /// The answers to all cases.
-fn answers(port: u16, count: usize, log: &dyn Fn() -> String) -> Vec<String> {
+pub fn answers(port: u16, count: usize, log: &dyn Fn() -> String) -> Vec<String> {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let give_up = Instant::now() + SECOND * 20;
     while ask(&socket, port, "", Duration::from_millis(200)).is_none() {
@@ -127,13 +127,13 @@ fn answers(port: u16, count: usize, log: &dyn Fn() -> String) -> Vec<String> {
     (0..count).map(one).collect()
 }
 
-struct Kamailio {
+pub struct Kamailio {
     child: Child,
     dir: TempDir,
 }
 
 impl Kamailio {
-    fn start(config: &str) -> Kamailio {
+    pub fn start(config: &str) -> Kamailio {
         let dir = process::directory("kamailio");
         let file = dir.path().join("kamailio.cfg");
         fs::write(&file, config).expect("a configuration");
@@ -147,7 +147,7 @@ impl Kamailio {
 }
 
 impl Kamailio {
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 }

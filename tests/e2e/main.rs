@@ -20,6 +20,7 @@ mod dns;
 mod faults;
 mod forks;
 mod harness;
+mod http_kamailio;
 mod kamailio;
 mod location;
 mod locks;

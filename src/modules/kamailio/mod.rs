@@ -2,6 +2,7 @@
 //! (`super::catalog`); the rest is small and stands in this folder (kamailio.md sections 3 and 5).
 
 mod core_functions;
+mod nio;
 mod sl_functions;
 mod small;
 pub mod sqlops;
@@ -9,6 +10,7 @@ mod tests_of;
 mod texts;
 pub mod uris;
 mod whole;
+mod xavp;
 mod xlog;
 
 use super::host::SipHost;
@@ -132,7 +134,7 @@ pub static SIPUTILS: Module = module(
 /// `pv`
 pub static PV: Module = module(
     "pv",
-    small::PV,
+    xavp::ALL,
     &[
         ModParamSpec {
             name: "varset",
@@ -175,9 +177,17 @@ pub static COREX: Module = module(
         ignored("alias_subdomains", "accept_subdomain of an alias does it"),
         ignored("dns_cache", "the resolver keeps what it learns"),
         ignored("dns_file", "dns_hosts_file of the core does it"),
-        ignored("network_io_intercept", "datagrams are not shown to the script"),
+        int(
+            "network_io_intercept",
+            "1: event_route[network:msg] runs for everything that comes in and leaves; default 0",
+        ),
         ignored("min_msg_len", "what is no message is dropped"),
-        ignored("evname_reply_out", "replies are not shown to the script when they leave"),
+        ModParamSpec {
+            name: "evname_reply_out",
+            kind: ModParamKind::Str,
+            ignored: false,
+            doc: "name of the event route that runs for each reply that leaves, such as corex:reply-out",
+        },
     ],
 );
 /// `avpops`, whose functions both languages have.

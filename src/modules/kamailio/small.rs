@@ -28,9 +28,8 @@ pub const COREX: &[FnSpec<SipHost>] = &[
     SET_SEND_SOCKET_NAME,
     IS_SOCKET_NAME,
     SET_SOURCE_ADDRESS,
+    super::nio::NIO_IS_INCOMING,
 ];
-/// Of `pv`.
-pub const PV: &[FnSpec<SipHost>] = &[IS_INT, PV_ISSET, PV_UNSET, NOT_EMPTY, TYPEOF];
 
 fn verdict(yes: bool) -> Step<SipHost> {
     Step::Done(if yes { 1 } else { -1 })
@@ -267,7 +266,7 @@ fn value(call: &Call<'_, SipHost>) -> Value {
     }
 }
 
-const IS_INT: FnSpec<SipHost> = FnSpec {
+pub(super) const IS_INT: FnSpec<SipHost> = FnSpec {
     kamailio: Some("is_int"),
     params: VARIABLE,
     doc: "Whether a variable holds a number, as a number.",
@@ -277,7 +276,7 @@ const IS_INT: FnSpec<SipHost> = FnSpec {
     ..SETSFLAG
 };
 
-const PV_ISSET: FnSpec<SipHost> = FnSpec {
+pub(super) const PV_ISSET: FnSpec<SipHost> = FnSpec {
     kamailio: Some("pv_isset"),
     doc: "Whether a variable holds anything.",
     returns: &[(1, "it does"), (-1, "it is NULL")],
@@ -286,7 +285,7 @@ const PV_ISSET: FnSpec<SipHost> = FnSpec {
     ..IS_INT
 };
 
-const PV_UNSET: FnSpec<SipHost> = FnSpec {
+pub(super) const PV_UNSET: FnSpec<SipHost> = FnSpec {
     kamailio: Some("pv_unset"),
     params: &[Param::req("variable", Kind::Out)],
     doc: "Sets a variable to NULL.",
@@ -299,7 +298,7 @@ const PV_UNSET: FnSpec<SipHost> = FnSpec {
     ..IS_INT
 };
 
-const NOT_EMPTY: FnSpec<SipHost> = FnSpec {
+pub(super) const NOT_EMPTY: FnSpec<SipHost> = FnSpec {
     kamailio: Some("not_empty"),
     doc: "Whether a variable holds a text that is not empty.",
     returns: &[(1, "it does"), (-1, "it is empty, NULL, or a number")],
@@ -308,7 +307,7 @@ const NOT_EMPTY: FnSpec<SipHost> = FnSpec {
     ..IS_INT
 };
 
-const TYPEOF: FnSpec<SipHost> = FnSpec {
+pub(super) const TYPEOF: FnSpec<SipHost> = FnSpec {
     kamailio: Some("typeof"),
     params: &[Param::req("variable", Kind::Var), Param::req("type", Kind::Str)],
     doc: "Whether a variable holds a value of this type: `int`, `str` or `null`.",

@@ -79,7 +79,7 @@ fn client_config(port: u16, web: &Nginx) -> String {
     text.push_str(&format!("modparam(\"http_client\", \"httpcon\", \"basic=>http://alice:wonderland@{host}\")\n"));
     text.push_str(
         "request_route {\n    $var(case) = $hdr(X-Case);\n    route($var(case));\n    append_to_reply(\"X-Out: $var(c) \
-         [$(var(r){s.substr,0,40})]\\r\\n\");\n    sl_send_reply(\"200\", \"OK\");\n    exit;\n}\n",
+         [$(var(r){s.substr,0,5})]\\r\\n\");\n    sl_send_reply(\"200\", \"OK\");\n    exit;\n}\n",
     );
     for (n, case) in CASES.iter().enumerate() {
         let case = case.replace("{W}", &format!("http://{host}"));
@@ -111,7 +111,7 @@ fn asking(port: u16, more: &str, body: &str) -> String {
         "#!KAMAILIO\ndebug=2\nlog_stderror=yes\nbackend_max_failures=0\nlisten=udp:127.0.0.1:{port}\n{MODULES}loadmodule \
          \"http_async_client.so\"\n{more}\nrequest_route {{\n    if (is_method(\"ACK|CANCEL\")) exit;\n{body}\n    \
          t_reply(\"500\", \"no case\");\n}}\nroute[ANSWER] {{\n    if ($http_ok) t_reply(\"200\", \"$http_rs $http_rr \
-         $(http_rb{{s.substr,0,40}})\");\n    else t_reply(\"503\", \"$http_err\");\n}}\nroute[TIMES] {{\n    xlog(\"L_INFO\", \"times \
+         $(http_rb{{s.select,0,>}})\");\n    else t_reply(\"503\", \"$http_err\");\n}}\nroute[TIMES] {{\n    xlog(\"L_INFO\", \"times \
          $http_time(connect) $http_time(starttransfer) $http_time(total) $http_ml\\n\");\n    t_reply(\"200\", \"timed\");\n}}\n\
          route[BESIDE] {{ xlog(\"L_INFO\", \"beside $http_req_id $http_rs $http_rb\\n\"); }}\n"
     )

@@ -334,7 +334,8 @@ pub fn next_hop(h: &SipHost, key: &[u8]) -> Value {
         b"U" => Value::opt(parsed.user.map(Str::from)),
         b"d" => Value::text(parsed.host),
         b"p" => Value::Int(parsed.port_or_default().into()),
-        b"P" => Value::text(parsed.transport().map_or("udp", |t| t.as_param()).to_ascii_uppercase()),
+        // As it is written; in capitals if it is not.
+        b"P" => Value::text(parsed.param(b"transport").unwrap_or(b"UDP")),
         b"i" => match parsed.host_ip() {
             Some(ip) => Value::text(bracketed(ip)),
             None => Value::Null,

@@ -192,7 +192,7 @@ impl Reader<'_> {
                 Err(why) => self.wrong(p.span, why),
             },
             "config_file" => {
-                let path = located(&text, &map.position(p.span).0);
+                let path = located(&text, map.position(p.span).0);
                 match file(&path) {
                     Ok(text) => self.sections(draft, &text, &path, p.span),
                     Err(why) => self.wrong(p.span, format!("{}: {why}", path.display())),

@@ -28,7 +28,7 @@ use std::os::fd::AsRawFd;
 
 pub use http::options::HttpOptions;
 pub use request::{
-    DnsRequest, ExecOutcome, ExecRequest, Failure, HttpMethod, HttpRequest, HttpResponse, HttpTimes, Outcome, Phase,
+    DnsRequest, ExecOutcome, ExecRequest, Failure, HttpCourse, HttpMethod, HttpRequest, HttpResponse, Outcome, Phase,
     Request, SqlRequest, SqlResult, SqlValue, Why,
 };
 

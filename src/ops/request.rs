@@ -126,16 +126,16 @@ pub struct HttpResponse {
     pub headers: Vec<(Str, Str)>,
     /// Reason phrase.
     pub reason: Str,
-    /// Where a redirection that was followed has led; `None` if none was.
-    pub url: Option<Str>,
-    /// When it got how far.
-    pub times: HttpTimes,
+    /// When it got how far, and where to.
+    pub course: Box<HttpCourse>,
 }
 
 /// How long an exchange took to get where, in microseconds from its start; zero: it never was there (a connection that
 /// was open has no name to look up).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HttpTimes {
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpCourse {
+    /// Where a redirection that was followed has led; `None` if none was.
+    pub url: Option<Str>,
     /// The name was known.
     pub resolved: u64,
     /// The connection was there.

@@ -285,7 +285,7 @@ fn finish(call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost> {
                 call.state.step = 1;
                 next.url = url.unwrap_or(next.url);
                 next.headers.push(line);
-                let left = limit.saturating_sub(Duration::from_micros(response.times.total));
+                let left = limit.saturating_sub(Duration::from_micros(response.course.total));
                 return Step::Wait(Request::Op { op: ops::Request::Http(next), limit: Some(left.as_secs_f64()) });
             }
             Answered { error: None, response }

@@ -364,7 +364,7 @@ pub(super) fn login_again(
 ) -> Option<(Str, Option<Str>)> {
     let login = login.filter(|l| response.status == 401 && l.first().is_none())?;
     // Where a redirection has led to another server, the name and the password are none of its business.
-    let (from, to) = (Url::parse(&request.url).ok()?, response.url.as_ref());
+    let (from, to) = (Url::parse(&request.url).ok()?, response.course.url.as_ref());
     let url = to.map_or(Ok(from.clone()), |u| Url::parse(u)).ok()?;
     if (&url.host, url.port, url.tls) != (&from.host, from.port, from.tls) {
         return None;
@@ -429,7 +429,7 @@ fn keep(host: &mut SipHost, ask: &Ask, response: &HttpResponse, asked: Str) {
     let Some(name) = &ask.connection else { return };
     let redirects = &mut host.web.get_or_insert_with(Box::<Web>::default).redirects;
     redirects.retain(|(n, _)| n != name);
-    redirects.push((name.clone(), response.url.clone().unwrap_or(asked)));
+    redirects.push((name.clone(), response.course.url.clone().unwrap_or(asked)));
 }
 
 /// What `http_connect` asks of a connection, and the number of the variable's argument.
@@ -473,7 +473,7 @@ fn connected(call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost> {
     };
     let step = finish(call, outcome, ask, out);
     let Step::Done(code) = step else { return step };
-    let failed = code < 100 || code >= 500;
+    let failed = !(100..500).contains(&code);
     let next = call.host.env().settings.http_client.connection(&name).and_then(|c| c.failover.clone());
     match next.filter(|_| failed && asked < MAX_FAILOVER) {
         Some(next) => {

@@ -39,7 +39,7 @@ pub fn get(h: &SipHost, pv: Kpv, sub: Option<&Value>, index: Index) -> Value {
         Kpv::HttpBodySize => length(response.body.len()),
         Kpv::HttpWhole => Value::text(whole(response)),
         Kpv::HttpWholeSize => length(whole(response).len()),
-        Kpv::HttpTime => time(&response.times, &name()),
+        Kpv::HttpTime => time(&response.course, &name()),
         _ => Value::Null,
     }
 }
@@ -81,7 +81,7 @@ pub const TIMES: &[&str] =
     &["appconnect", "connect", "lookup", "namelookup", "pretransfer", "redirect", "starttransfer", "total"];
 
 /// Seconds with six digits behind the point.
-fn time(times: &crate::ops::HttpTimes, name: &[u8]) -> Value {
+fn time(times: &crate::ops::HttpCourse, name: &[u8]) -> Value {
     let micros = match name {
         b"lookup" | b"namelookup" => times.resolved,
         b"connect" => times.connected,

@@ -136,13 +136,11 @@ const USERPHONE: FnSpec<SipHost> = FnSpec {
     example: "userphone();",
     run: |call| {
         let text = Str::from(call.host.current_ruri());
-        if let Ok(uri) = Uri::parse(&text) {
-            if uri.is_sip() && uri.param(b"user").is_none() {
-                let (head, tail) = text.split_at(text.iter().position(|b| *b == b'?').unwrap_or(text.len()));
-                let new = Str::from([head, b";user=phone", tail].concat());
-                if set_ruri(call.host, new).is_err() {
-                    return Step::Done(-1);
-                }
+        let wanted = Uri::parse(&text).is_ok_and(|uri| uri.is_sip() && uri.param(b"user").is_none());
+        if wanted {
+            let (head, tail) = text.split_at(text.iter().position(|b| *b == b'?').unwrap_or(text.len()));
+            if set_ruri(call.host, Str::from([head, b";user=phone", tail].concat())).is_err() {
+                return Step::Done(-1);
             }
         }
         Step::Done(1)

@@ -9,7 +9,7 @@ use super::{Cx, limit_token, pace_token};
 use crate::base::{Key, Str, Time, TimerKey};
 use crate::net::reactor::Source;
 use crate::net::tls::{Tls, TlsOptions};
-use crate::ops::{Failure, HttpMethod, HttpOptions, HttpRequest, HttpResponse, HttpTimes, OpId, Phase, Why};
+use crate::ops::{Failure, HttpCourse, HttpMethod, HttpOptions, HttpRequest, HttpResponse, OpId, Phase, Why};
 use rustls::ClientConfig;
 use std::collections::VecDeque;
 use std::fmt;
@@ -59,7 +59,7 @@ pub(super) struct Exchange {
     hops: u8,
     /// When the first request of it was made.
     pub(super) started: Time,
-    pub(super) times: HttpTimes,
+    pub(super) times: HttpCourse,
     pub(super) host: Rc<HostKey>,
     pub(super) config: Option<Arc<ClientConfig>>,
     pub(super) peer: Peer,
@@ -153,7 +153,7 @@ impl Exchange {
             url,
             hops,
             started: Time::ZERO,
-            times: HttpTimes::default(),
+            times: HttpCourse::default(),
         })
     }
 

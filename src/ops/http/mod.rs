@@ -21,7 +21,7 @@ pub mod proxy;
 pub mod redirect;
 pub mod url;
 
-use super::{CancelReason, Cx, Engine, Failure, HttpRequest, HttpTimes, OpId, Outcome, Phase, Why};
+use super::{CancelReason, Cx, Engine, Failure, HttpCourse, HttpRequest, OpId, Outcome, Phase, Why};
 use crate::base::{Key, Slab, Time};
 use crate::net::reactor::{Readiness, Source};
 use crate::net::tls::Tls;
@@ -246,8 +246,8 @@ impl Http {
         self.release(key, reusable, cx);
         match next {
             Ok(None) => {
-                answer.url = exchange.led_to();
-                answer.times = HttpTimes { total: exchange.age(cx.now()), ..exchange.times };
+                let url = exchange.led_to();
+                answer.course = Box::new(HttpCourse { url, total: exchange.age(cx.now()), ..exchange.times });
                 cx.done(id, Outcome::Http(answer));
             }
             Ok(Some(mut next)) => {

@@ -47,6 +47,9 @@ fn check(dialect: Dialect, config: Config, map: SourceMap, mut diags: Diagnostic
     if dialect == Dialect::Kamailio {
         super::http_client::read(&mut settings.settings, &params, &map, program.as_ref(), &mut diags);
     }
+    if let Some(program) = &program {
+        super::groups::check(&config, program, &settings.settings, &mut diags);
+    }
     let server = match (program, diags.has_errors()) {
         (Some(program), false) => Some((program, settings)),
         _ => None,

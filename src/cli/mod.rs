@@ -10,6 +10,7 @@ mod dns;
 mod equivalents;
 mod files;
 pub mod functions;
+mod groups;
 pub mod helper;
 mod http;
 mod http_client;

@@ -159,6 +159,7 @@ fn plan(args: &StartArgs, config: &ServerConfig, log: logpipe::LogHandle) -> Res
         (None, None) => cpus,
     };
     let mut plan = Plan::new(workers, listeners, log);
+    plan.extra_counters = config.settings.counters.iter().map(|c| c.name.clone()).collect();
     plan.user.clone_from(&args.user);
     plan.group.clone_from(&args.group);
     plan.pidfile.clone_from(&args.pidfile);
@@ -313,6 +314,7 @@ pub(super) fn environment(config: &ServerConfig, listeners: &[Listener], random:
         floods: Floods::new().inspect_err(|e| emit(-1, "pike", &format!("sources cannot be counted: {e}"))).ok(),
         turns: Turns::new().inspect_err(|e| emit(-1, "dispatcher", &format!("turns cannot be counted: {e}"))).ok(),
         dispatcher: Default::default(),
+        counters: None,
     }
 }
 

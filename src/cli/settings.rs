@@ -424,6 +424,7 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
                 s.backends.exec_children = within(int, 1, 10_000).unwrap_or(s.backends.exec_children)
             }
             ("exec", "max_output") => s.exec_output = within(int, 1, 16 << 20).unwrap_or(s.exec_output),
+            ("cfgutils", "initial_gflags") => s.gflags = int.and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
             ("cfgutils", "initial_probability") => s.rand_probability = int.unwrap_or(10).clamp(0, 100) as u8,
             ("mqueue", param) => super::shared::queue(s, &mut bare_queue, param, p, diags),
             ("rtimer", param) => super::shared::timer(s, &mut default_interval, param, p, diags),

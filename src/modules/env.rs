@@ -12,7 +12,7 @@ use crate::script::value::Value;
 use crate::sip::Transport;
 use crate::sip::bytes::push_ip;
 use crate::sip::uri::Uri;
-use crate::store::{Floods, Shared, Turns};
+use crate::store::{Counters, Floods, Shared, Turns};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -106,6 +106,8 @@ pub struct Env {
     pub turns: Option<Turns>,
     /// This process's copy of the destinations of `dispatcher`.
     pub dispatcher: super::dispatcher::shared::Copy,
+    /// The server's statistics; `None` where nothing is counted.
+    pub counters: Option<Counters>,
 }
 
 /// Typed core and module parameters.
@@ -175,6 +177,10 @@ pub struct Settings {
     pub maxfwd_limit: u32,
     /// rest_client, tls_mgm
     pub http: HttpSettings,
+    /// http_client
+    pub http_client: super::http::settings::ClientSettings,
+    /// http_async_client
+    pub http_async: super::http::settings::AsyncSettings,
     /// avpops, sqlops: database URLs by number.
     pub db_urls: Vec<(i64, Str)>,
     /// What is allowed towards the backends of operations.
@@ -191,12 +197,20 @@ pub struct Settings {
     pub radius: Option<Rc<crate::ops::radius::config::Config>>,
     /// aaa_radius: `fetch_all_values`
     pub radius_fetch_all: bool,
+    /// siputils: what options_reply says.
+    pub capabilities: super::kamailio::uris::Capabilities,
+    /// cfgutils: `initial_gflags`
+    pub gflags: u32,
     /// cfgutils: `initial_probability`, percent.
     pub rand_probability: u8,
     /// sqlops of Kamailio: names of the databases, in the order of their numbers.
     pub sql_connections: Vec<Str>,
     /// sqlops of Kamailio: `results_maxsize`
     pub sql_results: usize,
+    /// counters, statistics: the script's own counters.
+    pub counters: Vec<super::counters::Defined>,
+    /// counters: `script_cnt_grp_name`
+    pub counter_group: String,
     /// mqueue: the queues.
     pub queues: Vec<super::mqueue::Queue>,
     /// rtimer: the timers.
@@ -491,6 +505,8 @@ impl Default for Settings {
             rr_add_username: false,
             maxfwd_limit: 256,
             http: HttpSettings::default(),
+            http_client: Default::default(),
+            http_async: Default::default(),
             db_urls: Vec::new(),
             backends: BackendSettings::default(),
             usr: UsrTable::default(),
@@ -499,9 +515,13 @@ impl Default for Settings {
             exec_output: 64 * 1024,
             radius: None,
             radius_fetch_all: false,
+            capabilities: Default::default(),
+            gflags: 0,
             rand_probability: 10,
             sql_connections: Vec::new(),
             sql_results: super::kamailio::sqlops::RESULTS,
+            counters: Vec::new(),
+            counter_group: super::counters::GROUP.to_string(),
             queues: Vec::new(),
             rtimers: Vec::new(),
             tables: Vec::new(),
@@ -544,6 +564,7 @@ impl Env {
             floods: None,
             turns: None,
             dispatcher: Default::default(),
+            counters: None,
         }
     }
 

@@ -215,6 +215,10 @@ pub struct SipHost {
     pub refusal: Option<Box<super::sanity::Refusal>>,
     /// Parameters of the event in event routes: name and value.
     pub event: Vec<(Str, Str)>,
+    /// Names that the run has looked up.
+    pub names: Option<Box<super::ipops::names::Kept>>,
+    /// What HTTP of Kamailio's modules has left, and is asked to do.
+    pub web: Option<Box<super::http::Web>>,
     /// What statements of Kamailio's sqlops have left.
     pub sql: Option<Box<super::kamailio::sqlops::Kept>>,
     /// The request that `$uac_req(...)` puts together.
@@ -274,6 +278,8 @@ impl SipHost {
             last_error: None,
             refusal: None,
             event: Vec::new(),
+            names: None,
+            web: None,
             sql: None,
             uac: None,
             location: None,
@@ -446,6 +452,7 @@ impl Host for SipHost {
             "get_static_lock",
             "get_dynamic_lock",
             "sht_lock",
+            "http_async_query",
             "save",
             "reg_send_reply",
             "lookup",

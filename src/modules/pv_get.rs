@@ -113,6 +113,7 @@ pub fn get(h: &mut SipHost, pv: Pv, sub: Option<&Value>, index: Index, now: Time
             v => v,
         },
         Pv::Shv => super::shared::get_variable(h, sub),
+        Pv::Stat => super::counters::stat(h, sub),
         Pv::SourceIp => Value::from(h.source.ip().to_string().as_str()),
         Pv::SourcePort => number(h.source.port()),
         Pv::RecvIp | Pv::RecvPort | Pv::Proto | Pv::Af | Pv::SocketIn => socket(h, Some(h.listener), pv, sub),

@@ -167,6 +167,11 @@ pub enum Request {
         /// Its key.
         key: Str,
     },
+    /// `trylock`: takes a lock that nobody else holds.
+    TryLock {
+        /// Its key.
+        key: Str,
+    },
     /// Releases a lock this run holds.
     Unlock {
         /// Its key.

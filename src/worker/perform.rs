@@ -5,8 +5,10 @@ use super::forward::ForwardOrder;
 use super::local::OwnRequest;
 use super::relay::RelayOrder;
 use super::state::{ReplyPath, Role, RoleKind, TxData, Waiting, Worker, origin_of};
+use super::streams::ConnOrder;
 use crate::base::{Str, Time};
 use crate::modules::host::SipHost;
+use crate::modules::kamailio::REPLY_CLOSE;
 use crate::modules::request::{CancelWhich, Outcome, ReplyRequest, Request};
 use crate::ops::{self, OpId};
 use crate::script::vm::{Suspended, WaitInfo};
@@ -137,6 +139,12 @@ impl Worker {
                     return code(-1);
                 }
                 self.lock(role, key)
+            }
+            Request::TryLock { key } => {
+                if self.must_wait(role, &key) && !self.shelter(run, role) {
+                    return code(-1);
+                }
+                self.try_lock(role, key)
             }
             Request::Unlock { key } => code(self.unlock(role, &key)),
             Request::Queued { queue } => {
@@ -330,6 +338,7 @@ impl Worker {
         }
         self.scratch = out;
         self.count_stateless(reply.code);
+        self.close_if_wanted(host, reply.code);
         code(1)
     }
 
@@ -428,7 +437,18 @@ impl Worker {
             self.replied_locally(own.bytes(), origin_of(host));
         }
         self.flush_transactions();
+        self.close_if_wanted(host, reply.code);
         sent
+    }
+
+    /// `set_reply_close`: behind its final reply the connection is of no more use.
+    fn close_if_wanted(&mut self, host: &SipHost, status: u16) {
+        if status >= 200
+            && let Some(conn) = host.conn
+            && host.has_flag(REPLY_CLOSE.as_bytes())
+        {
+            self.order_conn(conn, ConnOrder::Close);
+        }
     }
 }
 

@@ -108,6 +108,7 @@ impl Worker {
                 }
             });
         }
+        blueprint.env = Rc::new(Env { counters: Some(seat.counters.clone()), ..Env::clone(&blueprint.env) });
         let mut driver = Driver::with_resolver(blueprint.resolver.load());
         let backends = &blueprint.env.settings.backends;
         driver.backends().set_latencies(seat.counters.latencies());

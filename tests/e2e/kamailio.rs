@@ -62,6 +62,12 @@ loadmodule "pv.so"
 loadmodule "xlog.so"
 loadmodule "textops.so"
 loadmodule "siputils.so"
+loadmodule "textopsx.so"
+loadmodule "ipops.so"
+loadmodule "cfgutils.so"
+loadmodule "counters.so"
+modparam("cfgutils", "lock_set_size", 4)
+modparam("counters", "script_counter", "mine")
 grp.num = 7 desc "a number"
 grp.txt = "tt" desc "a text"
 request_route {{
@@ -111,7 +117,7 @@ fn ask(socket: &UdpSocket, port: u16, n: &str, wait: Duration) -> Option<String>
 }
 
 /// The answers to all cases.
-fn answers(port: u16, count: usize, log: &dyn Fn() -> String) -> Vec<String> {
+pub fn answers(port: u16, count: usize, log: &dyn Fn() -> String) -> Vec<String> {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let give_up = Instant::now() + SECOND * 20;
     while ask(&socket, port, "", Duration::from_millis(200)).is_none() {

@@ -23,6 +23,7 @@ mod faults;
 mod forks;
 mod groups;
 mod harness;
+mod http_kamailio;
 mod kamailio;
 mod kamailio_modules;
 mod location;

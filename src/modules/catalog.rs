@@ -2,8 +2,9 @@
 
 use super::host::SipHost;
 use super::{
-    aaa_radius, async_module, avpops, cfgutils, core, db_mysql, exec, htable, kamailio, maxfwd, mqueue, registrar,
-    rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx, uac_redirect, usrloc,
+    aaa_radius, acc, async_module, auth, auth_db, avpops, cfgutils, core, db_mysql, exec, htable, kamailio, maxfwd,
+    mqueue, registrar, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx,
+    uac_redirect, usrloc,
 };
 use super::{proto_tcp, tls_mgm, tolerated};
 use crate::script::ast::Dialect;
@@ -35,6 +36,9 @@ static KAMAILIO: Catalog<SipHost> = Catalog {
         &kamailio::AVPOPS,
         &kamailio::sqlops::SQLOPS,
         &async_module::MODULE,
+        &acc::KAMAILIO,
+        &auth::KAMAILIO,
+        &auth_db::KAMAILIO,
         &exec::MODULE,
         &htable::MODULE,
         &mqueue::MODULE,
@@ -86,6 +90,9 @@ static OPENSIPS: Catalog<SipHost> = Catalog {
         &rest_client::MODULE,
         &tls_mgm::MODULE,
         &aaa_radius::MODULE,
+        &acc::OPENSIPS,
+        &auth::OPENSIPS,
+        &auth_db::OPENSIPS,
         &tolerated::PROTO_UDP,
         &proto_tcp::MODULE,
         &db_mysql::DB_MYSQL,

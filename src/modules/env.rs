@@ -100,6 +100,8 @@ pub struct Env {
     pub clock: WallClock,
     /// What all processes share; `None` where none could be opened.
     pub store: Option<Shared>,
+    /// What nonces are sealed with unless `secret` of auth says otherwise: drawn by main.
+    pub nonce_key: [u8; 32],
 }
 
 /// Typed core and module parameters.
@@ -217,6 +219,12 @@ pub struct Settings {
     pub registrar: super::registrar::Settings,
     /// sanity
     pub sanity: super::sanity::Settings,
+    /// acc
+    pub acc: super::acc::Settings,
+    /// auth
+    pub auth: super::auth::Settings,
+    /// auth_db
+    pub auth_db: super::auth_db::Settings,
     /// Kamailio's async module.
     pub async_module: super::async_module::Settings,
     /// Kamailio: parameters of the configuration's own, `group.name` and value.
@@ -493,6 +501,9 @@ impl Default for Settings {
             usrloc: super::usrloc::Settings::of(Dialect::OpenSips),
             registrar: super::registrar::Settings::of(Dialect::OpenSips),
             sanity: super::sanity::Settings::default(),
+            acc: super::acc::Settings::default(),
+            auth: super::auth::Settings::default(),
+            auth_db: super::auth_db::Settings::default(),
             async_module: super::async_module::Settings::default(),
             custom: Vec::new(),
             defines: Vec::new(),
@@ -511,6 +522,7 @@ impl Env {
             tag_prefix: String::new(),
             clock: WallClock::default(),
             store: None,
+            nonce_key: [0; 32],
         }
     }
 

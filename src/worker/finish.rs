@@ -124,8 +124,12 @@ impl Worker {
     /// All branches have failed: run the failure route, or send the best reply.
     pub(super) fn all_failed(&mut self, tx: TxKey, chosen: Chosen) {
         let best = self.tm.best(tx).and_then(|d| d.reply);
-        let Some(data) = self.tm.user_mut(tx) else { return };
+        let Some(data) = self.tm.user(tx) else { return };
         let route = data.host.as_ref().and_then(|h| h.armed.failure);
+        if !(data.busy && route.is_some()) {
+            self.account_missed(tx, chosen.status, best.as_ref());
+        }
+        let Some(data) = self.tm.user_mut(tx) else { return };
         let (Some(route), Some(base)) = (route, data.host.as_ref()) else { return self.release(tx) };
         if data.busy {
             data.failure = Some(chosen);

@@ -11,6 +11,7 @@ pub mod run;
 pub mod seat;
 pub mod sim;
 
+mod accounting;
 mod blacklist;
 mod block;
 mod build;

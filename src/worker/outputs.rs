@@ -83,6 +83,7 @@ impl Worker {
                     path.no_new_conn =
                         self.tm.user(tx).is_some_and(|d| d.no_new_conn || self.replies_open_none(d.host.as_deref()));
                     self.send_reply(&path, &bytes);
+                    self.reply_left(tx, &bytes);
                 }
                 Output::Local { tx, status } => self.answer_transaction(tx, status),
                 Output::Deliver { .. } => self.delivered(output),
@@ -93,7 +94,8 @@ impl Worker {
                 Output::FinalChosen { tx, branch, status, timeout } => {
                     self.all_failed(tx, Chosen { branch, status, timeout });
                 }
-                Output::FinalSent { status, .. } => {
+                Output::FinalSent { tx, branch, status } => {
+                    self.account_final(tx, branch, status);
                     self.counters.inc(match status / 100 {
                         2 => Counter::Tm2xx,
                         3 => Counter::Tm3xx,

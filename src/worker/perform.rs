@@ -35,9 +35,19 @@ impl Worker {
     pub(super) fn perform(&mut self, run: &mut Suspended<SipHost>, role: &mut Role, request: Request) -> Act {
         match request {
             Request::Op { op, limit } => self.operation(run, role, op, limit),
-            Request::Stateless(reply) => self.stateless(run.host_mut(), role, reply),
-            Request::Stateful(reply) => self.stateful(run.host_mut(), role, reply),
+            Request::Stateless(reply) => {
+                self.note_account(run, role, &reply);
+                self.stateless(run.host_mut(), role, reply)
+            }
+            Request::Stateful(reply) => {
+                if role.tx.is_none() && self.accounting.on {
+                    let _ = self.make_quietly(run.host_mut(), role);
+                }
+                self.note_account(run, role, &reply);
+                self.stateful(run.host_mut(), role, reply)
+            }
             Request::AnyReply(reply) => {
+                self.note_account(run, role, &reply);
                 if role.tx.is_some() {
                     self.stateful(run.host_mut(), role, reply)
                 } else {
@@ -49,9 +59,12 @@ impl Worker {
             Request::Continue { index, label, route } => code(self.continue_suspended(index, label, route)),
             Request::CheckTransaction => self.check_transaction(role, run.host()),
             Request::Relay { flags, proxy } => {
+                if let RoleKind::Request(Matched::Ack2xx(Some(invite))) = role.kind {
+                    self.account_ack(invite, run.host());
+                }
                 let act = self.relay(run.host_mut(), role, flags, proxy);
                 // Replies may come before the run that relays has ended.
-                if self.env().settings.onreply_avps
+                if (self.env().settings.onreply_avps || self.accounting.on)
                     && let Some(data) = role.tx.and_then(|tx| self.tm.user_mut(tx))
                 {
                     data.avps = run.avps().clone();
@@ -155,6 +168,18 @@ impl Worker {
         }
         self.counters.inc(Counter::WaitsStarted);
         Act::Park(Waiting::Op(id))
+    }
+
+    /// A script answers the request itself: what accounting will need of it is noted.
+    fn note_account(&mut self, run: &Suspended<SipHost>, role: &Role, reply: &ReplyRequest) {
+        let Some(tx) = role.tx.filter(|_| self.accounting.on && reply.code >= 200) else { return };
+        let host = run.host();
+        if host.msg.is_request() && crate::modules::acc::wanted(host) != Default::default() {
+            let account = Box::new((host.base(), run.avps().clone()));
+            if let Some(data) = self.tm.user_mut(tx) {
+                data.account = Some(account);
+            }
+        }
     }
 
     /// `script_io=block`, and a call that this is about.

@@ -219,8 +219,10 @@ impl Worker {
             told: Default::default(),
             tide: Default::default(),
             scratch: Vec::new(),
+            accounting: Default::default(),
             blueprint,
         };
+        worker.accounting.on = worker.blueprint.program.modules.contains(&"acc");
         worker.find_hooks();
         if seat.incarnation > 1 {
             worker.recover_locks();
@@ -321,6 +323,7 @@ impl Worker {
                     self.tm.expire(self.now);
                     self.flush_transactions();
                 }
+                Event::Due(Source::Worker, key) if *key == super::accounting::TIMER => self.write_rows(),
                 Event::Due(Source::Worker, key) if key.index != u32::MAX => self.timer_due(*key),
                 Event::Due(Source::Locks, _) => self.expire_locks(),
                 Event::Due(Source::Tcp, key) => self.streams.due(*key, self.reactor.io(self.now)),

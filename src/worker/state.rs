@@ -128,6 +128,10 @@ pub struct TxData {
     pub no_new_conn: bool,
     /// It waits for `t_continue`.
     pub suspension: Option<super::suspend::Suspension>,
+    /// The request and its AVPs when a script answered it without relaying it, for accounting.
+    pub account: Option<Box<super::accounting::Account>>,
+    /// The provisional reply that was accounted last.
+    pub early: Option<Str>,
     /// `async()` made it: a resume route that ends without an answer is answered 500.
     pub by_async: bool,
 }
@@ -350,6 +354,7 @@ pub struct Worker {
     pub(super) told: super::statistics::Told,
     pub(super) tide: super::memory::Tide,
     pub(super) scratch: Vec<u8>,
+    pub(super) accounting: super::accounting::Accounting,
 }
 
 /// How old datagrams are when they are read: moving average with hysteresis.

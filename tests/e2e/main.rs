@@ -9,6 +9,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acc;
+mod auth;
 mod backends;
 mod calls;
 mod common;

@@ -15,6 +15,7 @@
 pub mod home;
 mod key;
 mod lock;
+pub mod nonces;
 pub mod queues;
 pub mod tables;
 mod value;

@@ -227,6 +227,12 @@ pub struct Settings {
     pub auth_db: super::auth_db::Settings,
     /// Kamailio's async module.
     pub async_module: super::async_module::Settings,
+    /// The task groups, in the order of their numbers.
+    pub groups: Vec<super::async_module::groups::Group>,
+    /// core: `async_tkv_gname`: the group that key/value tasks go to.
+    pub tkv_group: Option<u16>,
+    /// core: `async_tkv_evcb`: the event route that they run.
+    pub tkv_event: Str,
     /// Kamailio: parameters of the configuration's own, `group.name` and value.
     pub custom: Vec<(Str, crate::script::value::Value)>,
     /// Kamailio: the preprocessor's defines, name and text.
@@ -505,6 +511,9 @@ impl Default for Settings {
             auth: super::auth::Settings::default(),
             auth_db: super::auth_db::Settings::default(),
             async_module: super::async_module::Settings::default(),
+            groups: Vec::new(),
+            tkv_group: None,
+            tkv_event: Str::default(),
             custom: Vec::new(),
             defines: Vec::new(),
         }

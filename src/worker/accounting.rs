@@ -28,7 +28,7 @@ const LIMIT: f64 = 10.0;
 /// How long nothing is tried after the database could not be reached.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The timer that ends the pause.
-pub(super) const TIMER: Key = Key { index: u32::MAX - 1, generation: 1 };
+pub(super) const TIMER: Key = Key { index: u32::MAX - 2, generation: 1 };
 
 /// A row that is to be written.
 struct Row {

@@ -48,6 +48,7 @@ impl Worker {
             && !self.calls_in_progress()
             && self.written()
             && self.accounting.is_empty()
+            && !self.courier_waits()
             && self.contacts_are_safe(self.drain.as_ref().is_none_or(|d| self.now >= d.until))
         {
             self.flush_sockets();
@@ -112,6 +113,7 @@ impl Worker {
             _ => {}
         }
         let mut role: Role = parked.role;
+        self.recall(&mut role);
         self.release_locks(&mut role);
         match (&role.kind, role.tx) {
             (RoleKind::Branch(job, _), _) => self.work.push_back(Work::Job(*job)),

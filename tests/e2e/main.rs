@@ -10,6 +10,7 @@
 mod support;
 
 mod acc;
+mod async_examples;
 mod auth;
 mod backends;
 mod calls;
@@ -21,6 +22,7 @@ mod demo;
 mod dns;
 mod faults;
 mod forks;
+mod groups;
 mod harness;
 mod kamailio;
 mod location;

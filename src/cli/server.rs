@@ -73,7 +73,15 @@ pub fn start(args: &StartArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let env = Rc::new(environment(&config, &plan.listeners, random(), WallClock::default()));
+    let mut env = environment(&config, &plan.listeners, random(), WallClock::default());
+    env.nonce_key = match nonce_key() {
+        Ok(key) => key,
+        Err(e) => {
+            eprintln!("reprise: /dev/urandom: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let env = Rc::new(env);
     let streams = plan.listeners.iter().any(|l| l.transport.is_stream());
     raise_limit(config.open_files, needed(&config, &program, streams));
     let conns = match ConnTable::new(plan.workers, config.streams.max_connections) {
@@ -291,6 +299,13 @@ fn random() -> u64 {
     u64::from_be_bytes(random)
 }
 
+/// What nonces are sealed with.
+fn nonce_key() -> std::io::Result<[u8; 32]> {
+    let mut key = [0; 32];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut key)?;
+    Ok(key)
+}
+
 /// What runs may know about the server; `random` makes its To-tags its own.
 pub(super) fn environment(config: &ServerConfig, listeners: &[Listener], random: u64, clock: WallClock) -> Env {
     let transport = |t: crate::net::listen::Transport| Transport::from_bytes(t.name().to_ascii_uppercase().as_bytes());
@@ -315,6 +330,7 @@ pub(super) fn environment(config: &ServerConfig, listeners: &[Listener], random:
         turns: Turns::new().inspect_err(|e| emit(-1, "dispatcher", &format!("turns cannot be counted: {e}"))).ok(),
         dispatcher: Default::default(),
         counters: None,
+        nonce_key: [0; 32],
     }
 }
 

@@ -471,6 +471,17 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
             ("sanity", param) => {
                 s.sanity.set(param, &p.value);
             }
+            ("acc", param) => {
+                if let Err(why) = s.acc.set(param, &p.value, dialect == Dialect::Kamailio) {
+                    diags.push(Diagnostic::error("E0505", p.span, why));
+                }
+            }
+            ("auth" | "auth_db", param) => {
+                let set = if p.module == "auth" { s.auth.set(param, &p.value) } else { s.auth_db.set(param, &p.value) };
+                if let Err(why) = set {
+                    diags.push(Diagnostic::error("E0505", p.span, why));
+                }
+            }
             ("avpops" | "sqlops", param) => {
                 s.usr.set(param, &p.value);
             }

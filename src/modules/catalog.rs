@@ -10,6 +10,8 @@ use super::{
     uac, uac_redirect, usrloc,
     aaa_radius, async_module, avpops, cfgutils, core, counters, db_mysql, exec, htable, http, ipops, jansson, kamailio,
     maxfwd, mqueue, registrar, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx,
+    aaa_radius, acc, async_module, auth, auth_db, avpops, cfgutils, core, db_mysql, exec, htable, kamailio, maxfwd,
+    mqueue, registrar, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx,
     uac_redirect, usrloc,
 };
 use super::{proto_tcp, tls_mgm, tolerated};
@@ -43,6 +45,9 @@ static KAMAILIO: Catalog<SipHost> = Catalog {
         &kamailio::sqlops::SQLOPS,
         &async_module::MODULE,
         &cfgutils::MODULE,
+        &acc::KAMAILIO,
+        &auth::KAMAILIO,
+        &auth_db::KAMAILIO,
         &exec::MODULE,
         &htable::MODULE,
         &ipops::MODULE,
@@ -108,6 +113,9 @@ static OPENSIPS: Catalog<SipHost> = Catalog {
         &dispatcher::OPENSIPS,
         &nathelper::MODULE,
         &pike::MODULE,
+        &acc::OPENSIPS,
+        &auth::OPENSIPS,
+        &auth_db::OPENSIPS,
         &tolerated::PROTO_UDP,
         &proto_tcp::MODULE,
         &db_mysql::DB_MYSQL,

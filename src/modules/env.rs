@@ -108,6 +108,8 @@ pub struct Env {
     pub dispatcher: super::dispatcher::shared::Copy,
     /// The server's statistics; `None` where nothing is counted.
     pub counters: Option<Counters>,
+    /// What nonces are sealed with unless `secret` of auth says otherwise: drawn by main.
+    pub nonce_key: [u8; 32],
 }
 
 /// Typed core and module parameters.
@@ -247,6 +249,12 @@ pub struct Settings {
     pub sanity: super::sanity::Settings,
     /// Kamailio's dlgs.
     pub dialogs: super::dlgs::Settings,
+    /// acc
+    pub acc: super::acc::Settings,
+    /// auth
+    pub auth: super::auth::Settings,
+    /// auth_db
+    pub auth_db: super::auth_db::Settings,
     /// Kamailio's async module.
     pub async_module: super::async_module::Settings,
     /// The task groups, in the order of their numbers.
@@ -540,6 +548,9 @@ impl Default for Settings {
             registrar: super::registrar::Settings::of(Dialect::OpenSips),
             sanity: super::sanity::Settings::default(),
             dialogs: super::dlgs::Settings::default(),
+            acc: super::acc::Settings::default(),
+            auth: super::auth::Settings::default(),
+            auth_db: super::auth_db::Settings::default(),
             async_module: super::async_module::Settings::default(),
             groups: Vec::new(),
             tkv_group: None,
@@ -565,6 +576,7 @@ impl Env {
             turns: None,
             dispatcher: Default::default(),
             counters: None,
+            nonce_key: [0; 32],
         }
     }
 

@@ -211,6 +211,10 @@ pub struct SipHost {
     pub exec_status: Option<i32>,
     /// Last internal error, for `sl_reply_error`: code and phrase.
     pub last_error: Option<(u16, Str)>,
+    /// What `do_accounting` has ordered.
+    pub acc: Option<Box<super::acc::Wanted>>,
+    /// What checks of credentials have found.
+    pub auth: Option<Box<super::auth::Kept>>,
     /// What `sanity_check` found.
     pub refusal: Option<Box<super::sanity::Refusal>>,
     /// Parameters of the event in event routes: name and value.
@@ -276,6 +280,8 @@ impl SipHost {
             http_domain: None,
             exec_status: None,
             last_error: None,
+            acc: None,
+            auth: None,
             refusal: None,
             event: Vec::new(),
             names: None,
@@ -325,6 +331,7 @@ impl SipHost {
         base.other = None;
         base.bavps = Avps::default();
         base.tm.branches.clear();
+        base.auth = None;
         base
     }
 

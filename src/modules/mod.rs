@@ -21,7 +21,10 @@ pub mod tolerated;
 pub mod uac_redirect;
 
 pub mod aaa_radius;
+pub mod acc;
 pub mod async_module;
+pub mod auth;
+pub mod auth_db;
 pub mod avpops;
 pub mod cfgutils;
 pub mod core;

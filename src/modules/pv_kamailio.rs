@@ -131,8 +131,11 @@ pvs! {
     Contacts Required "an attribute of contacts that were fetched: profile=>attribute" ["ulc"]
     Ruid Never "name of the contact that lookup has made the R-URI of" ["ruid"]
     LocationAgent Never "User-Agent of the contact that lookup has made the R-URI of" ["location_ua"]
-    AuthQuotedUser Never "user of the digest username" ["aU"]
-    AuthWholeUser Never "whole digest username" ["au"]
+    DigestNonce Never "digest nonce" ["adn"]
+    DigestCnonce Never "digest cnonce" ["adc"]
+    DigestResponse Never "digest response" ["adr"]
+    DigestOpaque Never "digest opaque" ["ado"]
+    DigestAlgorithm Never "digest algorithm" ["aa"]
 }
 
 /// What `$msg(...)` knows.
@@ -300,6 +303,11 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
         Kpv::AuthQuotedUser => return other(Pv::AuthUser),
         Kpv::AuthWholeUser => return other(Pv::AuthUsername),
         Kpv::AuthAlgorithmName => return other(Pv::AuthAlgorithm),
+        Kpv::DigestNonce => return other(Pv::AuthNonce),
+        Kpv::DigestCnonce => return other(Pv::AuthCnonce),
+        Kpv::DigestResponse => return other(Pv::AuthResponse),
+        Kpv::DigestOpaque => return other(Pv::AuthOpaque),
+        Kpv::DigestAlgorithm => return other(Pv::AuthAlgorithm),
         Kpv::RuserLength => return length(&other(Pv::RUser)),
         Kpv::OuserLength => return length(&other(Pv::OUser)),
         Kpv::FromLength => return length(&other(Pv::FUri)),

@@ -132,6 +132,13 @@ impl ScopeWith<SipHost> for Fake {
         }
     }
 
+    fn value_of(&mut self, host: &mut SipHost, text: &[u8]) -> Value {
+        match pv::parse(text) {
+            Ok(var) => Fake::value(self, host, &var),
+            Err(_) => Value::Str(self.expand(host, text)),
+        }
+    }
+
     fn plain(&mut self) -> &mut dyn PlainScope {
         self
     }

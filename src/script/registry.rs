@@ -261,6 +261,8 @@ pub trait ScopeWith<H: Host> {
     fn read(&mut self, host: &mut H, out: &OutVar) -> Value;
     /// Expands a format string at run time (`{s.eval}`, replacements, accounting formats).
     fn expand(&mut self, host: &mut H, format: &[u8]) -> Str;
+    /// The value of a text with variables in it; a single variable keeps its type.
+    fn value_of(&mut self, host: &mut H, text: &[u8]) -> Value;
     /// The parts that do not.
     fn plain(&mut self) -> &mut dyn PlainScope;
 }
@@ -358,6 +360,11 @@ impl<H: Host> Call<'_, H> {
     /// Expands a format string.
     pub fn expand(&mut self, format: &[u8]) -> Str {
         self.scope.expand(self.host, format)
+    }
+
+    /// The value of a text with variables in it; a single variable keeps its type.
+    pub fn value(&mut self, text: &[u8]) -> Value {
+        self.scope.value_of(self.host, text)
     }
 
     /// Whether argument `i` was given.

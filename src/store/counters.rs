@@ -179,6 +179,15 @@ counters! {
     /// Waits refused because a cap was reached.
     WaitsRefused = "async" "refused" Count,
 
+    /// Requests accounted as lines of the log.
+    AccLines = "acc" "lines" Count,
+    /// Requests accounted as rows of a database.
+    AccRows = "acc" "rows" Count,
+    /// Rows that were to be written and are lost.
+    AccLost = "acc" "rows_lost" Count,
+    /// Rows that wait for the database.
+    AccWaiting = "acc" "rows_waiting" Gauge,
+
     /// Writes to the shared store given up because another process held it for too long.
     StoreBusy = "store" "busy" Count,
     /// Writes to the shared store refused because it is full.

@@ -12,6 +12,7 @@ pub mod seat;
 pub mod sim;
 
 mod asks;
+mod accounting;
 mod away;
 mod blacklist;
 mod block;

@@ -80,6 +80,7 @@ impl Worker {
                         self.tm.user(tx).is_some_and(|d| d.no_new_conn || self.replies_open_none(d.host.as_deref()));
                     self.follow_reply(&bytes);
                     self.send_reply(&path, &bytes);
+                    self.reply_left(tx, &bytes);
                 }
                 Output::Local { tx, status } => self.answer_transaction(tx, status),
                 Output::Deliver { .. } => self.delivered(output),
@@ -90,7 +91,8 @@ impl Worker {
                 Output::FinalChosen { tx, branch, status, timeout } => {
                     self.all_failed(tx, Chosen { branch, status, timeout });
                 }
-                Output::FinalSent { tx, status, .. } => {
+                Output::FinalSent { tx, branch, status } => {
+                    self.account_final(tx, branch, status);
                     self.counters.inc(match status / 100 {
                         2 => Counter::Tm2xx,
                         3 => Counter::Tm3xx,

@@ -47,9 +47,19 @@ impl Worker {
             Request::Op { op, limit } => self.operation(run, role, op, limit),
             Request::Travel { group } => self.travel_to(group),
             Request::Task { group, route, event } => code(self.task(group, route, event)),
-            Request::Stateless(reply) => self.stateless(run.host_mut(), role, reply),
-            Request::Stateful(reply) => self.stateful(run.host_mut(), role, reply),
+            Request::Stateless(reply) => {
+                self.note_account(run, role, &reply);
+                self.stateless(run.host_mut(), role, reply)
+            }
+            Request::Stateful(reply) => {
+                if role.tx.is_none() && self.accounting.on {
+                    let _ = self.make_quietly(run.host_mut(), role);
+                }
+                self.note_account(run, role, &reply);
+                self.stateful(run.host_mut(), role, reply)
+            }
             Request::AnyReply(reply) => {
+                self.note_account(run, role, &reply);
                 if role.tx.is_some() {
                     self.stateful(run.host_mut(), role, reply)
                 } else {
@@ -62,9 +72,12 @@ impl Worker {
             Request::RepeatsWaiting => code(if self.repeats_waiting(&run.host().msg) { 1 } else { -1 }),
             Request::CheckTransaction => self.check_transaction(role, run.host()),
             Request::Relay { flags, proxy } => {
+                if let RoleKind::Request(Matched::Ack2xx(Some(invite))) = role.kind {
+                    self.account_ack(invite, run.host());
+                }
                 let act = self.relay(run.host_mut(), role, flags, proxy);
                 // Replies may come before the run that relays has ended.
-                if self.env().settings.onreply_avps
+                if (self.env().settings.onreply_avps || self.accounting.on)
                     && let Some(data) = role.tx.and_then(|tx| self.tm.user_mut(tx))
                 {
                     data.avps = run.avps().clone();
@@ -177,6 +190,18 @@ impl Worker {
         }
         self.counters.inc(Counter::WaitsStarted);
         Act::Park(Waiting::Op(id))
+    }
+
+    /// A script answers the request itself: what accounting will need of it is noted.
+    fn note_account(&mut self, run: &Suspended<SipHost>, role: &Role, reply: &ReplyRequest) {
+        let Some(tx) = role.tx.filter(|_| self.accounting.on && reply.code >= 200) else { return };
+        let host = run.host();
+        if host.msg.is_request() && crate::modules::acc::wanted(host) != Default::default() {
+            let account = Box::new((host.base(), run.avps().clone()));
+            if let Some(data) = self.tm.user_mut(tx) {
+                data.account = Some(account);
+            }
+        }
     }
 
     /// `script_io=block`, and a call that this is about.

@@ -33,6 +33,9 @@ impl Worker {
 
     fn operation_done(&mut self, ended: Ended) {
         self.writing.remove(&ended.id);
+        if self.row_ended(&ended) {
+            return;
+        }
         if let Some((tx, branch)) = self.suspended.remove(&ended.id) {
             return self.reply_lapsed(tx, branch);
         }

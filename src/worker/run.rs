@@ -232,8 +232,10 @@ impl Worker {
             told: Default::default(),
             tide: Default::default(),
             scratch: Vec::new(),
+            accounting: Default::default(),
             blueprint,
         };
+        worker.accounting.on = worker.blueprint.program.modules.contains(&"acc");
         worker.find_hooks();
         if seat.incarnation > 1 && seat.group.is_none() {
             worker.recover_locks();
@@ -339,6 +341,7 @@ impl Worker {
                     self.tm.expire(self.now);
                     self.flush_transactions();
                 }
+                Event::Due(Source::Worker, key) if *key == super::accounting::TIMER => self.write_rows(),
                 Event::Due(Source::Worker, key) if key.index == super::guests::PAUSE => self.start_arrived(),
                 Event::Due(Source::Worker, key) if key.index != u32::MAX => self.timer_due(*key),
                 Event::Due(Source::Locks, _) => self.expire_locks(),

@@ -127,14 +127,14 @@ pub fn answers(port: u16, count: usize, log: &dyn Fn() -> String) -> Vec<String>
     (0..count).map(one).collect()
 }
 
-/// A running Kamailio.
+/// A running Kamailio; ends with its handle.
 pub struct Kamailio {
     child: Child,
     dir: TempDir,
 }
 
 impl Kamailio {
-    /// Starts it with a configuration.
+    /// Starts it with this configuration; it may take a while until it answers.
     pub fn start(config: &str) -> Kamailio {
         let dir = process::directory("kamailio");
         let file = dir.path().join("kamailio.cfg");
@@ -149,7 +149,7 @@ impl Kamailio {
 }
 
 impl Kamailio {
-    /// What it has said.
+    /// What it has logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }

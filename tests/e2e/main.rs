@@ -9,7 +9,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acc;
 mod async_examples;
+mod auth;
 mod backends;
 mod calls;
 mod common;

@@ -147,6 +147,19 @@ impl<'a, H: Host> Reader<'a, H> {
         }
     }
 
+    /// The value of a text computed at run time: a single variable keeps its type, what is no format string is itself.
+    pub(super) fn computed(&mut self, text: &[u8]) -> Value {
+        match self.p.format(text) {
+            Some(f) if self.depth < MAX_EVAL => {
+                self.depth += 1;
+                let out = self.value(&f).unwrap_or_default();
+                self.depth -= 1;
+                out
+            }
+            _ => Value::text(text),
+        }
+    }
+
     fn base(&mut self, base: Base<H::Pv>, sub: Option<&Value>, index: Index) -> Value {
         let m = self.m;
         match base {

@@ -30,6 +30,7 @@ mod plain;
 mod processes;
 mod radius;
 mod recovery;
+mod registrations;
 mod seeds;
 mod stall;
 mod store;

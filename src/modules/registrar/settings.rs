@@ -28,6 +28,8 @@ pub struct Settings {
     pub default_range: u32,
     /// `min_expires`, seconds; 0: none.
     pub min_expires: u32,
+    /// `min_expires_mode`: what is shorter is refused.
+    pub refuse_brief: bool,
     /// `max_expires`, seconds; 0: none.
     pub max_expires: u32,
     /// `expires_range`, percent.
@@ -62,7 +64,7 @@ pub struct Settings {
     pub gruu: bool,
     /// `outbound_mode`: 0 RFC 5626 is not spoken, 1 it is if the client speaks it, 2 the client must.
     pub outbound: u8,
-    /// `regid_mode`: 1: a `reg-id` counts without the option outbound.
+    /// `regid_mode`: 1: contacts with a `reg-id` are flows of RFC 5626 whatever `outbound_mode` says.
     pub bare_reg_id: bool,
     /// `flow_timer`, seconds; 0: none.
     pub flow_timer: u32,
@@ -89,6 +91,7 @@ impl Settings {
             default_expires: 3600,
             default_range: 0,
             min_expires: 60,
+            refuse_brief: false,
             max_expires: 0,
             range: 0,
             default_q: if kamailio { None } else { Some(0) },
@@ -136,6 +139,7 @@ impl Settings {
             "default_expires" => self.default_expires = range(LONG)?.max(1),
             "default_expires_range" => self.default_range = range(100)?,
             "min_expires" => self.min_expires = range(LONG)?,
+            "min_expires_mode" => self.refuse_brief = range(1)? == 1,
             "max_expires" => self.max_expires = range(LONG)?,
             "expires_range" | "expires_max_deviation" => self.range = range(100)?,
             "default_q" => {
@@ -180,6 +184,13 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Whether contacts with a `reg-id` are flows of RFC 5626.
+    pub fn uses_flows(&self) -> bool {
+        self.outbound > 0 || self.bare_reg_id
+    }
+}
+
 /// The value of the AVP that a parameter names; the script may have written its name in either way.
 pub fn avp_value(avps: &dyn Fn(&[u8]) -> Option<Str>, name: &[u8]) -> Option<Str> {
     avps(name).or_else(|| avps(&[b"s:", name].concat())).or_else(|| avps(&[b"i:", name].concat()))
@@ -218,7 +229,8 @@ const fn ignored(name: &'static str, doc: &'static str) -> ModParamSpec {
 pub const PARAMS: &[ModParamSpec] = &[
     number("default_expires", "seconds that a contact lives if its REGISTER does not say; default 3600"),
     number("default_expires_range", "percent by which default_expires varies at random; default 0"),
-    number("min_expires", "shortest life of a contact in seconds: shorter ones are prolonged; 0: any; default 60"),
+    number("min_expires", "shortest life of a contact in seconds; 0: any; default 60"),
+    number("min_expires_mode", "what is shorter than min_expires is 0: prolonged, 1: refused with 423; default 0"),
     number("max_expires", "longest life of a contact in seconds: longer ones are cut; 0: any; default 0"),
     number("expires_range", "percent by which the life of a contact varies at random; default 0"),
     number("expires_max_deviation", "the same by OpenSIPS' name"),
@@ -248,7 +260,7 @@ pub const PARAMS: &[ModParamSpec] = &[
     number("gruu_enabled", "1: contacts with an instance get public and temporary names (RFC 5627); default 1"),
     number("disable_gruu", "the same in OpenSIPS, turned around; default 1"),
     number("outbound_mode", "RFC 5626: 0 off, 1 for clients that support it, 2 clients must; default 0"),
-    number("regid_mode", "1: reg-id counts also without the option tag outbound; default 0"),
+    number("regid_mode", "1: the flow of a contact with reg-id is used also with outbound_mode 0; default 0"),
     number("flow_timer", "seconds in Flow-Timer of replies to clients that support outbound; 0: none; default 0"),
     number("contact_max_size", "longest URI of a contact in bytes; default 512"),
     number("max_contact_len", "the same in OpenSIPS; default 255"),
@@ -257,6 +269,7 @@ pub const PARAMS: &[ModParamSpec] = &[
     text("mcontact_avp", "AVP with the Contact that save takes instead of the request's"),
     text("xavp_cfg", "`$xavp` with settings of one call of save: max_contacts, expires ..."),
     text("xavp_rcd", "`$xavp` that lookup fills with the contact's data"),
+    ignored("sock_mode", "the socket's address is used, not its name"),
     ignored("tcp_persistent_flag", "connections end by tcp_connection_lifetime"),
     ignored("path_check_local", "a Path of our own is a route like another"),
     ignored("lookup_filter_mode", "all contacts are tried"),

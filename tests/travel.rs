@@ -48,18 +48,45 @@ route[deeper] {
 }
 "#;
 
-fn program() -> Rc<Program<SipHost>> {
+/// The same for what only the other language has.
+const KAMAILIO: &str = r#"#!KAMAILIO
+loadmodule "pv.so"
+loadmodule "textops.so"
+loadmodule "tm.so"
+loadmodule "tmx.so"
+loadmodule "async.so"
+request_route {
+    $xavp(gw=>uri) = "one";
+    $xavp(gw[0]=>n) = 5;
+    $xavp(gw=>uri) = "two";
+    $xavi(Head=>Line) = "h";
+    async_ms_sleep("1");
+    $xavu(u=>v) = $xavp(gw[1]=>n) + 1;
+    route(DEEPER);
+    append_hf("X-Result: $xavp(gw=>uri) $xavp(gw[1]=>uri) $xavp(gw[1]=>n) $xavi(HEAD=>line) $xavu(u=>v) $xavp(in[-1]=>k)\r\n");
+}
+route[DEEPER] {
+    xavp_params_explode("k=1", "in");
+    async_ms_sleep("5");
+    xavp_params_explode("k=2", "in");
+}
+"#;
+
+fn program(dialect: Dialect) -> Rc<Program<SipHost>> {
     let (mut map, mut diags) = (SourceMap::default(), Diagnostics::default());
-    let tree = parse::parse_text("travel.cfg", SCRIPT, &mut map, &mut diags);
-    let program = lower::compile::<SipHost>(Dialect::OpenSips, &tree, &map, &mut diags);
+    let text = if dialect == Dialect::Kamailio { KAMAILIO } else { SCRIPT };
+    let tree = parse::parse_text("travel.cfg", text, &mut map, &mut diags);
+    let program = lower::compile::<SipHost>(dialect, &tree, &map, &mut diags);
     Rc::new(program.unwrap_or_else(|| panic!("{}", diags.brief(&map))))
 }
 
 /// Runs the script; every wait ends at once. With `travel` the run is encoded and decoded at each
 /// wait, and at every instruction in between.
-fn run(travel: bool) -> (Vec<u8>, usize) {
-    let program = program();
-    let env = Rc::new(Env::unattached());
+fn run(dialect: Dialect, travel: bool) -> (Vec<u8>, usize) {
+    let program = program(dialect);
+    let mut env = Env::unattached();
+    env.settings.async_module.millis = true;
+    let env = Rc::new(env);
     let route = program.find_route(RouteKind::Request, None).expect("a main route");
     let message = Message::parse(Str::from(INVITE)).expect("a good message");
     let source = "192.0.2.1:5060".parse().expect("an address");
@@ -82,6 +109,8 @@ fn run(travel: bool) -> (Vec<u8>, usize) {
                     Err(_) => rest,
                 }
             }
+            // A wait of the other language makes its transaction first.
+            Paused::Wait(suspended, Request::NewTransaction) => run = suspended.resume(Outcome::Code(1)),
             Paused::Wait(suspended, request) => {
                 waits += 1;
                 assert!(matches!(request, Request::Op { op: ops::Request::Sleep(_), .. }));
@@ -115,8 +144,8 @@ fn run(travel: bool) -> (Vec<u8>, usize) {
 
 #[test]
 fn a_run_that_travels_ends_like_one_that_stays() {
-    let (stayed, waits) = run(false);
-    let (travelled, again) = run(true);
+    let (stayed, waits) = run(Dialect::OpenSips, false);
+    let (travelled, again) = run(Dialect::OpenSips, true);
     assert_eq!(waits, 9);
     assert_eq!(again, waits);
     assert_eq!(String::from_utf8_lossy(&travelled), String::from_utf8_lossy(&stayed));
@@ -126,4 +155,14 @@ fn a_run_that_travels_ends_like_one_that_stays() {
     assert!(text.contains("X-Several: 0 1, 1, 1\r\n"), "{text}");
     assert!(text.contains("X-First: travel\r\n") && text.contains("X-Flag: yes\r\n"), "{text}");
     assert!(!text.contains("Subject"), "{text}");
+}
+
+#[test]
+fn structured_variables_travel() {
+    let (stayed, waits) = run(Dialect::Kamailio, false);
+    let (travelled, again) = run(Dialect::Kamailio, true);
+    assert_eq!((waits, again), (2, 2));
+    assert_eq!(String::from_utf8_lossy(&travelled), String::from_utf8_lossy(&stayed));
+    let text = String::from_utf8_lossy(&stayed).into_owned();
+    assert!(text.contains("X-Result: two one 5 h 6 1\r\n"), "{text}");
 }

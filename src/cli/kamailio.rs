@@ -20,6 +20,8 @@ pub(super) fn prepare(out: &mut ServerConfig, config: &Config) {
     // exec hands over the message's variables unless told otherwise.
     out.settings.exec_setvars = true;
     out.settings.cancel_reason = true;
+    // A transaction's variables are there in all of its routes.
+    out.settings.onreply_avps = true;
     out.tm.losers_hear_why = true;
     out.tm.max_inv_lifetime = Some(Duration::from_secs(180));
     out.tm.max_noninv_lifetime = Some(Duration::from_secs(32));

@@ -170,6 +170,8 @@ pub fn read_settings(
             "chroot" => out.chroot = text.map(PathBuf::from),
             "tos" => tos = int.or_else(|| text.as_deref().and_then(tos_value)).and_then(|n| u8::try_from(n).ok()),
             "check_via" => out.settings.check_via = yes,
+            "onsend_route_reply" => out.settings.onsend_replies = yes,
+            "received_route_mode" => out.settings.received_route = yes,
             "sip_warning" => out.settings.sip_warning = yes,
             "mhomed" => out.settings.mhomed = yes,
             "xlog_buf_size" => {
@@ -432,6 +434,8 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
                     "varset is not of the form `name=s:text` or `name=i:5`",
                 )),
             },
+            ("corex", "network_io_intercept") => s.network_intercept = yes,
+            ("corex", "evname_reply_out") => s.reply_out_event = text.filter(|t| !t.is_empty()),
             ("sanity", param) => {
                 s.sanity.set(param, &p.value);
             }

@@ -203,6 +203,14 @@ pub struct Settings {
     pub table_interval: Duration,
     /// cfgutils, pv: `shvset`: shared variables that are set from the start.
     pub shared_vars: Vec<(Str, Value)>,
+    /// core: `onsend_route_reply`: onsend_route runs for replies too.
+    pub onsend_replies: bool,
+    /// core: `received_route_mode`: `event_route[core:msg-received]` runs.
+    pub received_route: bool,
+    /// corex: `network_io_intercept`: `event_route[network:msg]` runs.
+    pub network_intercept: bool,
+    /// corex: `evname_reply_out`: the event route for replies that leave.
+    pub reply_out_event: Option<Str>,
     /// usrloc
     pub usrloc: super::usrloc::Settings,
     /// registrar
@@ -478,6 +486,10 @@ impl Default for Settings {
             table_columns: Default::default(),
             table_interval: Duration::from_secs(20),
             shared_vars: Vec::new(),
+            onsend_replies: false,
+            received_route: false,
+            network_intercept: false,
+            reply_out_event: None,
             usrloc: super::usrloc::Settings::of(Dialect::OpenSips),
             registrar: super::registrar::Settings::of(Dialect::OpenSips),
             sanity: super::sanity::Settings::default(),

@@ -9,7 +9,7 @@ use crate::base::{Key, Str, Time};
 use crate::ops;
 use crate::script::ast::Dialect;
 use crate::script::avp::Avps;
-use crate::script::host::{Host, Index, PvSpec, SetError};
+use crate::script::host::{EventSort, Host, Index, PvSpec, SetError};
 use crate::script::registry::{Catalog, FnSpec};
 use crate::script::value::Value;
 use crate::sip::edits::Edits;
@@ -229,6 +229,8 @@ pub struct SipHost {
     pub message_id: u32,
     /// A lock name that the run holds; released at its end.
     pub locks: Vec<Str>,
+    /// The bytes in hand where there is no message yet, or where one is about to leave.
+    pub packet: Option<Box<super::packet::Packet>>,
     /// Whether `drop` may suppress `msg`.
     pub phony: bool,
 }
@@ -275,6 +277,7 @@ impl SipHost {
             received_at: 0,
             message_id: 0,
             locks: Vec::new(),
+            packet: None,
             phony: false,
         }
     }
@@ -382,6 +385,10 @@ impl Host for SipHost {
             "T_rpl" => Some("reply"),
             _ => None,
         }
+    }
+
+    fn event(_dialect: Dialect, name: &str) -> EventSort {
+        super::events::sort(name)
     }
 
     fn pv_names(dialect: Dialect) -> &'static [&'static str] {

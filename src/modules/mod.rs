@@ -6,12 +6,15 @@
 //! [`request::Request`], plain data, and the worker carries it out.
 
 pub mod env;
+pub mod events;
 pub mod host;
 pub mod kamailio;
+pub mod packet;
 mod proto_tcp;
 pub mod pv;
 pub mod pv_kamailio;
 pub mod request;
+mod select;
 pub mod shared;
 pub mod time_text;
 pub mod tolerated;

@@ -12,7 +12,6 @@ use crate::script::host::{Index, PvSpec, SubName};
 use crate::script::value::Value;
 use crate::sip::header::HeaderId;
 use crate::sip::nameaddr::NameAddr;
-use crate::sip::uri::Uri;
 
 macro_rules! pvs {
     ($( $variant:ident $sub:ident $doc:literal [ $($name:literal),+ ] )*) => {
@@ -99,6 +98,10 @@ pvs! {
     QueueValue Required "value of the pair that was fetched last" ["mqv"]
     QueueSize Required "how many pairs a queue holds" ["mq_size"]
     RtimerWorker Never "number of the timer's job" ["rtimer_worker"]
+    Rcv Required "a property of what was received" ["rcv"]
+    Snd Required "a property of what is about to be sent" ["snd"]
+    SndTo Required "a property of where it goes" ["sndto"]
+    SndFrom Required "a property of where it leaves from" ["sndfrom"]
     Contacts Required "an attribute of contacts that were fetched: profile=>attribute" ["ulc"]
     Ruid Never "name of the contact that lookup has made the R-URI of" ["ruid"]
     LocationAgent Never "User-Agent of the contact that lookup has made the R-URI of" ["location_ua"]
@@ -107,7 +110,8 @@ pvs! {
 }
 
 /// What `$msg(...)` knows.
-const MSG_FIELDS: &[&str] = &["len", "buf", "body", "body_len", "hdrs", "hdrs_len", "hdrc", "fline", "fpart", "lpart"];
+const MSG_FIELDS: &[&str] =
+    &["len", "buf", "body", "body_len", "hdrs", "hdrs_len", "hdrc", "fline", "fpart", "lpart", "xlen"];
 
 /// Names for "did you mean".
 pub const NAMES: &[&str] = &[
@@ -192,6 +196,10 @@ pub const NAMES: &[&str] = &[
     "mqv",
     "mq_size",
     "rtimer_worker",
+    "rcv",
+    "snd",
+    "sndto",
+    "sndfrom",
     "ulc",
     "ruid",
     "location_ua",
@@ -204,6 +212,13 @@ pub const NAMES: &[&str] = &[
 pub fn find(name: &str, sub: Option<&str>) -> Option<PvSpec<Pv>> {
     let (_, pv, need) = TABLE.iter().find(|(n, ..)| *n == name)?;
     if *pv == Kpv::MsgField && sub.is_some_and(|s| !MSG_FIELDS.contains(&s)) {
+        return None;
+    }
+    if *pv == Kpv::Select && sub.is_some_and(|s| !super::select::is_known(s)) {
+        return None;
+    }
+    let packet = matches!(pv, Kpv::Rcv | Kpv::Snd | Kpv::SndTo | Kpv::SndFrom);
+    if packet && sub.is_some_and(|s| !super::packet::FIELDS.contains(&s)) {
         return None;
     }
     let writable = matches!(pv, Kpv::Sht | Kpv::ShtExpire);
@@ -251,7 +266,7 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
     }
     let h = &*h;
     match pv {
-        Kpv::Select => select(h, &text()),
+        Kpv::Select => super::select::get(h, &text()),
         Kpv::Define => define(h, &text()).map_or(Value::Null, Value::Str),
         Kpv::DefineNumber => Value::Int(define(h, &text()).and_then(|t| Value::Str(t).to_int()).unwrap_or(0)),
         Kpv::DefineQuoted => match define(h, &text()) {
@@ -287,7 +302,7 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
         Kpv::SourceIpBracketed => Value::text(bracketed(h.source.ip())),
         Kpv::RecvUri | Kpv::RecvUriFull | Kpv::RecvSocket | Kpv::RecvName => listener(h, pv),
         Kpv::AdvertisedIp | Kpv::AdvertisedPort => listener(h, pv),
-        Kpv::ProtoNumber => Value::Int(constant(proto(h).to_ascii_uppercase().as_bytes()).unwrap_or(0)),
+        Kpv::ProtoNumber => Value::Int(proto_number(&proto(h))),
         Kpv::EnvNumber => {
             let value = std::env::var(&*text().to_lossy()).ok().and_then(|t| t.trim().parse().ok());
             Value::Int(value.unwrap_or(0))
@@ -319,6 +334,7 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
         Kpv::MessageFlagsHex => Value::text(format!("{:08x}", mask(&h.flags))),
         Kpv::BranchFlags => Value::Int(mask(&h.bflags).into()),
         Kpv::BranchFlagsHex => Value::text(format!("{:08x}", mask(&h.bflags))),
+        Kpv::Rcv | Kpv::Snd | Kpv::SndTo | Kpv::SndFrom => super::packet::get(h, pv, &text()),
         Kpv::Constant => constant(&text()).map_or(Value::Null, Value::Int),
         _ => Value::Null,
     }
@@ -344,60 +360,6 @@ fn unquoted(text: &[u8]) -> &[u8] {
     text.strip_prefix(b"\"").and_then(|t| t.strip_suffix(b"\"")).unwrap_or(text)
 }
 
-/// `cfg_get.group.name`, and parts of the message.
-fn select(h: &SipHost, path: &[u8]) -> Value {
-    if let Some(name) = path.strip_prefix(b"cfg_get.") {
-        let found = h.env().settings.custom.iter().find(|(n, _)| n.as_bytes() == name);
-        return found.map_or(Value::Null, |(_, v)| v.clone());
-    }
-    let uri = |text: Option<&[u8]>, part: &[u8]| -> Value {
-        let Some(text) = text else { return Value::Null };
-        let Ok(uri) = Uri::parse(text) else { return Value::Null };
-        match part {
-            b"" => Value::text(text),
-            b"user" | b"name" => Value::opt(uri.user.map(Str::from)),
-            b"host" => Value::text(uri.host),
-            b"port" => number(uri.port_or_default()),
-            _ => Value::Null,
-        }
-    };
-    let address = |id: HeaderId, part: &[u8]| -> Value {
-        let Some(n) = h.msg.header(id).and_then(|x| NameAddr::parse(x.value).ok()) else { return Value::Null };
-        match part {
-            b"tag" => Value::opt(n.tag().map(Str::from)),
-            b"name" => Value::text(n.display),
-            b"uri" | b"" => Value::text(n.uri),
-            part => match part.strip_prefix(b"uri.") {
-                Some(part) => uri(Some(n.uri), part),
-                None => Value::Null,
-            },
-        }
-    };
-    let (head, rest) = match path.iter().position(|b| *b == b'.') {
-        Some(at) => (&path[..at], &path[at + 1..]),
-        None => (path, &b""[..]),
-    };
-    match head {
-        b"ruri" => uri(ruri(h), rest),
-        b"method" => Value::text(h.msg.method_bytes()),
-        b"from" | b"f" => address(HeaderId::From, rest),
-        b"to" | b"t" => address(HeaderId::To, rest),
-        b"contact" | b"m" => address(HeaderId::Contact, rest),
-        b"call_id" | b"callid" => Value::text(h.msg.call_id()),
-        b"cseq" if rest == b"num" => Value::Int(i64::from(h.msg.cseq().number)),
-        b"cseq" if rest == b"method" => Value::text(h.msg.method_bytes()),
-        b"src" if rest == b"ip" => Value::text(h.source.ip().to_string()),
-        b"src" if rest == b"port" => number(h.source.port()),
-        head => match head.strip_prefix(b"hf[\"").or_else(|| head.strip_prefix(b"hf['")) {
-            Some(name) => {
-                let name = name.split(|b| matches!(b, b'"' | b'\'')).next().unwrap_or_default();
-                Value::opt(h.msg.headers_named(name).next().map(|x| Str::from(x.value)))
-            }
-            None => Value::Null,
-        },
-    }
-}
-
 fn msg_field(h: &SipHost, field: &[u8]) -> Value {
     let bytes = h.msg.bytes();
     let head_end = memchr::memmem::find(bytes, b"\r\n\r\n").map_or(bytes.len(), |n| n + 2);
@@ -405,6 +367,11 @@ fn msg_field(h: &SipHost, field: &[u8]) -> Value {
     let part = |from: usize, to: usize| bytes.get(from..to).unwrap_or_default();
     match field {
         b"len" => Value::Int(bytes.len() as i64),
+        // The operand `msg:len`: of what is about to be sent, where something is.
+        b"xlen" => {
+            let sent = h.packet.as_ref().filter(|p| p.to.is_some()).map(|p| p.bytes.len());
+            Value::Int(sent.unwrap_or(bytes.len()) as i64)
+        }
         b"buf" => Value::text(bytes),
         b"body" => Value::text(h.msg.body()),
         b"body_len" => Value::Int(h.msg.body().len() as i64),
@@ -459,6 +426,11 @@ fn listener(h: &SipHost, pv: Kpv) -> Value {
         },
         _ => number(l.advertised.as_ref().and_then(|a| a.1).unwrap_or(port)),
     }
+}
+
+/// Number of a protocol by its word.
+pub(super) fn proto_number(word: &str) -> i64 {
+    constant(word.to_ascii_uppercase().as_bytes()).unwrap_or(0)
 }
 
 /// Numbers of protocols and address families.

@@ -14,6 +14,7 @@ use crate::script::program::Limits;
 use crate::script::pv::{self, IndexText, Piece, PvText};
 use crate::script::registry::{Arg, Call, FnSpec, FnState, Kind, MapEntry, OutVar, PlainScope, ScopeWith, Step, Subst};
 use crate::script::value::Value;
+use crate::script::xavp::{Family, Path, Xavps};
 use crate::sip::message::Message;
 use regex::bytes::Regex;
 use std::collections::BTreeMap;
@@ -65,6 +66,11 @@ impl Fake {
                 let name = sub.and_then(|s| s.to_text()).unwrap_or_default();
                 self.vars.get(&*name.to_lossy()).cloned().unwrap_or_default()
             }
+            "xavp" => {
+                let path = sub.and_then(|s| s.to_text()).unwrap_or_default();
+                let path = Path::parse(&path).expect("a path");
+                self.avps.xavps().map_or(Value::Null, |x| x.read(Family::Xavp, &path))
+            }
             name => match SipHost::find_pv(Dialect::OpenSips, name, None) {
                 Some(spec) => host.get(spec.pv, sub.as_ref(), index(&var.index), Time::ZERO),
                 None => panic!("no variable {}", var.text),
@@ -102,6 +108,10 @@ impl ScopeWith<SipHost> for Fake {
             "avp" => self.avps.assign(&sub, out.index, false, value, &Limits::default()).unwrap(),
             "var" => {
                 self.vars.insert(sub.to_lossy().into_owned(), value);
+            }
+            "xavp" => {
+                let path = Path::parse(&sub).expect("a path");
+                self.avps.xavps_mut().assign(Family::Xavp, &path, value, &Limits::default()).unwrap();
             }
             name => {
                 let spec = SipHost::find_pv(Dialect::OpenSips, name, None).unwrap();
@@ -151,6 +161,22 @@ impl PlainScope for Fake {
 
     fn avps(&self) -> Vec<(Str, Vec<Value>)> {
         self.avps.all().map(|(n, l)| (n.clone(), l.cloned().collect())).collect()
+    }
+
+    fn xavps(&self) -> Option<&Xavps> {
+        self.avps.xavps()
+    }
+
+    fn xavps_mut(&mut self) -> (&mut Xavps, Limits) {
+        (self.avps.xavps_mut(), Limits::default())
+    }
+
+    fn vars(&self) -> Vec<(&str, Value)> {
+        self.vars.iter().map(|(n, v)| (n.as_str(), v.clone())).collect()
+    }
+
+    fn set_var(&mut self, name: &[u8], value: Value) {
+        self.vars.insert(String::from_utf8_lossy(name).into_owned(), value);
     }
 
     fn regex(&self, number: u32) -> &Regex {

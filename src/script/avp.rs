@@ -4,6 +4,7 @@
 use super::host::Index;
 use super::program::Limits;
 use super::value::Value;
+use super::xavp::Xavps;
 use crate::base::Str;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -17,6 +18,8 @@ pub struct Avps {
     count: usize,
     /// Bytes of their texts.
     bytes: usize,
+    /// `$xavp` and its like.
+    xavps: Option<Box<Xavps>>,
 }
 
 /// The run holds as many AVP values (or bytes of them) as it may.
@@ -34,6 +37,16 @@ impl Avps {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.lists.is_empty()
+    }
+
+    /// `$xavp` and its like, if there have been any.
+    pub fn xavps(&self) -> Option<&Xavps> {
+        self.xavps.as_deref()
+    }
+
+    /// `$xavp` and its like, to change.
+    pub fn xavps_mut(&mut self) -> &mut Xavps {
+        self.xavps.get_or_insert_default()
     }
 
     /// The value at an index (0 = newest, negative from the oldest); NULL out of range.
@@ -132,6 +145,9 @@ impl Avps {
 
     /// Adopts the AVPs of another run behind one's own (what an operation delivered).
     pub fn merge(&mut self, other: Avps, limits: &Limits) -> Result<(), Full> {
+        if other.xavps.is_some() {
+            self.xavps = other.xavps;
+        }
         for (name, list) in other.lists {
             for v in list {
                 self.push(&name, v, limits)?;

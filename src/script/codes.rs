@@ -197,8 +197,8 @@ pub static CODES: &[Code] = &[
         "The function cannot be used in this kind of route: for instance a reply to a request makes no sense where a reply is \
          handled. `reprise functions NAME` shows where it is allowed."),
     code("E0402", "wait where none may be",
-        "The script cannot be suspended here: onsend_route runs while a message is being sent, and startup_route runs before there \
-         is anything to go on with. Call the function without `async`, or use `launch`."),
+        "The script cannot be suspended here: onsend_route and some event routes run while a message is being sent or \
+         received, and startup_route runs before there is anything to go on with. Call the function without `async`, or use `launch`."),
     code("E0403", "async needs tm",
         "A suspended script is kept in a transaction. Load the module that makes them: loadmodule \"tm.so\"."),
     code("E0404", "function cannot be started beside others",
@@ -208,7 +208,7 @@ pub static CODES: &[Code] = &[
         "A sub-route that waits is called from a kind of route where it may wait, and from one where it may not. In the latter the \
          function returns -1 at run time."),
     code("W0402", "route is never run",
-        "Kamailio's onsend_route and most of its event routes belong to events that this server does not raise. The route is \
+        "Many of Kamailio's event routes belong to events that this server does not raise. The route is \
          checked like any other; what it would do does not happen."),
     // Core parameters.
     code("E0501", "unknown core parameter",

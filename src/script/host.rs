@@ -45,6 +45,17 @@ pub struct PvSpec<P> {
     pub writable: bool,
 }
 
+/// What the host does with an event route of some name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EventSort {
+    /// Never raises the event.
+    Never,
+    /// Runs the route by itself; it may wait.
+    Run,
+    /// Runs the route in the middle of something else that goes on with its result: it cannot wait.
+    Hook,
+}
+
 /// Why an assignment failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SetError {
@@ -73,6 +84,11 @@ pub trait Host: Sized + Serialize + DeserializeOwned + 'static {
     /// does so.
     fn wrapper(_dialect: Dialect, _name: &str) -> Option<&'static str> {
         None
+    }
+
+    /// What becomes of `event_route[name]`.
+    fn event(_dialect: Dialect, _name: &str) -> EventSort {
+        EventSort::Run
     }
 
     /// Names for "did you mean".

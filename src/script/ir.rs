@@ -196,6 +196,8 @@ pub enum Base<P> {
     RouteName,
     /// `$route.type`
     RouteType,
+    /// `$xavp(path)` and its like (Kamailio)
+    Xavp(super::xavp::Family),
     /// `$null` (Kamailio)
     Null,
     /// A pseudo-variable of the host.

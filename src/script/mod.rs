@@ -28,3 +28,4 @@ pub mod source;
 pub mod transform;
 pub mod value;
 pub mod vm;
+pub mod xavp;

@@ -4,7 +4,9 @@
 
 use super::ast::{Dialect, RouteKind};
 use super::host::{Host, Index};
+use super::program::Limits;
 use super::value::Value;
+use super::xavp::Xavps;
 use crate::base::{Str, Time};
 use regex::bytes::Regex;
 use serde::{Deserialize, Serialize};
@@ -259,6 +261,14 @@ pub trait PlainScope {
     fn avp(&self, name: &[u8]) -> Vec<Value>;
     /// Every AVP with its values, index 0 first.
     fn avps(&self) -> Vec<(Str, Vec<Value>)>;
+    /// `$xavp`, `$xavu` and `$xavi`, if there have been any.
+    fn xavps(&self) -> Option<&Xavps>;
+    /// `$xavp`, `$xavu` and `$xavi`, to change, and what they may hold. Those of the launched run in a `launch`.
+    fn xavps_mut(&mut self) -> (&mut Xavps, Limits);
+    /// Every `$var` that the script names, with its value.
+    fn vars(&self) -> Vec<(&str, Value)>;
+    /// Assigns `$var(name)`; without effect if the script nowhere names it.
+    fn set_var(&mut self, name: &[u8], value: Value);
     /// A regular expression compiled at load time.
     fn regex(&self, number: u32) -> &Regex;
     /// A substitution compiled at load time; `None` for a number out of range.

@@ -9,6 +9,7 @@ use super::pattern::compile_subst;
 use super::pv::{self, IndexText, Piece, PvError, PvText};
 use super::transform::{self, ArgKind, Op, Refused};
 use super::value::Value;
+use super::xavp::{self, Family};
 use crate::base::Str;
 use crate::base::names::suggest;
 use std::collections::HashMap;
@@ -61,9 +62,12 @@ pub struct Resolver<'a> {
 }
 
 /// The machine's own variables, for "did you mean".
-const OWN: [&str; 15] = [
+const OWN: [&str; 18] = [
     "var",
     "avp",
+    "xavp",
+    "xavu",
+    "xavi",
     "param",
     "rc",
     "retcode",
@@ -183,6 +187,9 @@ impl Resolver<'_> {
                 Ok(Some((self.slot(name), SubName::Required, true)))
             }
             ("avp", _) => Ok(Some((Base::Avp, SubName::Required, true))),
+            ("xavp" | "xavu" | "xavi", Dialect::Kamailio) => {
+                Ok(Some((xavp_base(v, literal)?, SubName::Required, true)))
+            }
             ("param", Dialect::OpenSips) => Ok(Some((Base::Param, SubName::Required, false))),
             ("return", Dialect::OpenSips) => Ok(Some((Base::Return, SubName::Required, false))),
             ("rc" | "retcode", _) | ("?", Dialect::Kamailio) => read(Base::Rc),
@@ -269,6 +276,12 @@ impl Resolver<'_> {
     }
 
     fn unknown<H: Host>(&self, v: &PvText) -> Problem {
+        if let ("sel", Some([Piece::Text(path)])) = (v.name.as_str(), v.sub.as_deref()) {
+            let path = String::from_utf8_lossy(path).into_owned();
+            let help =
+                Some("known are for instance @ruri.user, @from.uri.host, @via[1].branch, @hf_value[\"X-A\"]".into());
+            return Problem { help, ..Problem::new("E0204", format!("unknown select `@{path}`")) };
+        }
         let mut problem = Problem::new("E0204", format!("unknown variable `{}`", shown(v)));
         // A sentence's dot that became part of the name.
         let stem = v.name.trim_end_matches('.');
@@ -283,6 +296,42 @@ impl Resolver<'_> {
         };
         problem
     }
+}
+
+/// `$xavp(path)` and its like. Only indices may be computed.
+fn xavp_base<P>(v: &PvText, literal: Option<&str>) -> Result<Base<P>, Problem> {
+    let family = match v.name.as_str() {
+        "xavu" => Family::Xavu,
+        "xavi" => Family::Xavi,
+        _ => Family::Xavp,
+    };
+    // A variable stands for a number where the path is checked.
+    let pieces = v.sub.as_deref().unwrap_or_default();
+    let filled: Vec<u8> = pieces
+        .iter()
+        .flat_map(|p| match p {
+            Piece::Text(t) => t.as_slice(),
+            Piece::Var(_) => b"0",
+        })
+        .copied()
+        .collect();
+    let mut open = false;
+    let outside = pieces.iter().any(|p| match p {
+        Piece::Text(t) => {
+            open = t.iter().rev().find(|c| matches!(c, b'[' | b']')).map_or(open, |c| *c == b'[');
+            false
+        }
+        Piece::Var(_) => !open,
+    });
+    if outside || literal.is_some_and(str::is_empty) || xavp::Path::parse(&filled).is_none() {
+        let text = format!(
+            "`{}`: names in parentheses are `name`, `name[INDEX]`, `name=>field`, `name[INDEX]=>field[INDEX]`",
+            v.text
+        );
+        let help = "an index is a number, `*` or a variable; names are fixed".to_string();
+        return Err(Problem { help: Some(help), ..Problem::new("E0305", text) });
+    }
+    Ok(Base::Xavp(family))
 }
 
 fn shown(v: &PvText) -> String {

@@ -70,7 +70,7 @@ impl Worker {
         }
     }
 
-    fn launch(&mut self, child: Launched<SipHost>) {
+    pub(super) fn launch(&mut self, child: Launched<SipHost>) {
         let role = Role::new(RoleKind::Launched);
         match child {
             Launched::Run(run) => self.work.push_back(Work::Go(Box::new(run), role)),

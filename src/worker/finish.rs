@@ -52,7 +52,7 @@ impl Worker {
             RoleKind::Local(control) => self.local_route_done(finished, control),
             RoleKind::Queue(n) => self.consumer_done(n),
             RoleKind::Timer(n) => self.timer_done(n),
-            RoleKind::Startup => self.startup_done(finished),
+            RoleKind::Startup(n) => self.startup_done(n, finished),
             RoleKind::Error | RoleKind::Event | RoleKind::Launched => {}
         }
         if let Some(tx) = role.tx.filter(|_| role.kept) {
@@ -193,8 +193,10 @@ impl Worker {
         }
     }
 
-    fn startup_done(&mut self, finished: Finished<SipHost>) {
-        self.share_startup(&finished.vars);
+    fn startup_done(&mut self, n: usize, finished: Finished<SipHost>) {
+        // What one leaves, the next begins with.
+        self.blueprint.program.set_initial_vars(finished.vars);
+        self.startup(n + 1);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Forwarding without state (RFC 3261 16.11), and the resolution of next hops.
 
-use super::state::{Work, Worker};
+use super::state::{ReplyPath, Work, Worker};
 use crate::base::{Key, Str, Time};
 use crate::modules::emit;
 use crate::modules::host::Target;
@@ -148,6 +148,7 @@ impl Worker {
     fn forward_now(&mut self, parked: Key, order: &ForwardOrder, to: &Destination) -> i32 {
         let Some(p) = self.parked.get(parked) else { return -1 };
         let host = p.run.host().clone();
+        let avps = if self.hooks.onsend.is_some() { p.run.avps().clone() } else { Default::default() };
         let host = &host;
         let Some(dest) = self.depart(host, None, to, false) else { return -1 };
         let Some(uri) = &order.uri else {
@@ -156,6 +157,10 @@ impl Worker {
                 edits.append_header(&host.msg, lines.clone());
             }
             let bytes = edits.apply(&host.msg);
+            let bytes = Str::from(bytes);
+            if !self.forward_may_leave(host, avps, &bytes, &dest) {
+                return 1;
+            }
             return if self.send_request(&dest, &bytes, true) { 1 } else { -1 };
         };
         let uri = if uri.is_empty() { Str::from(host.current_ruri()) } else { uri.clone() };
@@ -176,6 +181,9 @@ impl Worker {
         }
         if self.too_large(dest.listener, dest.addr, message.bytes()) {
             return -1;
+        }
+        if !self.forward_may_leave(host, avps, message.bytes_str(), &dest) {
+            return 1;
         }
         self.counters.inc(crate::store::Counter::FwdRequests);
         if self.send_request(&dest, message.bytes(), true) { 1 } else { -1 }
@@ -222,6 +230,20 @@ impl Worker {
                     let listener = self.env().listeners.iter().position(fits);
                     if let Some(listener) = listener.filter(|_| !again && is_somebody(to.addr)) {
                         self.counters.inc(crate::store::Counter::FwdReplies);
+                        if self.hooks.replies {
+                            let listener = listener as u16;
+                            let path = ReplyPath {
+                                listener,
+                                addr: to.addr,
+                                source: to.addr,
+                                rport: false,
+                                conn: None,
+                                no_new_conn: false,
+                            };
+                            if !self.reply_may_leave(&path, reply.bytes(), false) {
+                                return;
+                            }
+                        }
                         self.send(listener as u16, to.addr, reply.bytes());
                         return;
                     }

@@ -24,6 +24,7 @@ mod expiry;
 mod faults;
 mod finish;
 mod forward;
+mod hooks;
 mod inject;
 mod load_location;
 mod load_tables;

@@ -309,7 +309,10 @@ impl Worker {
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
         self.write_reply(&host.msg, Some(host), &path, &reply, &mut out);
-        self.send_reply(&path, &out);
+        let asks = self.hooks.replies || self.hooks.local_response.is_some();
+        if !asks || self.reply_may_leave(&path, &out, true) {
+            self.send_reply_now(&path, &out);
+        }
         self.scratch = out;
         self.count_stateless(reply.code);
         code(1)

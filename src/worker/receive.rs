@@ -33,7 +33,14 @@ impl Worker {
         }
         self.in_work.begin(data);
         self.faults.look(data);
-        self.parsed(Message::parse_slice(data), data.starts_with(b"SIP/"), origin);
+        if self.hooks.incoming && !self.may_enter(data, origin) {
+            return self.in_work.end();
+        }
+        let parsed = Message::parse_slice(data);
+        if parsed.is_err() && self.hooks.parse_error.is_some() {
+            self.malformed(data, origin);
+        }
+        self.parsed(parsed, data.starts_with(b"SIP/"), origin);
         self.in_work.end();
     }
 
@@ -161,7 +168,7 @@ impl Worker {
             Matched::AckNon2xx(_) => return self.flush_transactions(),
             Matched::Ack2xx(None) if self.is_ack_of_ours(&msg) => {
                 self.counters.inc(Counter::SlReceivedAcks);
-                return;
+                return self.filtered_ack(msg, origin);
             }
             Matched::New if self.refuses_new(&msg) => {
                 self.counters.inc(Counter::Overload503);
@@ -172,8 +179,18 @@ impl Worker {
         }
         let Some(route) = self.routes.request else { return };
         let host = self.host(msg, origin);
-        let run = Run::new(self.program(), route, host);
+        let Some((host, avps)) = self.pre_routed(host) else { return };
+        let run = Run::new(self.program(), route, host).with_avps(avps);
         self.drive(run, Role::new(RoleKind::Request(matched)));
+        self.flush_transactions();
+    }
+
+    /// The ACK to a reply that was sent without state.
+    fn filtered_ack(&mut self, msg: Message, origin: Origin) {
+        let Some(route) = self.hooks.filtered_ack else { return };
+        let host = self.host(msg, origin);
+        let run = Run::new(self.program(), route, host);
+        self.drive(run, Role::new(RoleKind::Event));
         self.flush_transactions();
     }
 
@@ -222,9 +239,16 @@ impl Worker {
             self.counters.inc(Counter::DropReplies);
             return;
         }
-        if let Some(route) = self.routes.reply {
+        let (mut msg, mut before) = (msg, None);
+        if self.hooks.pre_routing.is_some() {
             let host = self.host(msg, origin);
-            let run = Run::new(self.program(), route, host);
+            let Some((host, avps)) = self.pre_routed(host) else { return };
+            msg = host.msg.clone();
+            before = Some((host, avps));
+        }
+        if let Some(route) = self.routes.reply {
+            let (host, avps) = before.unwrap_or_else(|| (self.host(msg, origin), Default::default()));
+            let run = Run::new(self.program(), route, host).with_avps(avps);
             self.drive(run, Role::new(RoleKind::AnyReply));
         } else {
             self.matched_reply(msg, origin);

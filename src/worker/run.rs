@@ -206,6 +206,7 @@ impl Worker {
             locks: Locks::default(),
             timers: Vec::new(),
             consumers: Vec::new(),
+            hooks: Default::default(),
             location: Default::default(),
             drain: None,
             stalled: super::block::Stalled::default(),
@@ -220,6 +221,7 @@ impl Worker {
             scratch: Vec::new(),
             blueprint,
         };
+        worker.find_hooks();
         if seat.incarnation > 1 {
             worker.recover_locks();
         }
@@ -228,7 +230,7 @@ impl Worker {
         }
         if seat.run_startup {
             match worker.load_tables().and_then(|()| worker.load_contacts()) {
-                Ok(()) => worker.startup(),
+                Ok(()) => worker.startup(0),
                 Err(why) => worker.tell_main(&ToMain::StartupDone(Err(why))),
             }
         }

@@ -208,8 +208,8 @@ pub enum RoleKind {
     Queue(usize),
     /// A timer route; its number in the worker's list.
     Timer(usize),
-    /// `startup_route`
-    Startup,
+    /// `startup_route`, and what else runs before there is traffic; its place in the order.
+    Startup(usize),
     /// `launch`
     Launched,
 }
@@ -334,6 +334,8 @@ pub struct Worker {
     pub(super) timers: Vec<TimerJob>,
     /// The queues that have event routes.
     pub(super) consumers: Vec<super::queues::Consumer>,
+    /// Routes that run in the middle of something else.
+    pub(super) hooks: super::hooks::Hooks,
     /// What is under way for the contacts of users.
     pub(super) location: super::location::Location,
     pub(super) drain: Option<Drain>,

@@ -113,10 +113,16 @@ impl Worker {
     fn stream_message(&mut self, bytes: Str, key: Key, origin: Origin) {
         self.in_work.begin(&bytes);
         self.faults.look(&bytes);
+        if self.hooks.incoming && !self.may_enter(&bytes, origin) {
+            return self.in_work.end();
+        }
         let is_reply = bytes.starts_with(b"SIP/");
+        let shown = self.hooks.parse_error.map(|_| bytes.clone());
         let parsed = Message::parse(bytes);
-        if let Ok(msg) = &parsed {
-            self.learn_alias(msg, key);
+        match (&parsed, shown) {
+            (Ok(msg), _) => self.learn_alias(msg, key),
+            (Err(_), Some(bytes)) => self.malformed(&bytes, origin),
+            _ => {}
         }
         self.parsed(parsed, is_reply, origin);
         self.in_work.end();
@@ -213,6 +219,9 @@ impl Worker {
     /// Sends a request of a transaction, or one without, where [`Worker::depart`] said. `again`: it may go over
     /// another connection than that, if it is gone.
     pub(super) fn send_request(&mut self, dest: &Dest, bytes: &[u8], again: bool) -> bool {
+        if self.hooks.outgoing && !self.may_pass(dest.listener, dest.addr, bytes) {
+            return true;
+        }
         if dest.conn.is_none() {
             return self.send(dest.listener, dest.addr, bytes);
         }
@@ -224,6 +233,14 @@ impl Worker {
     /// Sends a reply back to where its request came from (RFC 3261 18.2.2): over the connection it came
     /// on, or a new one to the sent-by of the Via if that is gone.
     pub(super) fn send_reply(&mut self, path: &ReplyPath, bytes: &[u8]) -> bool {
+        if self.hooks.replies && !self.reply_may_leave(path, bytes, false) {
+            return true;
+        }
+        self.send_reply_now(path, bytes)
+    }
+
+    /// The same, without asking a route.
+    pub(super) fn send_reply_now(&mut self, path: &ReplyPath, bytes: &[u8]) -> bool {
         if path.conn.is_none() {
             return self.send(path.listener, path.addr, bytes);
         }

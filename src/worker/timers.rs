@@ -6,7 +6,7 @@ use crate::base::{Key, Str, Time, TimerKey};
 use crate::modules::emit;
 use crate::modules::host::SipHost;
 use crate::net::reactor::Source;
-use crate::script::ast::RouteKind;
+use crate::script::ast::{Dialect, RouteKind};
 use crate::script::value::Value;
 use crate::script::vm::Run;
 use std::time::Duration;
@@ -190,25 +190,35 @@ impl Worker {
         }
     }
 
-    /// Starts the startup route; without one it is done at once.
-    pub(super) fn startup(&mut self) {
-        match self.routes.startup {
+    /// Starts the startup route, or what else runs before there is traffic, from its `n`th on; after the last
+    /// main is told.
+    pub(super) fn startup(&mut self, n: usize) {
+        let program = self.program();
+        let event =
+            |name| program.find_route(RouteKind::Event, Some(name)).filter(|_| program.dialect == Dialect::Kamailio);
+        let all = [event("core:modinit-before"), event("htable:mod-init"), self.routes.startup];
+        match all.into_iter().flatten().nth(n) {
             Some(route) => {
                 let host = SipHost::without_message(self.env().clone());
-                let run = Run::new(self.program(), route, host);
-                self.drive(run, Role::new(RoleKind::Startup));
+                let run = Run::new(program, route, host);
+                self.drive(run, Role::new(RoleKind::Startup(n)));
             }
-            None => self.tell_main(&ToMain::StartupDone(Ok(()))),
+            None => {
+                if n > 0 {
+                    self.share_startup();
+                }
+                self.tell_main(&ToMain::StartupDone(Ok(())));
+            }
         }
     }
 
-    /// The startup route has ended: its `$var` values are those that every run begins with, in
-    /// every worker. Main keeps them for the workers that come later.
-    pub(super) fn share_startup(&mut self, vars: &[Value]) {
-        if let Ok(bytes) = postcard::to_allocvec(vars) {
+    /// The `$var` values that were left are those that every run begins with, in every worker. Main keeps them for
+    /// the workers that come later.
+    fn share_startup(&mut self) {
+        let vars = self.blueprint.program.initial_vars().to_vec();
+        if let Ok(bytes) = postcard::to_allocvec(&vars) {
             self.tell_main(&ToMain::StartVars(bytes));
         }
-        self.tell_main(&ToMain::StartupDone(Ok(())));
     }
 }
 

@@ -106,6 +106,11 @@ impl Bed {
         let text = format!("socket=udp:{PROXY}\n{MODULES}{script}\n");
         let sim = simulate(ConfigText::Text(&text, "tm.cfg"), None, options).unwrap_or_else(|e| panic!("{e}"));
         assert!(sim.is_up());
+        Bed::of(sim)
+    }
+
+    /// Around a simulation that somebody else has made.
+    pub fn of(sim: Sim) -> Bed {
         Bed { sim, inbox: Vec::new(), requests: Vec::new(), branch: 0 }
     }
 

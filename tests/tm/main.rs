@@ -6,6 +6,7 @@
 mod bed;
 mod control;
 mod forking;
+mod hooks;
 mod inject;
 mod own;
 mod relay;

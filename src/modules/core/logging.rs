@@ -32,7 +32,7 @@ pub const XDBG: FnSpec<SipHost> = FnSpec {
     example: r#"xdbg("here with $rm\n");"#,
     run: |call| {
         let text = call.text(0).unwrap_or_default();
-        line(call, 4, &text);
+        write_line(call, 4, &text);
         Step::Done(1)
     },
     ..XLOG
@@ -47,7 +47,7 @@ pub const LOG: FnSpec<SipHost> = FnSpec {
     example: r#"log(1, "reached\n");"#,
     run: |call| {
         let (level, text) = if call.given(1) { (call.int(0).unwrap_or(4), call.text(1)) } else { (4, call.text(0)) };
-        line(call, level.clamp(-3, 4) as i32, &text.unwrap_or_default());
+        write_line(call, level.clamp(-3, 4) as i32, &text.unwrap_or_default());
         Step::Done(1)
     },
     ..XLOG
@@ -69,7 +69,7 @@ pub const AVP_PRINT: FnSpec<SipHost> = FnSpec {
                 text.push(b' ');
                 v.write_to(&mut text);
             }
-            line(call, 3, &text);
+            write_line(call, 3, &text);
         }
         Step::Done(1)
     },
@@ -101,7 +101,7 @@ pub const ERROR: FnSpec<SipHost> = FnSpec {
     example: r#"error("routing", "no gateway");"#,
     run: |call| {
         let text = [&call.text(0).unwrap_or_default()[..], b": ", &call.text(1).unwrap_or_default()].concat();
-        line(call, -1, &text);
+        write_line(call, -1, &text);
         Step::Done(1)
     },
     ..XLOG
@@ -140,7 +140,7 @@ fn level_of(call: &Call<'_, SipHost>) -> Option<i32> {
 /// Writes the text of argument `i` at a level.
 pub fn write_at(call: &mut Call<'_, SipHost>, level: i32, i: usize) {
     let text = call.text(i).unwrap_or_default();
-    line(call, level, &text);
+    write_line(call, level, &text);
 }
 
 /// What `xlog` does, with a text in front.
@@ -148,10 +148,11 @@ pub fn write_located(call: &mut Call<'_, SipHost>, front: &str) {
     let (level, text) = if call.given(1) { (level_of(call), call.text(1)) } else { (None, call.text(0)) };
     let level = level.unwrap_or(call.host.env().settings.xlog_print_level);
     let text = [front.as_bytes(), &text.unwrap_or_default()].concat();
-    line(call, level, &text);
+    write_line(call, level, &text);
 }
 
-fn line(call: &mut Call<'_, SipHost>, level: i32, text: &[u8]) {
+/// Writes a line at a level, if `xlog_level` lets it.
+pub fn write_line(call: &mut Call<'_, SipHost>, level: i32, text: &[u8]) {
     let limit = call.host.levels.1.unwrap_or(call.host.env().settings.xlog_level);
     if level <= limit {
         let text = &text[..text.len().min(call.host.env().settings.xlog_size)];

@@ -2,10 +2,12 @@
 //! (`super::catalog`); the rest is small and stands in this folder (kamailio.md sections 3 and 5).
 
 mod core_functions;
+mod nio;
 mod sl_functions;
 pub mod sqlops;
 mod tests_of;
 mod whole;
+mod xavp;
 mod xlog;
 
 use super::host::SipHost;
@@ -120,7 +122,7 @@ pub static SIPUTILS: Module = module(
 /// `pv`
 pub static PV: Module = module(
     "pv",
-    &[],
+    xavp::ALL,
     &[
         ModParamSpec {
             name: "varset",
@@ -158,14 +160,22 @@ pub static KEX: Module = module("kex", &[], &[]);
 /// `corex`: `append_branch`, `send` and their like are functions of the core here.
 pub static COREX: Module = module(
     "corex",
-    &[],
+    &[nio::NIO_IS_INCOMING],
     &[
         ignored("alias_subdomains", "accept_subdomain of an alias does it"),
         ignored("dns_cache", "the resolver keeps what it learns"),
         ignored("dns_file", "dns_hosts_file of the core does it"),
-        ignored("network_io_intercept", "datagrams are not shown to the script"),
+        int(
+            "network_io_intercept",
+            "1: event_route[network:msg] runs for everything that comes in and leaves; default 0",
+        ),
         ignored("min_msg_len", "what is no message is dropped"),
-        ignored("evname_reply_out", "replies are not shown to the script when they leave"),
+        ModParamSpec {
+            name: "evname_reply_out",
+            kind: ModParamKind::Str,
+            ignored: false,
+            doc: "name of the event route that runs for each reply that leaves, such as corex:reply-out",
+        },
     ],
 );
 /// `avpops`, whose functions both languages have.

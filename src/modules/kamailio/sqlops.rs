@@ -10,6 +10,7 @@ use crate::modules::{log_line, sqlops};
 use crate::ops::{self, SqlResult};
 use crate::script::registry::{Call, FnSpec, Kind, ModParamKind, ModParamSpec, ModuleSpec, Param, RouteSet, Step};
 use crate::script::value::Value;
+use crate::script::xavp::{Family, Fields, Node};
 use serde::{Deserialize, Serialize};
 
 /// Names of results that a run may hold unless `results_maxsize` says otherwise.
@@ -48,7 +49,7 @@ fn put<T>(list: &mut Vec<(Str, T)>, name: Str, value: T) {
 /// The module.
 pub static SQLOPS: ModuleSpec<SipHost> = module(
     "sqlops",
-    &[SQL_QUERY, SQL_PVQUERY, SQL_QUERY_ASYNC, SQL_RESULT_FREE],
+    &[SQL_QUERY, SQL_PVQUERY, SQL_XQUERY, SQL_QUERY_ASYNC, SQL_RESULT_FREE],
     &[
         ModParamSpec {
             name: "sqlcon",
@@ -105,6 +106,22 @@ const SQL_PVQUERY: FnSpec<SipHost> = FnSpec {
     ],
     example: r#"sql_pvquery("ca", "SELECT a, b FROM t", "$var(a), $avp(b)");"#,
     finish: Some(finish_variables),
+    ..SQL_QUERY
+};
+
+const SQL_XQUERY: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("sql_xquery"),
+    params: &[CONNECTION, Param::req("query", Kind::Str), Param::req("name", Kind::Str)],
+    doc: "Runs a query and makes each row a `$xavp(name)`: `$xavp(name[0]=>column)` is of the first row. What the name held \
+          before stands behind them.",
+    returns: &[
+        (1, "at least one row"),
+        (2, "no row; also after INSERT, UPDATE and DELETE"),
+        (-1, "error: connection, syntax, time-out (see $async_err, $async_phase); more than a run may hold"),
+        sqlops::OPEN,
+    ],
+    example: r#"sql_xquery("ca", "SELECT gw, weight FROM routes", "ra");"#,
+    finish: Some(finish_rows),
     ..SQL_QUERY
 };
 
@@ -189,6 +206,27 @@ fn finish_variables(call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipH
     let Some(row) = result.rows.first().filter(|row| !row.is_empty()) else { return Step::Done(2) };
     for (out, field) in sqlops::outputs(call, 2).iter().zip(row) {
         call.assign_to(out, sqlops::value(field));
+    }
+    Step::Done(1)
+}
+
+fn finish_rows(call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost> {
+    let result = match answer(call, outcome) {
+        Ok(result) => result,
+        Err(code) => return Step::Done(code),
+    };
+    let Some(name) = call.text(2) else { return Step::Done(-1) };
+    if result.rows.is_empty() || result.columns.is_empty() {
+        return Step::Done(2);
+    }
+    let (xavps, limits) = call.vm().xavps_mut();
+    // Each goes in front, so the last row goes first.
+    for row in result.rows.iter().rev() {
+        let fields = result.columns.iter().cloned().zip(row.iter().map(sqlops::value));
+        let fields: Vec<(Str, Value)> = fields.collect();
+        if xavps.push(Family::Xavp, &name, Node::Fields(Fields::in_order(fields.into_iter())), &limits).is_err() {
+            return Step::Fail("the rows are more than a run may hold".to_string());
+        }
     }
     Step::Done(1)
 }

@@ -4,7 +4,7 @@
 use super::{Lowerer, WaitPoint};
 use crate::script::ast::{Dialect, RouteKind};
 use crate::script::diagnostics::Diagnostic;
-use crate::script::host::Host;
+use crate::script::host::{EventSort, Host};
 use crate::script::ir::Route;
 use crate::script::source::Span;
 use std::collections::HashMap;
@@ -12,13 +12,19 @@ use std::collections::HashMap;
 impl<H: Host> Lowerer<'_, H> {
     /// Judges waits and misplaced functions, and notes which blocks may wait.
     pub(super) fn check_waits(&mut self) {
-        let onsend = self.reached_from(|k| k == RouteKind::OnSend);
-        let startup = self.reached_from(|k| k == RouteKind::Startup);
+        let hooks = self.numbers(|dialect, r| match (r.kind, &r.name) {
+            (RouteKind::OnSend, _) => true,
+            (RouteKind::Event, Some(name)) => H::event(dialect, name) == EventSort::Hook,
+            _ => false,
+        });
+        let startup = self.numbers(|_, r| r.kind == RouteKind::Startup);
+        let from_hooks = self.reached(hooks.iter().copied());
+        let from_startup = self.reached(startup.iter().copied());
         let waits = std::mem::take(&mut self.waits);
         for w in &waits {
-            self.judge(w, RouteKind::OnSend, &onsend);
+            self.judge(w, &hooks, &from_hooks);
             if w.resumed_by.is_some() {
-                self.judge(w, RouteKind::Startup, &startup);
+                self.judge(w, &startup, &from_startup);
             }
         }
         self.need_tm(&waits);
@@ -32,10 +38,19 @@ impl<H: Host> Lowerer<'_, H> {
         if self.dialect != Dialect::Kamailio {
             return;
         }
-        for route in self.p.routes.iter().filter(|r| matches!(r.kind, RouteKind::OnSend | RouteKind::Event)) {
+        let never = |r: &&Route| {
+            let sort = r.name.as_deref().map(|name| H::event(Dialect::Kamailio, name));
+            r.kind == RouteKind::Event && sort == Some(EventSort::Never)
+        };
+        for route in self.p.routes.iter().filter(never) {
             let d = Diagnostic::warning("W0402", route.span, format!("`{}` is never run", route.label()));
             self.diags.push(d.label("the server does not raise this event"));
         }
+    }
+
+    /// The blocks that are like this.
+    fn numbers(&self, like: impl Fn(Dialect, &Route) -> bool) -> Vec<u32> {
+        self.p.routes.iter().enumerate().filter(|(_, r)| like(self.dialect, r)).map(|(i, _)| i as u32).collect()
     }
 
     /// Blocks reached by `route()` from blocks of some kinds, each with the first call on the way.
@@ -58,13 +73,13 @@ impl<H: Host> Lowerer<'_, H> {
         reached
     }
 
-    /// Whether a block can also run in a kind where it may wait: it begins a run of its own, is
+    /// Whether a block can also run where it may wait: it begins a run of its own, is
     /// called by nobody (whose name for it is known), or is reached from such a block.
-    fn used_elsewhere(&self, route: u32, forbidden: RouteKind) -> bool {
+    fn used_elsewhere(&self, route: u32, forbidden: &[u32]) -> bool {
         let begins = |(i, r): &(usize, &Route)| {
             let i = *i as u32;
             match r.kind {
-                k if k == forbidden => false,
+                _ if forbidden.contains(&i) => false,
                 RouteKind::Request => {
                     r.name.is_none() || self.entries.contains(&i) || !self.edges.iter().any(|e| e.1 == i)
                 }
@@ -75,10 +90,20 @@ impl<H: Host> Lowerer<'_, H> {
         roots.contains(&route) || self.reached(roots.into_iter()).contains_key(&route)
     }
 
-    fn judge(&mut self, w: &WaitPoint, forbidden: RouteKind, reached: &HashMap<u32, Span>) {
-        let Some(kind) = self.p.routes.get(w.route as usize).map(|r| r.kind) else { return };
+    /// The first of some blocks from which another is reached.
+    fn root_of(&self, route: u32, roots: &[u32]) -> Option<u32> {
+        roots.iter().copied().find(|r| self.reached(std::iter::once(*r)).contains_key(&route))
+    }
+
+    /// A wait in blocks where none may be, or in one that they reach.
+    fn judge(&mut self, w: &WaitPoint, forbidden: &[u32], reached: &HashMap<u32, Span>) {
+        let own = forbidden.contains(&w.route);
+        let via = reached.get(&w.route).copied();
+        let place = if own { Some(w.route) } else { via.and_then(|_| self.root_of(w.route, forbidden)) };
+        let Some(place) = place.and_then(|p| self.p.routes.get(p as usize)) else { return };
+        let (kind, place) = (place.kind, place.label());
         let what = w.what();
-        let (reason, help) = match forbidden {
+        let (reason, help) = match kind {
             RouteKind::Startup => (
                 "startup_route runs to its end before there is anything to go on with",
                 match w.resumed_by.as_deref().and_then(|by| by.strip_prefix("async_")) {
@@ -86,26 +111,30 @@ impl<H: Host> Lowerer<'_, H> {
                     None => format!("call `{}` without `async`: startup_route simply waits for it", w.name),
                 },
             ),
+            RouteKind::Event => (
+                "it runs in the middle of what it is about, which cannot be suspended",
+                format!("use `launch({}(...))`", w.name),
+            ),
             _ => (
                 "onsend_route runs while the message is being sent and cannot be suspended",
                 format!("use `launch({}(...))`, or do it before the message is sent", w.name),
             ),
         };
-        if kind == forbidden {
-            let d = Diagnostic::error("E0402", w.span, format!("{what} in {forbidden}")).label(reason);
+        if own {
+            let d = Diagnostic::error("E0402", w.span, format!("{what} in {place}")).label(reason);
             self.diags.push(d.help(help));
             return;
         }
-        let Some(via) = reached.get(&w.route) else { return };
+        let Some(via) = via else { return };
         let label = self.p.routes.get(w.route as usize).map_or(String::new(), |r| r.label());
-        let called = format!("`{label}` is called from {forbidden} here");
+        let called = format!("`{label}` is called from {place} here");
         let d = if self.used_elsewhere(w.route, forbidden) {
-            Diagnostic::warning("W0401", w.span, format!("{what} in a route that {forbidden} uses too"))
+            Diagnostic::warning("W0401", w.span, format!("{what} in a route that {place} uses too"))
                 .label(format!("gives -1 there: {reason}"))
         } else {
-            Diagnostic::error("E0402", w.span, format!("{what} in a route that only {forbidden} uses")).label(reason)
+            Diagnostic::error("E0402", w.span, format!("{what} in a route that only {place} uses")).label(reason)
         };
-        self.diags.push(d.related(*via, called).help(help));
+        self.diags.push(d.related(via, called).help(help));
     }
 
     /// A script that waits needs transactions: there a suspended message is kept.

@@ -12,7 +12,7 @@ use crate::script::transform::Op;
 use crate::script::value::Value;
 
 /// Operand, and the variables that stand for it, the first known one counts.
-const OPERANDS: [(&str, &[&str]); 14] = [
+const OPERANDS: [(&str, &[&str]); 19] = [
     ("uri", &["$ru"]),
     ("from_uri", &["$fu"]),
     ("to_uri", &["$tu"]),
@@ -24,9 +24,14 @@ const OPERANDS: [(&str, &[&str]); 14] = [
     ("dst_port", &["$Rp", "$socket_in(port)"]),
     ("proto", &["$pr", "$proto", "$socket_in(proto)"]),
     ("af", &["$si"]),
-    ("msg:len", &["$ml"]),
+    ("msg:len", &["$msg(xlen)", "$ml"]),
     ("retcode", &["$rc"]),
-    ("snd_ip", &["$sndto(ip)"]),
+    ("snd_ip", &["$sndfrom(ip)"]),
+    ("to_ip", &["$sndto(ip)"]),
+    ("snd_proto", &["$sndto(sproto)"]),
+    ("snd_af", &["$sndto(ip)"]),
+    ("snd_port", &["$sndfrom(port)"]),
+    ("to_port", &["$sndto(port)"]),
 ];
 
 /// Longest message: the operand `max_len`.
@@ -61,7 +66,7 @@ impl<H: Host> Lowerer<'_, H> {
             let text = pv::parse(n.as_bytes()).ok()?;
             self.resolver().var::<H>(&text).ok()
         })?;
-        if word == "af" {
+        if matches!(word, "af" | "snd_af") {
             // The family follows from the source address.
             var.transforms.push(crate::script::ir::Transform { op: Op::IpAf, args: Vec::new(), subst: None });
         }
@@ -75,5 +80,5 @@ impl<H: Host> Lowerer<'_, H> {
 
 /// Whether an operand is an address, so that a quoted network on its right is one too.
 pub(super) fn is_address(word: &str) -> bool {
-    matches!(word, "src_ip" | "dst_ip" | "snd_ip")
+    matches!(word, "src_ip" | "dst_ip" | "snd_ip" | "to_ip")
 }

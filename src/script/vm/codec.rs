@@ -8,7 +8,7 @@ use std::fmt;
 use std::rc::Rc;
 
 /// Version of the encoding.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// Why bytes are not a run of this program.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -23,7 +23,7 @@ mod scope;
 mod several;
 
 // The stages this one builds on.
-use super::{arith, ast, avp, compare, host, ir, pattern, program, registry, transform, value};
+use super::{arith, ast, avp, compare, host, ir, pattern, program, registry, transform, value, xavp};
 
 pub use codec::CodecError;
 pub use several::{CANCELLED_CODE, Progress, SeveralInfo};

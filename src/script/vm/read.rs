@@ -11,6 +11,7 @@ use super::program::Program;
 use super::registry::OutVar;
 use super::transform::{self, Op};
 use super::value::Value;
+use super::xavp::Path;
 use smallvec::SmallVec;
 
 /// `{s.eval}` within `{s.eval}` goes no deeper than this.
@@ -159,6 +160,12 @@ impl<'a, H: Host> Reader<'a, H> {
                     Index::At(i) => m.avps.get(&name, i),
                     Index::All => join(m.avps.values(&name).cloned(), b", "),
                 }
+            }
+            Base::Xavp(family) => {
+                let (Some(xavps), Some(text)) = (m.avps.xavps(), sub.and_then(Value::to_text)) else {
+                    return Value::Null;
+                };
+                Path::parse(&text).map_or(Value::Null, |path| xavps.read(family, &path))
             }
             Base::Param => match sub {
                 Some(v) => match v.to_int() {
@@ -338,6 +345,18 @@ pub(super) fn store<H: Host>(
                 (_, index) => index,
             };
             m.avps.assign(&name, index, replace, value, &p.limits).map_err(|_| "the run holds as many AVPs as it may")
+        }
+        Base::Xavp(family) => {
+            let text = out.sub.to_text().unwrap_or_default();
+            let path = Path::parse(&text).ok_or("its index is no number")?;
+            if value.is_null() && m.avps.xavps().is_none() {
+                return Ok(());
+            }
+            match m.avps.xavps_mut().assign(family, &path, value, &p.limits) {
+                Ok(true) => Ok(()),
+                Ok(false) => Err("there is nothing at this index"),
+                Err(_) => Err("the run holds as many structured variables as it may"),
+            }
         }
         Base::Host(pv) => {
             let sub = if out.sub.is_null() { None } else { Some(&out.sub) };

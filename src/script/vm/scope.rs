@@ -7,10 +7,11 @@ use super::ast::RouteKind;
 use super::host::Host;
 use super::ir::Base;
 use super::machine::Machine;
-use super::program::Program;
+use super::program::{Limits, Program};
 use super::read::{Reader, clip, store};
 use super::registry::{OutVar, PlainScope, ScopeWith, Subst};
 use super::value::Value;
+use super::xavp::Xavps;
 use regex::bytes::Regex;
 use std::rc::Rc;
 
@@ -101,6 +102,33 @@ impl<H: Host> PlainScope for Scope<'_, H> {
 
     fn avps(&self) -> Vec<(Str, Vec<Value>)> {
         self.m.avps.all().map(|(n, l)| (n.clone(), l.cloned().collect())).collect()
+    }
+
+    fn xavps(&self) -> Option<&Xavps> {
+        self.m.avps.xavps()
+    }
+
+    fn xavps_mut(&mut self) -> (&mut Xavps, Limits) {
+        let limits = self.p.limits;
+        (self.target().avps.xavps_mut(), limits)
+    }
+
+    fn vars(&self) -> Vec<(&str, Value)> {
+        self.p.slots.iter().map(String::as_str).zip(self.m.vars.iter().cloned()).collect()
+    }
+
+    fn set_var(&mut self, name: &[u8], value: Value) {
+        let slot = std::str::from_utf8(name).ok().and_then(|n| self.p.slot_by_name.get(n)).copied();
+        let Some(slot) = slot else { return };
+        let (value, _) = clip(value, self.p.limits.max_value);
+        let m = self.target();
+        if m.collect {
+            m.outputs.retain(|(s, _)| *s != slot);
+            m.outputs.push((slot, value.clone()));
+        }
+        if let Some(v) = m.vars.get_mut(slot as usize) {
+            *v = value;
+        }
     }
 
     fn regex(&self, number: u32) -> &Regex {

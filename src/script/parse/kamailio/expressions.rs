@@ -10,7 +10,7 @@ use crate::script::parse::cursor::Parsed;
 use crate::script::source::Span;
 
 /// Operands of the core, without `$`.
-const OPERANDS: [&str; 15] = [
+const OPERANDS: [&str; 18] = [
     "uri",
     "status",
     "from_uri",
@@ -23,6 +23,9 @@ const OPERANDS: [&str; 15] = [
     "proto",
     "af",
     "snd_ip",
+    "snd_port",
+    "to_ip",
+    "to_port",
     "snd_proto",
     "to_proto",
     "snd_af",
@@ -146,8 +149,8 @@ impl Parser<'_> {
             _ => None,
         };
         match (word, family) {
-            ("proto", _) => text.make_ascii_lowercase(),
-            ("af", Some(n)) => return Expr { kind: ExprKind::Int(n), span: self.c.since(token.span) },
+            ("proto" | "snd_proto", _) => text.make_ascii_lowercase(),
+            ("af" | "snd_af", Some(n)) => return Expr { kind: ExprKind::Int(n), span: self.c.since(token.span) },
             _ => {}
         }
         Expr { kind: ExprKind::Ident(text), span: self.c.since(token.span) }
@@ -399,8 +402,7 @@ impl Parser<'_> {
                 ExprKind::Legacy("msg:len".into())
             }
             "max_len" => ExprKind::Legacy(word.into()),
-            "snd_proto" | "to_proto" => ExprKind::Legacy("proto".into()),
-            "snd_af" => ExprKind::Legacy("af".into()),
+            "snd_proto" | "to_proto" => ExprKind::Legacy("snd_proto".into()),
             w if OPERANDS.contains(&w) => ExprKind::Legacy(w.into()),
             w => match boolean(w) {
                 Some(n) => ExprKind::Int(n),

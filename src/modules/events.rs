@@ -1,0 +1,31 @@
+//! Which event routes of Kamailio's language the server runs, and how (kamailio.md section 1.9).
+
+use crate::script::host::EventSort;
+
+/// Run by themselves: these may wait. What ends with `:` is followed by a name.
+const RUN: &[&str] = &["core:modinit-before", "htable:mod-init", "htable:expired:", "mqueue:", "sl:filtered-ack"];
+
+/// Run in the middle of something else.
+const HOOKS: &[&str] = &[
+    "core:msg-received",
+    "core:pre-routing",
+    "core:receive-parse-error",
+    "corex:reply-out",
+    "network:msg",
+    "sl:local-response",
+];
+
+/// What becomes of `event_route[name]`.
+pub fn sort(name: &str) -> EventSort {
+    let fits = |known: &&'static str| match known.strip_suffix(':') {
+        Some(_) => name.len() > known.len() && name.starts_with(known),
+        None => name == *known,
+    };
+    if HOOKS.iter().any(fits) {
+        EventSort::Hook
+    } else if RUN.iter().any(fits) {
+        EventSort::Run
+    } else {
+        EventSort::Never
+    }
+}

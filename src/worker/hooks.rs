@@ -1,0 +1,228 @@
+//! Routes that run in the middle of something else and decide what becomes of it: `onsend_route`, and the event
+//! routes about a message that comes or goes. They cannot wait. Where the script has none, looking at an `Option`
+//! is all that it costs.
+
+use super::state::{Dest, Origin, ReplyPath, Role, RoleKind, Worker};
+use crate::base::Str;
+use crate::modules::emit;
+use crate::modules::host::SipHost;
+use crate::modules::packet::Packet;
+use crate::modules::request::{Outcome, Request};
+use crate::script::ast::{Dialect, RouteKind};
+use crate::script::avp::Avps;
+use crate::script::host::Host;
+use crate::script::vm::{Finished, Paused, Run};
+use crate::sip::Message;
+use crate::transaction::{BranchNo, TxKey};
+use std::net::SocketAddr;
+
+/// Instructions that such a route may execute; beyond that it is ended, and what it is about goes on.
+const BUDGET: u32 = 1_000_000;
+
+/// The routes, as numbers in the program.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hooks {
+    /// `onsend_route`, for requests.
+    pub(super) onsend: Option<u32>,
+    /// Something is to be run for replies that leave.
+    pub(super) replies: bool,
+    /// `onsend_route` for replies (`onsend_route_reply`).
+    onsend_reply: Option<u32>,
+    /// `corex:reply-out`
+    reply_out: Option<u32>,
+    /// `sl:local-response`
+    pub(super) local_response: Option<u32>,
+    /// `sl:filtered-ack`
+    pub(super) filtered_ack: Option<u32>,
+    /// Something is to be run for all that leaves (`network:msg`).
+    pub(super) outgoing: bool,
+    /// Something is to be run for bytes that have come in.
+    pub(super) incoming: bool,
+    /// `core:msg-received`
+    received: Option<u32>,
+    /// `network:msg`
+    network: Option<u32>,
+    /// `core:pre-routing`
+    pub(super) pre_routing: Option<u32>,
+    /// `core:receive-parse-error`
+    pub(super) parse_error: Option<u32>,
+    /// One is running: what it sends meets none.
+    inside: bool,
+}
+
+impl Worker {
+    /// Finds the routes. Before there is anything to run them for.
+    pub(super) fn find_hooks(&mut self) {
+        let program = self.program();
+        if program.dialect != Dialect::Kamailio {
+            return;
+        }
+        let settings = &self.env().settings;
+        let event = |name: &str| program.find_route(RouteKind::Event, Some(name));
+        let onsend = program.find_route(RouteKind::OnSend, None);
+        let mut hooks = Hooks {
+            onsend,
+            onsend_reply: onsend.filter(|_| settings.onsend_replies),
+            reply_out: settings.reply_out_event.as_ref().and_then(|name| event(&name.to_lossy())),
+            local_response: event("sl:local-response"),
+            filtered_ack: event("sl:filtered-ack"),
+            received: event("core:msg-received").filter(|_| settings.received_route),
+            network: event("network:msg").filter(|_| settings.network_intercept),
+            pre_routing: event("core:pre-routing"),
+            parse_error: event("core:receive-parse-error"),
+            ..Hooks::default()
+        };
+        hooks.replies = hooks.onsend_reply.or(hooks.reply_out).or(hooks.network).is_some();
+        hooks.outgoing = hooks.network.is_some();
+        hooks.incoming = hooks.received.or(hooks.network).is_some();
+        self.hooks = hooks;
+    }
+
+    /// Runs such a route to its end.
+    fn hook(&mut self, route: u32, host: SipHost, avps: Avps) -> Finished<SipHost> {
+        let outer = std::mem::replace(&mut self.hooks.inside, true);
+        let mut run = Run::new(self.program(), route, host).with_avps(avps);
+        let mut budget = BUDGET;
+        let finished = loop {
+            match run.go(&mut budget, self.now) {
+                Paused::Finished(finished) => break finished,
+                Paused::Budget(rest) => {
+                    let label = self.program().route(route).map_or(String::new(), |r| r.label());
+                    emit(-1, "script", &format!("{label} is ended: it takes more than {BUDGET} instructions"));
+                    break rest.abandon();
+                }
+                Paused::Launch { run: rest, child } => {
+                    self.launch(child);
+                    run = rest;
+                }
+                Paused::Wait(mut suspended, request) => {
+                    let outcome = match request {
+                        // What is done at once.
+                        Request::Queued { .. } | Request::RaiseEvent { .. } | Request::Stateless(_) => {
+                            let mut role = Role::new(RoleKind::Event);
+                            match self.perform(&mut suspended, &mut role, request) {
+                                super::perform::Act::Now(outcome) => outcome,
+                                _ => cannot_wait(),
+                            }
+                        }
+                        _ => cannot_wait(),
+                    };
+                    run = suspended.resume(outcome);
+                }
+                Paused::Several(mut suspended, requests) => {
+                    let ended = requests.into_iter().map(|(member, _)| (member, cannot_wait())).collect();
+                    let _ = suspended.members_ended(ended, self.now);
+                    run = suspended.resume_several();
+                }
+            }
+        };
+        self.hooks.inside = outer;
+        finished
+    }
+
+    /// Whether a branch's request may leave; the onsend_route says so.
+    pub(super) fn branch_may_leave(&mut self, tx: TxKey, branch: BranchNo, bytes: &Str, dest: &Dest) -> bool {
+        let Some(route) = self.hooks.onsend else { return true };
+        // A request of the server's own has no message that was received.
+        if self.tm.view(tx).is_none_or(|v| v.server.is_none()) {
+            return true;
+        }
+        let Some(data) = self.tm.user(tx) else { return true };
+        let Some(base) = &data.host else { return true };
+        let mut host = (**base).clone();
+        if let Some(b) = data.branches.get(usize::from(branch)) {
+            host.set_main_target(&b.target);
+        }
+        host.tm.branch = Some(branch);
+        let avps = data.avps.clone();
+        self.request_may_leave(route, host, avps, bytes.clone(), dest)
+    }
+
+    /// Whether a request that is forwarded without state may leave.
+    pub(super) fn forward_may_leave(&mut self, host: &SipHost, avps: Avps, bytes: &Str, dest: &Dest) -> bool {
+        match self.hooks.onsend {
+            Some(route) => self.request_may_leave(route, host.clone(), avps, bytes.clone(), dest),
+            None => true,
+        }
+    }
+
+    fn request_may_leave(&mut self, route: u32, mut host: SipHost, avps: Avps, bytes: Str, dest: &Dest) -> bool {
+        host.packet = Some(Box::new(Packet { bytes, to: Some((dest.addr, dest.listener)) }));
+        !self.hook(route, host, avps).end.dropped
+    }
+
+    /// Whether a reply may leave. `made_here`: without a transaction, by this server.
+    pub(super) fn reply_may_leave(&mut self, path: &ReplyPath, bytes: &[u8], made_here: bool) -> bool {
+        if self.hooks.inside {
+            return true;
+        }
+        let Hooks { onsend_reply, reply_out, network, local_response, .. } = self.hooks;
+        let routes = [local_response.filter(|_| made_here), onsend_reply, reply_out, network];
+        let bytes = Str::from(bytes);
+        for route in routes.into_iter().flatten() {
+            let Ok(msg) = Message::parse(bytes.clone()) else { return true };
+            let mut host = self.host(msg, Origin { from: path.source, listener: path.listener, conn: path.conn });
+            host.packet = Some(Box::new(Packet { bytes: bytes.clone(), to: Some((path.addr, path.listener)) }));
+            if self.hook(route, host, Avps::default()).end.dropped {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether `network:msg` lets a request out.
+    pub(super) fn may_pass(&mut self, listener: u16, addr: SocketAddr, bytes: &[u8]) -> bool {
+        let Some(route) = self.hooks.network.filter(|_| !self.hooks.inside) else { return true };
+        let mut host = SipHost::without_message(self.env().clone());
+        host.packet = Some(Box::new(Packet { bytes: Str::from(bytes), to: Some((addr, listener)) }));
+        !self.hook(route, host, Avps::default()).end.dropped
+    }
+
+    /// Whether bytes that have come in are worked on.
+    pub(super) fn may_enter(&mut self, bytes: &[u8], origin: Origin) -> bool {
+        let routes = [self.hooks.network, self.hooks.received];
+        for route in routes.into_iter().flatten() {
+            let host = self.unread(bytes, origin);
+            if self.hook(route, host, Avps::default()).end.dropped {
+                self.counters.inc(crate::store::Counter::DropRequests);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Bytes that are no message.
+    pub(super) fn malformed(&mut self, bytes: &[u8], origin: Origin) {
+        if let Some(route) = self.hooks.parse_error {
+            let host = self.unread(bytes, origin);
+            self.hook(route, host, Avps::default());
+        }
+    }
+
+    /// A host for bytes that have not been read.
+    fn unread(&mut self, bytes: &[u8], origin: Origin) -> SipHost {
+        let phony = crate::modules::host::phony_message();
+        let mut host = self.host(phony, origin);
+        host.phony = true;
+        host.packet = Some(Box::new(Packet { bytes: Str::from(bytes), to: None }));
+        host
+    }
+
+    /// A message before its route; `None`: it is dropped. What the route has changed stays.
+    pub(super) fn pre_routed(&mut self, host: SipHost) -> Option<(SipHost, Avps)> {
+        let Some(route) = self.hooks.pre_routing else { return Some((host, Avps::default())) };
+        let finished = self.hook(route, host, Avps::default());
+        if finished.end.dropped {
+            self.counters.inc(match finished.host.msg.is_request() {
+                true => crate::store::Counter::DropRequests,
+                false => crate::store::Counter::DropReplies,
+            });
+            return None;
+        }
+        Some((finished.host, finished.avps))
+    }
+}
+
+fn cannot_wait() -> Outcome {
+    SipHost::failure("this route cannot wait", "queue")
+}

@@ -3,7 +3,14 @@
 use crate::script::host::EventSort;
 
 /// Run by themselves: these may wait. What ends with `:` is followed by a name.
-const RUN: &[&str] = &["core:modinit-before", "htable:mod-init", "htable:expired:", "mqueue:", "sl:filtered-ack"];
+const RUN: &[&str] = &[
+    "core:modinit-before",
+    "htable:mod-init",
+    "htable:expired:",
+    "mqueue:",
+    "sl:filtered-ack",
+    "usrloc:contact-expired",
+];
 
 /// Run in the middle of something else.
 const HOOKS: &[&str] = &[

@@ -1,5 +1,6 @@
 //! `lookup` and its kin: the R-URI becomes the contacts of its user (RFC 3261 16.5).
 
+use super::attributes;
 use super::find::{self, Wanted};
 use super::reply::bare;
 use super::request::method_bit;
@@ -232,6 +233,7 @@ pub fn target(h: &SipHost, b: &Binding) -> Target {
 
 /// The first contact becomes the R-URI.
 fn take(call: &mut Call<'_, SipHost>, b: &Binding) {
+    attributes::tell(call, b);
     let main = target(call.host, b);
     let h = &mut *call.host;
     h.set_main_target(&main);

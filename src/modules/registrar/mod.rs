@@ -4,6 +4,7 @@
 //! stored bindings, [`reply`] tells the outcome. [`save`] and [`lookup`] carry it to where `usrloc` keeps bindings.
 
 mod ask;
+mod attributes;
 mod find;
 mod lookup;
 mod options;

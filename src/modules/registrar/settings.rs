@@ -52,6 +52,8 @@ pub struct Settings {
     pub sock_flag: Option<Str>,
     /// `sock_hdr_name`
     pub sock_header: Option<Str>,
+    /// `tcp_persistent_flag`
+    pub tcp_flag: Option<Str>,
     /// `method_filtering`
     pub method_filtering: bool,
     /// `use_path`
@@ -103,6 +105,7 @@ impl Settings {
             retry_after: 0,
             sock_flag: None,
             sock_header: None,
+            tcp_flag: None,
             method_filtering: false,
             use_path: false,
             path_mode: PathMode::default(),
@@ -158,6 +161,7 @@ impl Settings {
             "retry_after" => self.retry_after = range(LONG)?,
             // -1 says that there is none.
             "sock_flag" => self.sock_flag = name().filter(|_| number.is_none_or(|n| n >= 0)),
+            "tcp_persistent_flag" => self.tcp_flag = name().filter(|_| number.is_none_or(|n| n >= 0)),
             "sock_hdr_name" => self.sock_header = name(),
             "method_filtering" => self.method_filtering = yes,
             "use_path" => self.use_path = yes,
@@ -267,10 +271,17 @@ pub const PARAMS: &[ModParamSpec] = &[
     text("realm_prefix", "text that is taken away in front of domains"),
     text("attr_avp", "AVP with an attribute of the contact: read by save, set by lookup"),
     text("mcontact_avp", "AVP with the Contact that save takes instead of the request's"),
-    text("xavp_cfg", "`$xavp` with settings of one call of save: max_contacts, expires ..."),
-    text("xavp_rcd", "`$xavp` that lookup fills with the contact's data"),
+    text(
+        "xavp_cfg",
+        "`$xavp` with settings of one call: max_contacts of save; match_callid, match_received, match_contact",
+    ),
+    text("xavp_rcd", "`$xavp` that is filled with a contact's ruid, contact, expires, received and path"),
     ignored("sock_mode", "the socket's address is used, not its name"),
-    ignored("tcp_persistent_flag", "connections end by tcp_connection_lifetime"),
+    param(
+        "tcp_persistent_flag",
+        ModParamKind::Any,
+        "message flag: the connection of the REGISTER lives as long as its contacts",
+    ),
     ignored("path_check_local", "a Path of our own is a route like another"),
     ignored("lookup_filter_mode", "all contacts are tried"),
     ignored("event_callback", "events are routes"),

@@ -59,7 +59,7 @@ fn server_process(config: &str) -> ! {
     }
     let startup = text("startup").unwrap_or_default();
     let code = run_to_code(plan, &mut |seat| match seat.kind {
-        SeatKind::Worker => worker(seat, &startup),
+        SeatKind::Worker | SeatKind::Task => worker(seat, &startup),
         SeatKind::Helper => helper(seat),
     });
     std::process::exit(i32::from(code));

@@ -43,6 +43,9 @@ fn check(dialect: Dialect, config: Config, map: SourceMap, mut diags: Diagnostic
     let program = lower::compile::<SipHost>(dialect, &config, &map, &mut diags);
     let params = program.as_ref().map(|p| p.modparams.clone()).unwrap_or_default();
     let settings = read_settings(dialect, &config, &params, &mut diags);
+    if let Some(program) = &program {
+        super::groups::check(&config, program, &settings.settings, &mut diags);
+    }
     let server = match (program, diags.has_errors()) {
         (Some(program), false) => Some((program, settings)),
         _ => None,

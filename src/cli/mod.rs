@@ -8,6 +8,7 @@ pub mod demo;
 mod dns;
 mod files;
 pub mod functions;
+mod groups;
 pub mod helper;
 mod http;
 mod kamailio;

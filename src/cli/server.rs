@@ -6,6 +6,7 @@ use super::load::load;
 use super::paths::Directories;
 use super::settings::ServerConfig;
 use crate::base::Str;
+use crate::modules::async_module::groups::Group;
 use crate::modules::emit;
 use crate::modules::env::{Env, Listen};
 use crate::modules::host::SipHost;
@@ -20,7 +21,7 @@ use crate::script::render::render;
 use crate::sip::Transport;
 use crate::store::ConnTable;
 use crate::store::shared::home::Home;
-use crate::supervisor::{ControlPlan, HelperPlan, Plan, run};
+use crate::supervisor::{ControlPlan, GroupPlan, HelperPlan, Plan, run};
 use crate::worker;
 use crate::worker::seat::{Seat, SeatKind};
 use std::io::IsTerminal;
@@ -109,7 +110,7 @@ pub fn start(args: &StartArgs) -> ExitCode {
 /// What a child does: it is a worker or a helper.
 fn child(seat: Seat, blueprint: &worker::Blueprint, demos: &[PathBuf]) -> i32 {
     match seat.kind {
-        SeatKind::Worker => worker::run::main(seat, blueprint),
+        SeatKind::Worker | SeatKind::Task => worker::run::main(seat, blueprint),
         SeatKind::Helper => {
             let slow = blueprint.env.settings.backends.policy(OpKind::Sqlite).slow;
             helper::main(seat, demos, slow)
@@ -172,6 +173,7 @@ fn plan(args: &StartArgs, config: &ServerConfig, log: logpipe::LogHandle) -> Res
     if let Some(path) = &config.control_socket {
         plan.control = Some(ControlPlan { path: path.clone(), mode: 0o600 });
     }
+    plan.groups = config.settings.groups.iter().map(group_plan).collect();
     let mut sqlite = None;
     if config.settings.db_urls.iter().any(|(_, url)| url.starts_with(b"sqlite")) {
         let dir = runtime_dir(config);
@@ -184,6 +186,10 @@ fn plan(args: &StartArgs, config: &ServerConfig, log: logpipe::LogHandle) -> Res
         sqlite = Some(path);
     }
     Ok(PlannedParts(plan, sqlite))
+}
+
+fn group_plan(group: &Group) -> GroupPlan {
+    GroupPlan { name: group.name.to_lossy().into_owned(), workers: group.workers }
 }
 
 /// What lies in files between the processes.

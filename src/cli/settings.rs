@@ -116,6 +116,7 @@ pub fn read_settings(
     let mut out = ServerConfig::default();
     if dialect == Dialect::Kamailio {
         super::kamailio::prepare(&mut out, config);
+        super::groups::read(config, &mut out, diags);
     }
     let mut advertised: (Option<String>, Option<u16>) = (None, None);
     let mut default_db: Option<(Str, Span)> = None;

@@ -219,6 +219,12 @@ pub struct Settings {
     pub sanity: super::sanity::Settings,
     /// Kamailio's async module.
     pub async_module: super::async_module::Settings,
+    /// The task groups, in the order of their numbers.
+    pub groups: Vec<super::async_module::groups::Group>,
+    /// core: `async_tkv_gname`: the group that key/value tasks go to.
+    pub tkv_group: Option<u16>,
+    /// core: `async_tkv_evcb`: the event route that they run.
+    pub tkv_event: Str,
     /// Kamailio: parameters of the configuration's own, `group.name` and value.
     pub custom: Vec<(Str, crate::script::value::Value)>,
     /// Kamailio: the preprocessor's defines, name and text.
@@ -494,6 +500,9 @@ impl Default for Settings {
             registrar: super::registrar::Settings::of(Dialect::OpenSips),
             sanity: super::sanity::Settings::default(),
             async_module: super::async_module::Settings::default(),
+            groups: Vec::new(),
+            tkv_group: None,
+            tkv_event: Str::default(),
             custom: Vec::new(),
             defines: Vec::new(),
         }

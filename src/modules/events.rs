@@ -5,6 +5,7 @@ use crate::script::host::EventSort;
 /// Run by themselves: these may wait. What ends with `:` is followed by a name.
 const RUN: &[&str] = &[
     "core:modinit-before",
+    "core:tkv",
     "htable:mod-init",
     "htable:expired:",
     "mqueue:",

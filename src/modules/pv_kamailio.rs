@@ -98,6 +98,8 @@ pvs! {
     QueueValue Required "value of the pair that was fetched last" ["mqv"]
     QueueSize Required "how many pairs a queue holds" ["mq_size"]
     RtimerWorker Never "number of the timer's job" ["rtimer_worker"]
+    AsyncTask Required "data or gname of an asynchronous task" ["async"]
+    KeyValueTask Required "type, key or val of a key/value task" ["atkv"]
     Rcv Required "a property of what was received" ["rcv"]
     Snd Required "a property of what is about to be sent" ["snd"]
     SndTo Required "a property of where it goes" ["sndto"]
@@ -196,6 +198,8 @@ pub const NAMES: &[&str] = &[
     "mqv",
     "mq_size",
     "rtimer_worker",
+    "async",
+    "atkv",
     "rcv",
     "snd",
     "sndto",
@@ -212,6 +216,14 @@ pub const NAMES: &[&str] = &[
 pub fn find(name: &str, sub: Option<&str>) -> Option<PvSpec<Pv>> {
     let (_, pv, need) = TABLE.iter().find(|(n, ..)| *n == name)?;
     if *pv == Kpv::MsgField && sub.is_some_and(|s| !MSG_FIELDS.contains(&s)) {
+        return None;
+    }
+    let known = match pv {
+        Kpv::AsyncTask => &["data", "gname"][..],
+        Kpv::KeyValueTask => &["type", "key", "val"],
+        _ => &[],
+    };
+    if !known.is_empty() && sub.is_some_and(|s| !known.contains(&s)) {
         return None;
     }
     if *pv == Kpv::Select && sub.is_some_and(|s| !super::select::is_known(s)) {
@@ -261,6 +273,7 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
             let job = h.event.iter().find(|(name, _)| **name == *b"rtimer_worker");
             return job.map_or(Value::Null, |(_, n)| Value::Int(Value::Str(n.clone()).to_int().unwrap_or(0)));
         }
+        Kpv::AsyncTask | Kpv::KeyValueTask => return super::async_module::task::get(h, pv, sub),
         Kpv::ShtRecord | Kpv::ShtIteratorKey | Kpv::ShtIteratorValue => return htable::items::get(h, pv, sub),
         _ => {}
     }

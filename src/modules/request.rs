@@ -35,6 +35,21 @@ pub enum Request {
         /// The route.
         route: u32,
     },
+    /// `async_task_route`: the run goes on in a process of a task group, with [`Outcome::Code`] 1; else it stays
+    /// and hears -1.
+    Travel {
+        /// The group's number.
+        group: u16,
+    },
+    /// `async_task_data`, `async_tkv_emit`: a route runs in a process of a task group, without this run's message.
+    Task {
+        /// The group's number.
+        group: u16,
+        /// The route.
+        route: u32,
+        /// What it may know: names and values.
+        event: Vec<(Str, Str)>,
+    },
     /// `t_check_trans`
     CheckTransaction,
     /// `t_relay`

@@ -33,8 +33,11 @@ const RING_QUOTA: u32 = 32;
 /// Sizes of a bus.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BusConfig {
-    /// Number of processes, room for later task workers included.
+    /// Number of processes.
     pub peers: usize,
+    /// How many of them, the first ones, talk with everybody. The others talk with these only, so that many
+    /// processes that do not need each other take no rings.
+    pub hubs: usize,
     /// Bytes per ring (rounded up to a power of two, at least 4096). Memory is taken only once touched.
     pub ring_bytes: usize,
     /// Largest value in bytes; the most that one sender can make one receiver hold.
@@ -43,7 +46,7 @@ pub struct BusConfig {
 
 impl Default for BusConfig {
     fn default() -> Self {
-        BusConfig { peers: 1, ring_bytes: 1 << 20, max_value: 8 << 20 }
+        BusConfig { peers: 1, hubs: usize::MAX, ring_bytes: 1 << 20, max_value: 8 << 20 }
     }
 }
 
@@ -136,6 +139,7 @@ const SEAT_BYTES: usize = 64;
 struct Shared {
     region: Rc<Region>,
     peers: usize,
+    hubs: usize,
     ring_bytes: usize,
     max_value: usize,
     events: Vec<Rc<EventFd>>,
@@ -167,13 +171,15 @@ impl Shared {
         }
     }
 
+    /// With how many seats, the first ones, this one talks.
+    fn reach(&self, index: usize) -> usize {
+        if index < self.hubs { self.peers } else { self.hubs }
+    }
+
     fn ring(&self, from: usize, to: usize) -> Ring {
         let stride = ring::CONTROL + self.ring_bytes;
-        Ring::new(
-            self.region.clone(),
-            self.peers * SEAT_BYTES + (from * self.peers + to) * stride,
-            self.ring_bytes as u64,
-        )
+        let before = from.min(self.hubs) * self.peers + from.saturating_sub(self.hubs) * self.hubs;
+        Ring::new(self.region.clone(), self.peers * SEAT_BYTES + (before + to) * stride, self.ring_bytes as u64)
     }
 }
 
@@ -197,8 +203,10 @@ impl BusHub {
         if peers > usize::from(u16::MAX) {
             return Err(invalid());
         }
+        let hubs = config.hubs.clamp(1, peers);
         let ring_bytes = config.ring_bytes.max(4096).checked_next_power_of_two().ok_or_else(invalid)?;
-        let rings = peers.checked_mul(peers).and_then(|n| n.checked_mul(ring::CONTROL + ring_bytes));
+        let pairs = hubs.checked_mul(peers + (peers - hubs));
+        let rings = pairs.and_then(|n| n.checked_mul(ring::CONTROL + ring_bytes));
         let size = rings.and_then(|n| n.checked_add(peers * SEAT_BYTES)).ok_or_else(invalid)?;
         let region = Region::anonymous(size)?;
         let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
@@ -206,7 +214,7 @@ impl BusHub {
             .map(|_| EventFd::from_value_and_flags(0, flags).map(Rc::new))
             .collect::<Result<Vec<_>, nix::Error>>()?;
         let max_value = config.max_value.max(ring_bytes).min(u32::MAX as usize / 2);
-        Ok(BusHub { shared: Rc::new(Shared { region, peers, ring_bytes, max_value, events }) })
+        Ok(BusHub { shared: Rc::new(Shared { region, peers, hubs, ring_bytes, max_value, events }) })
     }
 
     /// Declares that seat `index` has a new tenant, before that tenant is forked.
@@ -291,10 +299,10 @@ impl fmt::Debug for BusEnd {
 
 impl BusEnd {
     fn new(shared: Rc<Shared>, event: Rc<EventFd>, index: usize) -> BusEnd {
-        let out = (0..shared.peers)
+        let out = (0..shared.reach(index))
             .map(|to| Outgoing { ring: shared.ring(index, to).into_producer(), pending: None, wanted: false })
             .collect();
-        let inn = (0..shared.peers)
+        let inn = (0..shared.reach(index))
             .map(|from| Incoming { ring: shared.ring(from, index).into_consumer(), partial: None })
             .collect();
         let me = Peer { index: index as u16, incarnation: shared.incarnation(index) };
@@ -354,7 +362,7 @@ impl BusEnd {
     }
 
     fn push(&mut self, to: usize, to_incarnation: u32, kind: u8, payload: &[u8]) -> Result<(), BusError> {
-        if to >= self.shared.peers || to == usize::from(self.me.index) {
+        if to >= self.out.len() || to == usize::from(self.me.index) {
             return Err(BusError::NoSuchPeer);
         }
         if payload.len() > self.shared.max_value {
@@ -484,7 +492,7 @@ impl Bus for BusEnd {
             self.awake();
         }
         let mut empty = 0;
-        while empty < self.shared.peers {
+        while empty < self.inn.len() {
             if self.quota < RING_QUOTA {
                 self.quota += 1;
                 match self.take(into) {
@@ -502,7 +510,7 @@ impl Bus for BusEnd {
                 self.shared.nudge(self.turn);
             }
             self.quota = 0;
-            self.turn = (self.turn + 1) % self.shared.peers;
+            self.turn = (self.turn + 1) % self.inn.len();
         }
         None
     }

@@ -204,12 +204,21 @@ pub static CODES: &[Code] = &[
     code("E0404", "function cannot be started beside others",
         "`async_all`, `await_all`, `async_any` and `await_any` start functions that can wait for somebody outside, beside one \
          another. This one never waits, or it works on the message meanwhile: call it directly, before or behind."),
+    code("E0405", "no task group",
+        "What is handed over to a task group is run by processes of its own. `async_workers=N` makes the group `default` with N \
+         processes, `async_workers_group=\"name=X;workers=N\"` another one."),
     code("W0401", "route is used from both kinds",
         "A sub-route that waits is called from a kind of route where it may wait, and from one where it may not. In the latter the \
          function returns -1 at run time."),
     code("W0402", "route is never run",
         "Many of Kamailio's event routes belong to events that this server does not raise. The route is \
          checked like any other; what it would do does not happen."),
+    code("W0403", "task goes nowhere",
+        "Key/value tasks need a task group (async_tkv_gname, else a group named tkv) and an event route (async_tkv_evcb, else \
+         core:tkv). Without them the function does nothing and returns -1."),
+    code("W0404", "parameter about a task group comes too late",
+        "async_nonblock and async_usleep are about the group that async_workers makes, and stand behind it. A group that was made \
+         before, also by async_workers_group, keeps its number of workers."),
     // Core parameters.
     code("E0501", "unknown core parameter",
         "There is no core parameter of this name. Parameters of modules are set with modparam."),

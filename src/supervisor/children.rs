@@ -50,6 +50,8 @@ impl Tenant {
 pub(super) struct Place {
     pub(super) kind: SeatKind,
     pub(super) name: String,
+    /// The number of its task group, if it is a task worker's.
+    pub(super) group: Option<usize>,
     /// Main's copy of each listener's socket; empty when nobody will sit here any more.
     pub(super) sockets: Vec<OwnedFd>,
     pub(super) helper_listener: Option<OwnedFd>,
@@ -66,15 +68,20 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// `worker 2`, or the helper's name.
+    /// `worker 2`, `task worker 3 (group default)`, or the helper's name.
     pub(super) fn title(&self, index: usize) -> String {
         match self.kind {
             SeatKind::Worker => format!("worker {index}"),
+            SeatKind::Task => format!("task worker {index} (group {})", self.name),
             SeatKind::Helper => self.name.clone(),
         }
     }
 
     pub(super) fn is_worker(&self) -> bool {
         self.kind == SeatKind::Worker
+    }
+
+    pub(super) fn is_task(&self) -> bool {
+        self.kind == SeatKind::Task
     }
 }

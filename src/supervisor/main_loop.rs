@@ -292,6 +292,7 @@ impl Supervisor<'_> {
                 self.log.become_child(log_writer);
                 std::panic::set_hook(Box::new(|info| log::error!(target: ALERT, "panic: {info}")));
                 let (kind, name, in_work) = (place.kind, place.name.clone(), place.in_work.clone());
+                let group = place.group;
                 let sockets = self.listeners.iter().cloned().zip(std::mem::take(&mut place.sockets)).collect();
                 let helper_listener = place.helper_listener.take();
                 let Some(bus) = self.hub.end(index) else { sys::exit_now(70) };
@@ -300,6 +301,7 @@ impl Supervisor<'_> {
                     name,
                     index,
                     count: self.workers,
+                    group,
                     incarnation,
                     hash_key: self.hash_key,
                     sockets,
@@ -474,7 +476,8 @@ impl Supervisor<'_> {
             Stage::Running => {
                 let delay = place.backoff.died(tenant.born, now);
                 place.respawn_at = Some(now + delay.unwrap_or_default());
-                log::warn!("{title} (pid {}) {how}; its calls are lost, it is replaced", tenant.pid);
+                let lost = if place.is_task() { "what it ran is answered 500" } else { "its calls are lost" };
+                log::warn!("{title} (pid {}) {how}; {lost}, it is replaced", tenant.pid);
                 if let Some(delay) = delay {
                     log::error!(target: ALERT, "{title} keeps dying: next try in {} s", delay.as_secs());
                     if let Some(f) = found {
@@ -646,6 +649,7 @@ pub(super) fn place(kind: SeatKind, name: &str, in_work: crate::store::InWork) -
     Place {
         kind,
         name: name.to_owned(),
+        group: None,
         sockets: Vec::new(),
         helper_listener: None,
         incarnation: 0,

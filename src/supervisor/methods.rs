@@ -7,13 +7,16 @@ use crate::control::merge::Merge;
 use crate::control::server::Incoming;
 use crate::net::sys::realtime;
 use crate::store::latency::{BackendReading, ENDINGS};
-use crate::worker::seat::ToChild;
+use crate::worker::seat::{SeatKind, ToChild};
 use serde_json::{Map, Value, json};
 use std::fs;
 
 use nix::unistd::{SysconfVar, sysconf};
 
 const OWN: [&str; 7] = ["backends", "log_level", "ps", "stats", "uptime", "version", "which"];
+
+/// Methods that task workers are asked as well.
+const IN_GROUPS: [&str; 2] = ["waits", "kill-wait"];
 
 impl Supervisor<'_> {
     /// Answers a request, or passes it on to the workers.
@@ -24,7 +27,8 @@ impl Supervisor<'_> {
                 .places
                 .iter()
                 .enumerate()
-                .filter(|(_, p)| p.is_worker() && p.tenant.as_ref().is_some_and(|t| t.ready))
+                .filter(|(_, p)| p.is_worker() || (p.is_task() && IN_GROUPS.contains(&request.method.as_str())))
+                .filter(|(_, p)| p.tenant.as_ref().is_some_and(|t| t.ready))
                 .map(|(i, p)| (i, p.incarnation))
                 .collect();
             if forwarded.merge == Merge::One {
@@ -79,9 +83,13 @@ impl Supervisor<'_> {
             "uptime": now.since(self.started).as_secs(), "rss": rss(main as i32), "state": self.stage_name(),
         })];
         for (index, place) in self.places.iter().enumerate() {
-            let kind = if place.is_worker() { "worker" } else { place.name.as_str() };
+            let kind = match place.kind {
+                SeatKind::Worker => "worker",
+                SeatKind::Task => "task",
+                SeatKind::Helper => place.name.as_str(),
+            };
             let life = place.incarnation;
-            all.push(match &place.tenant {
+            let mut row = match &place.tenant {
                 Some(t) => {
                     let state = if t.idle {
                         "idle"
@@ -99,7 +107,11 @@ impl Supervisor<'_> {
                     "index": index, "pid": null, "kind": kind, "incarnation": life,
                     "uptime": 0, "rss": 0, "state": "dead",
                 }),
-            });
+            };
+            if place.is_task() {
+                row["group"] = json!(place.name);
+            }
+            all.push(row);
         }
         Value::Array(all)
     }

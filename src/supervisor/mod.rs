@@ -21,5 +21,5 @@ mod systemd;
 mod vacancy;
 mod watch;
 
-pub use plan::{ControlPlan, HelperPlan, Plan};
+pub use plan::{ControlPlan, GroupPlan, HelperPlan, Plan};
 pub use run::{run, run_to_code};

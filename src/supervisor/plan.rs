@@ -19,6 +19,15 @@ pub struct ControlPlan {
     pub mode: u32,
 }
 
+/// Processes that run what the workers' scripts hand over.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupPlan {
+    /// The group's name.
+    pub name: String,
+    /// How many processes it has.
+    pub workers: usize,
+}
+
 /// A process that works for the workers.
 #[derive(Debug)]
 pub struct HelperPlan {
@@ -32,8 +41,8 @@ pub struct HelperPlan {
 pub struct Plan {
     /// SIP workers.
     pub workers: usize,
-    /// Seats on the bus for later task workers.
-    pub spare_peers: usize,
+    /// Task groups, in the order of their numbers.
+    pub groups: Vec<GroupPlan>,
     /// Where to listen.
     pub listeners: Vec<Listener>,
     /// Kernel buffer sizes of the listening sockets.
@@ -85,7 +94,7 @@ impl Plan {
     pub fn new(workers: usize, listeners: Vec<Listener>, log: LogHandle) -> Plan {
         Plan {
             workers: workers.max(1),
-            spare_peers: 0,
+            groups: Vec::new(),
             listeners,
             sizes: SocketSizes::default(),
             bus_ring_bytes: BusConfig::default().ring_bytes,

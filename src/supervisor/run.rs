@@ -89,16 +89,25 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
             done.map_err(|e| format!("chroot to {}: {e}", dir.display()))?;
         }
         identity.assume()?;
-        let seats = workers + plan.helpers.len();
-        let peers = seats + plan.spare_peers;
-        let hub = BusHub::new(BusConfig { peers, ring_bytes: plan.bus_ring_bytes, max_value: plan.bus_max_value })
-            .map_err(|e| format!("the bus: {e}"))?;
+        let tasks: usize = plan.groups.iter().map(|g| g.workers).sum();
+        let peers = workers + tasks + plan.helpers.len();
+        // Task workers have nothing to say to each other.
+        let bus = BusConfig { peers, hubs: workers, ring_bytes: plan.bus_ring_bytes, max_value: plan.bus_max_value };
+        let hub = BusHub::new(bus).map_err(|e| format!("the bus: {e}"))?;
         // One row more, for main itself.
         let counters = CounterTable::new(peers + 1, plan.extra_counters).map_err(|e| format!("the counters: {e}"))?;
-        let in_work = InWork::table(seats).map_err(|e| text(&e))?;
+        let in_work = InWork::table(peers).map_err(|e| text(&e))?;
         let mut places: Vec<_> =
             in_work.iter().take(workers).map(|w| place(SeatKind::Worker, "worker", w.clone())).collect();
-        for (helper, w) in plan.helpers.into_iter().zip(in_work.iter().skip(workers)) {
+        let mut task_places = in_work.iter().skip(workers);
+        for (number, group) in plan.groups.iter().enumerate() {
+            for w in task_places.by_ref().take(group.workers) {
+                let mut seat = place(SeatKind::Task, &group.name, w.clone());
+                seat.group = Some(number);
+                places.push(seat);
+            }
+        }
+        for (helper, w) in plan.helpers.into_iter().zip(task_places) {
             let mut seat = place(SeatKind::Helper, &helper.name, w.clone());
             seat.helper_listener = Some(helper.listener);
             places.push(seat);

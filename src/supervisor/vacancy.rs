@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 impl Supervisor<'_> {
     /// The seat gets no new tenant for now.
     pub(super) fn vacate(&mut self, index: usize) {
-        let Some(place) = self.places.get_mut(index).filter(|p| p.is_worker()) else { return };
+        let Some(place) = self.places.get_mut(index).filter(|p| p.is_worker() || p.is_task()) else { return };
         place.vacant = true;
         self.tell_others(index, &ToChild::SeatVacant { index });
         self.lend_sockets();
@@ -37,7 +37,7 @@ impl Supervisor<'_> {
     /// Sees to it that each empty seat's sockets are read by somebody who lives.
     pub(super) fn lend_sockets(&mut self) {
         for index in 0..self.places.len() {
-            let Some(place) = self.places.get(index).filter(|p| p.vacant) else { continue };
+            let Some(place) = self.places.get(index).filter(|p| p.vacant && p.is_worker()) else { continue };
             let serves = |i: usize, life: u32| {
                 self.places.get(i).is_some_and(|p| p.incarnation == life && p.tenant.as_ref().is_some_and(|t| t.ready))
             };

@@ -55,8 +55,8 @@ impl Supervisor<'_> {
         }
         // The first look is the beginning of the time.
         let looks = limit.as_secs().max(1);
-        for index in 0..self.workers {
-            let Some(place) = self.places.get_mut(index) else { continue };
+        for index in 0..self.places.len() {
+            let Some(place) = self.places.get_mut(index).filter(|p| p.is_worker() || p.is_task()) else { continue };
             let beats = place.in_work.beats();
             let title = place.title(index);
             let found = place.in_work.found();

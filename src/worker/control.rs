@@ -4,6 +4,7 @@ use super::seat::{CallError, ToChild, ToMain};
 use super::state::{Parked, Waiting, Worker};
 use crate::base::Key;
 use crate::modules::emit;
+use crate::net::bus::Bus;
 use crate::net::connections::Why;
 use crate::net::connections::conn::State;
 use crate::ops::{CancelReason, OpId};
@@ -60,14 +61,23 @@ impl Worker {
             ToChild::Names { resolv, hosts } => {
                 self.driver.configure_resolver(self.blueprint.resolver.apply(&resolv, &hosts));
             }
-            ToChild::SeatVacant { index } => self.seat_vacant(index),
+            ToChild::SeatVacant { index } => {
+                self.seat_vacant(index);
+                let tenant = self.bus.peer(index).map_or(0, |p| p.incarnation);
+                self.groups.vacant(index, tenant);
+            }
             ToChild::AdoptSockets { index } => self.adopt(index),
             ToChild::PeerDied { index, incarnation } => {
                 self.worker_died(index, incarnation);
+                self.group_member_died(index, incarnation);
+                self.owner_died(index, incarnation);
                 self.locks_of_dead(index, incarnation);
                 self.look_after_queues();
             }
-            ToChild::PeerRespawned { index, .. } => self.seat_taken(index),
+            ToChild::PeerRespawned { index, incarnation } => {
+                self.groups.revived(index, incarnation);
+                self.seat_taken(index);
+            }
             ToChild::ClearStale => {
                 self.env().store.iter().for_each(|s| {
                     s.clear_stale();
@@ -86,7 +96,7 @@ impl Worker {
                 "count": self.tm.len(), "timers": self.tm.timers(), "states": self.tm.states(),
                 "parked": self.parked.len(), "operations": self.driver.len(), "jobs": self.jobs.len() + self.ways.len(),
                 "lookups": self.lookups.len(), "echoes": self.tm.echoes(), "blacklist": self.blacklist.len(), "reactor_timers": self.reactor.timers(),
-                "empty_seats": self.owners.vacancies(), "locks": self.locks.len(),
+                "empty_seats": self.owners.vacancies(), "locks": self.locks.len(), "away": self.groups.away.len(),
             })),
             _ => Err(CallError::no_such_method()),
         }
@@ -132,13 +142,20 @@ impl Worker {
                 (p.waiting.as_str(), name, "wait")
             }
         };
+        let (backend, phase, since) = match &p.role.away {
+            Some(away) if matches!(p.waiting, Waiting::Away) => {
+                let phase = if away.at.is_some() { "wait" } else { "queue" };
+                (self.groups.name(away.group).to_lossy().into_owned(), phase, away.since)
+            }
+            _ => (backend, phase, p.since),
+        };
         let msg = &p.run.host().msg;
         json!({
             "id": self.wait_id(key),
             "kind": kind,
             "backend": backend,
             "phase": phase,
-            "age_ms": u64::try_from(self.now.since(p.since).as_millis()).unwrap_or(u64::MAX),
+            "age_ms": u64::try_from(self.now.since(since).as_millis()).unwrap_or(u64::MAX),
             "function": info.function,
             "route": info.route,
             "file": info.file,

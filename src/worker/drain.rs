@@ -46,6 +46,7 @@ impl Worker {
             && self.yielded.is_empty()
             && !self.calls_in_progress()
             && self.written()
+            && !self.courier_waits()
             && self.contacts_are_safe(self.drain.as_ref().is_none_or(|d| self.now >= d.until))
         {
             self.flush_sockets();
@@ -110,6 +111,7 @@ impl Worker {
             _ => {}
         }
         let mut role: Role = parked.role;
+        self.recall(&mut role);
         self.release_locks(&mut role);
         match (&role.kind, role.tx) {
             (RoleKind::Branch(job, _), _) => self.work.push_back(Work::Job(*job)),

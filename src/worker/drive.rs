@@ -17,6 +17,9 @@ impl Worker {
     pub(super) fn drive(&mut self, run: Run<SipHost>, mut role: Role) {
         let mut run = run;
         let mut budget = self.blueprint.budget;
+        if self.is_dropped(&role) {
+            return;
+        }
         loop {
             match run.go(&mut budget, self.now) {
                 Paused::Finished(finished) => return self.finished(finished, role),
@@ -42,7 +45,7 @@ impl Worker {
     }
 
     /// Carries out a request: the run to go on with, or nothing if it was parked.
-    fn answer(
+    pub(super) fn answer(
         &mut self,
         mut suspended: Suspended<SipHost>,
         mut role: Role,
@@ -65,6 +68,16 @@ impl Worker {
             Act::Forward(order) => {
                 let key = self.park(suspended, role, Waiting::Lookup);
                 self.begin_forward(key, order);
+                None
+            }
+            Act::Travel(group) => {
+                let key = self.park(suspended, role, Waiting::Away);
+                self.send_away(key, group);
+                None
+            }
+            Act::Home(request) => {
+                let key = self.park(suspended, role, Waiting::Nothing);
+                self.ask_home(key, *request);
                 None
             }
         }

@@ -53,6 +53,7 @@ impl Worker {
             RoleKind::Queue(n) => self.consumer_done(n),
             RoleKind::Timer(n) => self.timer_done(n),
             RoleKind::Startup(n) => self.startup_done(n, finished),
+            RoleKind::Guest(home) => self.guest_done(home, finished),
             RoleKind::Error | RoleKind::Event | RoleKind::Launched => {}
         }
         if let Some(tx) = role.tx.filter(|_| role.kept) {

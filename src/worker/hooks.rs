@@ -98,7 +98,10 @@ impl Worker {
                 Paused::Wait(mut suspended, request) => {
                     let outcome = match request {
                         // What is done at once.
-                        Request::Queued { .. } | Request::RaiseEvent { .. } | Request::Stateless(_) => {
+                        Request::Queued { .. }
+                        | Request::RaiseEvent { .. }
+                        | Request::Task { .. }
+                        | Request::Stateless(_) => {
                             let mut role = Role::new(RoleKind::Event);
                             match self.perform(&mut suspended, &mut role, request) {
                                 super::perform::Act::Now(outcome) => outcome,

@@ -24,6 +24,10 @@ pub(super) enum Act {
     Relay(RelayOrder),
     /// The run waits for a stateless forward.
     Forward(ForwardOrder),
+    /// The run goes to a task group.
+    Travel(u16),
+    /// The run is in a task group, and its owner is to be asked.
+    Home(Box<Request>),
 }
 
 pub(super) fn code(n: i32) -> Act {
@@ -33,8 +37,13 @@ pub(super) fn code(n: i32) -> Act {
 impl Worker {
     /// Carries out one request of a run.
     pub(super) fn perform(&mut self, run: &mut Suspended<SipHost>, role: &mut Role, request: Request) -> Act {
+        if self.group.is_some() && !matches!(request, Request::Op { .. }) {
+            return Act::Home(Box::new(request));
+        }
         match request {
             Request::Op { op, limit } => self.operation(run, role, op, limit),
+            Request::Travel { group } => self.travel_to(group),
+            Request::Task { group, route, event } => code(self.task(group, route, event)),
             Request::Stateless(reply) => self.stateless(run.host_mut(), role, reply),
             Request::Stateful(reply) => self.stateful(run.host_mut(), role, reply),
             Request::AnyReply(reply) => {

@@ -116,6 +116,13 @@ impl Worker {
     /// A value from another worker.
     pub(super) fn bus_value(&mut self, envelope: &Envelope, payload: &[u8]) {
         self.counters.inc(Counter::BusReceived);
+        if envelope.kind == super::courier::BUS_TASK {
+            // A task worker does not know yet what every run begins with.
+            if self.group.is_some() && !self.traffic {
+                return self.early.push_back((*envelope, payload.to_vec()));
+            }
+            return self.task_word(envelope.from, payload);
+        }
         if envelope.kind == super::locks::BUS_LOCK {
             return self.lock_word(envelope.from, payload);
         }

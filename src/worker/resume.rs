@@ -70,6 +70,9 @@ impl Worker {
     pub(super) fn resume(&mut self, key: Key, outcome: Outcome) {
         let Some(parked) = self.parked.remove(key) else { return };
         self.counters.set(Counter::WaitsNow, self.parked.len() as u64);
+        if parked.role.away.is_some() {
+            return self.send_back(parked.run, parked.role, outcome);
+        }
         let mut run = parked.run;
         self.refresh(run.host_mut(), &parked.role);
         self.in_work.begin(run.host().msg.bytes());
@@ -84,29 +87,34 @@ impl Worker {
     pub(super) fn drop_runs(&mut self, tx: TxKey) {
         let waits = |p: &Parked| {
             p.role.tx == Some(tx)
-                && matches!(p.waiting, Waiting::Op(_) | Waiting::Several(_) | Waiting::Lock(_))
+                && matches!(p.waiting, Waiting::Op(_) | Waiting::Several(_) | Waiting::Lock(_) | Waiting::Away)
                 && !matches!(p.role.kind, RoleKind::Reply(_))
         };
         let keys: Vec<Key> = self.parked.iter().filter(|(_, p)| waits(p)).map(|(k, _)| k).collect();
         for key in keys {
-            // Nobody waits any more for the outcome of what may change something.
-            let Some(parked) = self.parked.get_mut(key) else { continue };
-            let operations = match &parked.waiting {
-                Waiting::Op(id) => vec![*id],
-                Waiting::Several(several) => several.operations(),
-                _ => Vec::new(),
-            };
-            for id in operations {
-                if self.writing.remove(&id) {
-                    self.by_op.remove(&id);
-                    match &mut parked.waiting {
-                        Waiting::Several(several) => several.forget(id),
-                        waiting => *waiting = Waiting::Nothing,
-                    }
-                }
-            }
+            self.keep_writes(key);
             self.abandon(key);
             self.counters.inc(Counter::WaitsCancelled);
+        }
+    }
+
+    /// Nobody waits any more for the outcome of what a parked run has started and what may change something: it
+    /// comes to its end.
+    pub(super) fn keep_writes(&mut self, key: Key) {
+        let Some(parked) = self.parked.get_mut(key) else { return };
+        let operations = match &parked.waiting {
+            Waiting::Op(id) => vec![*id],
+            Waiting::Several(several) => several.operations(),
+            _ => Vec::new(),
+        };
+        for id in operations {
+            if self.writing.remove(&id) {
+                self.by_op.remove(&id);
+                match &mut parked.waiting {
+                    Waiting::Several(several) => several.forget(id),
+                    waiting => *waiting = Waiting::Nothing,
+                }
+            }
         }
     }
 

@@ -97,6 +97,7 @@ impl Worker {
             let store = Shared::open(dir, *size, Some(seat.counters.clone()))?;
             blueprint.env = Rc::new(Env { store: Some(store), ..Env::clone(&blueprint.env) });
         }
+        blueprint.env = Rc::new(Env { pid: std::process::id(), ..Env::clone(&blueprint.env) });
         let (mut udp, mut streams) = (Vec::with_capacity(seat.sockets.len()), Vec::new());
         for (listener, fd) in std::mem::take(&mut seat.sockets) {
             udp.push(match listener.transport {
@@ -169,6 +170,7 @@ impl Worker {
             error: program.find_route(RouteKind::Error, None),
             startup: program.find_route(RouteKind::Startup, None).filter(|_| seat.run_startup),
         };
+        let bus_peers = seat.bus.peers();
         let mut worker = Worker {
             now,
             routes,
@@ -206,6 +208,10 @@ impl Worker {
             locks: Locks::default(),
             timers: Vec::new(),
             consumers: Vec::new(),
+            group: seat.group,
+            groups: super::groups::Groups::new(&blueprint.env.settings.groups, seat.index, seat.count, bus_peers),
+            guests: Default::default(),
+            courier: Default::default(),
             hooks: Default::default(),
             location: Default::default(),
             drain: None,
@@ -222,7 +228,7 @@ impl Worker {
             blueprint,
         };
         worker.find_hooks();
-        if seat.incarnation > 1 {
+        if seat.incarnation > 1 && seat.group.is_none() {
             worker.recover_locks();
         }
         if let Some(vars) = &seat.start_vars {
@@ -257,8 +263,10 @@ impl Worker {
             emit(-2, "worker", &format!("cannot watch the listeners of streams: {e}"));
             self.quit = true;
         }
-        self.arm_timer_routes();
-        self.find_consumers();
+        if self.group.is_none() {
+            self.arm_timer_routes();
+            self.find_consumers();
+        }
         for (envelope, payload) in std::mem::take(&mut self.early) {
             self.bus_value(&envelope, &payload);
         }
@@ -321,6 +329,7 @@ impl Worker {
                     self.tm.expire(self.now);
                     self.flush_transactions();
                 }
+                Event::Due(Source::Worker, key) if key.index == super::guests::PAUSE => self.start_arrived(),
                 Event::Due(Source::Worker, key) if key.index != u32::MAX => self.timer_due(*key),
                 Event::Due(Source::Locks, _) => self.expire_locks(),
                 Event::Due(Source::Tcp, key) => self.streams.due(*key, self.reactor.io(self.now)),
@@ -435,6 +444,8 @@ impl Worker {
             self.flush_locks();
         }
         self.flush_backlog();
+        self.flush_groups();
+        self.flush_courier();
         self.bus.flush();
         let _ = self.main.flush();
         self.log.flush();

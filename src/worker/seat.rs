@@ -25,6 +25,8 @@ use std::rc::Rc;
 pub enum SeatKind {
     /// A SIP worker.
     Worker,
+    /// A process of a task group: the same loop without SIP sockets.
+    Task,
     /// A process that does something for the workers (embedded SQLite).
     Helper,
 }
@@ -33,6 +35,7 @@ impl fmt::Display for SeatKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             SeatKind::Worker => "worker",
+            SeatKind::Task => "task worker",
             SeatKind::Helper => "helper",
         })
     }
@@ -43,12 +46,14 @@ impl fmt::Display for SeatKind {
 pub struct Seat {
     /// What to be.
     pub kind: SeatKind,
-    /// `worker` or the helper's name.
+    /// `worker`, or the task group's or the helper's name.
     pub name: String,
-    /// Number on the bus; workers are 0 to `count - 1`, helpers come behind.
+    /// Number on the bus; workers are 0 to `count - 1`, then come task workers, group by group, then helpers.
     pub index: usize,
     /// Number of SIP workers.
     pub count: usize,
+    /// The number of its task group, if it is a task worker.
+    pub group: Option<usize>,
     /// Which tenant of the seat this is, counted from 1.
     pub incarnation: u32,
     /// Key of the hash that decides which worker owns a Call-ID; the same in all processes.
@@ -116,8 +121,8 @@ pub enum ToChild {
         /// The new tenant.
         incarnation: u32,
     },
-    /// A worker's seat stays empty for a while, since its workers keep dying: what it would own belongs
-    /// to the others, until [`ToChild::PeerRespawned`].
+    /// A worker's or task worker's seat stays empty for a while, since its processes keep dying: what it would
+    /// own belongs to the others, until [`ToChild::PeerRespawned`].
     SeatVacant {
         /// The seat.
         index: usize,

@@ -141,7 +141,7 @@ impl Sim {
             _ => None,
         };
         let udp = blueprint.env.listeners.iter().map(socket).collect();
-        let hub = BusHub::new(BusConfig { peers: 1, ring_bytes: 4096, max_value: 4096 })?;
+        let hub = BusHub::new(BusConfig { ring_bytes: 4096, max_value: 4096, ..BusConfig::default() })?;
         hub.set_incarnation(0, 1);
         let bus = hub.end(0).ok_or(io::ErrorKind::InvalidInput)?;
         let (main, child): (_, MainChannel) = channel::pair()?;
@@ -151,6 +151,7 @@ impl Sim {
             name: "worker".into(),
             index: 0,
             count: 1,
+            group: None,
             incarnation: 1,
             hash_key: [options.seed, !options.seed],
             sockets: Vec::new(),

@@ -11,7 +11,7 @@ use crate::modules::env::Env;
 use crate::modules::host::{SipHost, Target};
 use crate::modules::request::Outcome;
 use crate::net::batch::RecvBatch;
-use crate::net::bus::{BusEnd, Envelope};
+use crate::net::bus::{BusEnd, Envelope, Peer};
 use crate::net::connections::{Connections, StreamConfig};
 use crate::net::logpipe::LogHandle;
 use crate::net::reactor::Reactor;
@@ -171,12 +171,14 @@ pub struct Role {
     pub kept: bool,
     /// Script locks it holds.
     pub locks: Vec<super::locks::Held>,
+    /// The run itself is in a process of a task group.
+    pub away: Option<Box<super::away::Away>>,
 }
 
 impl Role {
     /// A run outside of any transaction (yet).
     pub fn new(kind: RoleKind) -> Role {
-        Role { kind, tx: None, kept: false, locks: Vec::new() }
+        Role { kind, tx: None, kept: false, locks: Vec::new(), away: None }
     }
 
     /// A run in a transaction.
@@ -210,8 +212,10 @@ pub enum RoleKind {
     Timer(usize),
     /// `startup_route`, and what else runs before there is traffic; its place in the order.
     Startup(usize),
-    /// `launch`
+    /// `launch`; a task
     Launched,
+    /// In a task group: a run that belongs to another worker, or needs it.
+    Guest(super::courier::Home),
 }
 
 /// A run that waits.
@@ -239,11 +243,20 @@ pub enum Waiting {
     Lookup,
     /// A script lock.
     Lock(Str),
+    /// Its run to come back from a task group, or to want something.
+    Away,
+    /// In a task group: its owner.
+    Home(Peer),
     /// Its run is being dropped.
     Nothing,
 }
 
 impl Waiting {
+    /// Whether it is a word of this worker.
+    pub(super) fn is_home(&self, from: Peer) -> bool {
+        matches!(self, Waiting::Home(peer) if *peer == from)
+    }
+
     /// The word shown to operators.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -252,6 +265,8 @@ impl Waiting {
             Waiting::Relay => "relay",
             Waiting::Lookup => "lookup",
             Waiting::Lock(_) => "lock",
+            Waiting::Away => "task",
+            Waiting::Home(_) => "owner",
             Waiting::Nothing => "nothing",
         }
     }
@@ -289,7 +304,15 @@ pub struct Worker {
     pub(super) routes: MainRoutes,
     pub(super) me: usize,
     pub(super) count: usize,
+    /// The number of its task group, if it is a task worker.
+    pub(super) group: Option<usize>,
     pub(super) owners: Owners,
+    /// The task groups, and the runs of this worker that are there.
+    pub(super) groups: super::groups::Groups,
+    /// What others' runs do here, if it is a task worker.
+    pub(super) guests: super::guests::Guests,
+    /// What waits for room on the bus between workers and task groups.
+    pub(super) courier: super::courier::Courier,
     pub(super) reactor: Reactor,
     pub(super) driver: Driver,
     pub(super) tm: Transactions<TxData, Dest, ReplyPath>,

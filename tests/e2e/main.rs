@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod async_examples;
 mod backends;
 mod calls;
 mod common;
@@ -19,6 +20,7 @@ mod demo;
 mod dns;
 mod faults;
 mod forks;
+mod groups;
 mod harness;
 mod kamailio;
 mod location;

@@ -1,7 +1,7 @@
 use super::*;
 
 fn bus(peers: usize, ring_bytes: usize) -> (BusHub, Vec<BusEnd>) {
-    let hub = BusHub::new(BusConfig { peers, ring_bytes, max_value: 1 << 20 }).unwrap();
+    let hub = BusHub::new(BusConfig { peers, ring_bytes, max_value: 1 << 20, ..BusConfig::default() }).unwrap();
     for i in 0..peers {
         hub.set_incarnation(i, 1);
     }

@@ -93,7 +93,7 @@ pub struct Finished<H: Host> {
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct End {
     /// By `drop`.
     pub dropped: bool,

@@ -1,6 +1,10 @@
 //! `async` of Kamailio: a request is suspended in its transaction and goes on later (kamailio.md
-//! section 2). The run stays in its worker, so nothing of it is lost: `async_sleep` goes on with the next
+//! section 2). Behind a sleep the run stays in its worker, so nothing of it is lost: `async_sleep` goes on with the next
 //! statement at any depth, with every variable; `async_route` goes on in a route as behind `async()`.
+//! `async_task_route` sends the run to a process of a task group ([`groups`]), its transaction stays where it is.
+
+pub mod groups;
+pub mod task;
 
 use super::host::SipHost;
 use super::request::{Outcome, Request};
@@ -14,7 +18,17 @@ use std::time::Duration;
 pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
     name: "async",
     dialects: &[Dialect::Kamailio],
-    functions: &[ASYNC_SLEEP, ASYNC_MS_SLEEP, ASYNC_ROUTE, ASYNC_MS_ROUTE, ASYNC_TASK_ROUTE],
+    functions: &[
+        ASYNC_SLEEP,
+        ASYNC_MS_SLEEP,
+        ASYNC_ROUTE,
+        ASYNC_MS_ROUTE,
+        ASYNC_TASK_ROUTE,
+        ASYNC_TASK_GROUP_ROUTE,
+        task::ASYNC_TASK_DATA,
+        task::ASYNC_TASK_GROUP_DATA,
+        task::ASYNC_TKV_EMIT,
+    ],
     params: &[
         ModParamSpec {
             name: "workers",
@@ -34,10 +48,16 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
             ignored: true,
             doc: "the script never goes on beside its own continuation",
         },
-        ModParamSpec { name: "mode", kind: ModParamKind::Int, ignored: true, doc: "tm is always there" },
+        ModParamSpec {
+            name: "mode",
+            kind: ModParamKind::Int,
+            ignored: false,
+            doc: "1: the module may be loaded without tm, for tasks with data only; default 0",
+        },
     ],
     any_param: false,
-    needs: &["tm"],
+    // tm, unless `mode` is 1: checked with the settings.
+    needs: &[],
 };
 
 /// The module's parameters.
@@ -71,7 +91,7 @@ const ASYNC_SLEEP: FnSpec<SipHost> = FnSpec {
           behind the call, in any block and sub-route, and has lost nothing.",
     returns: &[(1, "the time has passed"), (-1, "not suspended: a number out of range, no request, no transaction")],
     example: r#"async_sleep("2");"#,
-    run: |call| suspend(call, Unit::Seconds, 0, None),
+    run: |call| suspend(call, Unit::Seconds, 0, None, None),
     finish: Some(go_on),
 };
 
@@ -80,7 +100,7 @@ const ASYNC_MS_SLEEP: FnSpec<SipHost> = FnSpec {
     params: &[Param::req("milliseconds", Kind::Int)],
     doc: "The same for 1 to 29999 milliseconds; needs the module parameter ms_timer.",
     example: r#"async_ms_sleep("250");"#,
-    run: |call| suspend(call, Unit::Millis, 0, None),
+    run: |call| suspend(call, Unit::Millis, 0, None, None),
     ..ASYNC_SLEEP
 };
 
@@ -94,7 +114,7 @@ const ASYNC_ROUTE: FnSpec<SipHost> = FnSpec {
         "not suspended: the route is missing or its name too long, a number out of range, no request, no transaction",
     )],
     example: r#"async_route("later", "5");"#,
-    run: |call| suspend(call, Unit::Seconds, 1, Some(0)),
+    run: |call| suspend(call, Unit::Seconds, 1, Some(0), None),
     ..ASYNC_SLEEP
 };
 
@@ -103,19 +123,33 @@ const ASYNC_MS_ROUTE: FnSpec<SipHost> = FnSpec {
     params: &[Param::req("route", Kind::Route(RouteKind::Request)), Param::req("milliseconds", Kind::Int)],
     doc: "The same for 1 to 29999 milliseconds; needs the module parameter ms_timer.",
     example: r#"async_ms_route("later", "250");"#,
-    run: |call| suspend(call, Unit::Millis, 1, Some(0)),
+    run: |call| suspend(call, Unit::Millis, 1, Some(0), None),
     ..ASYNC_ROUTE
 };
 
 const ASYNC_TASK_ROUTE: FnSpec<SipHost> = FnSpec {
     kamailio: Some("async_task_route"),
-    params: &[Param::req("route", Kind::Route(RouteKind::Request))],
-    doc: "Makes the transaction and runs a route at once, in the same worker: nothing there can keep others waiting. The \
-          statements behind the call are not run; `$var` begins anew in the route.",
-    returns: &[(-1, "the route is missing or its name too long, no request, no transaction")],
+    params: &[Param::req("route", Kind::Route(RouteKind::Request)), Param::opt("group", Kind::Str)],
+    doc: "Makes the transaction and runs a route as soon as possible in a process of a task group, `default` if none is \
+          named. The statements behind the call are not run; `$var` begins anew in the route. Needs `async_workers`.",
+    returns: &[(
+        -1,
+        "the route or the group is missing or its name too long, no request, no transaction, no process takes it",
+    )],
     example: r#"async_task_route("later");"#,
-    run: |call| suspend(call, Unit::None, 0, Some(0)),
+    run: |call| {
+        let group = task::group(call, 1);
+        suspend(call, Unit::None, 0, Some(0), Some(group))
+    },
     ..ASYNC_ROUTE
+};
+
+const ASYNC_TASK_GROUP_ROUTE: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("async_task_group_route"),
+    params: &[Param::req("route", Kind::Route(RouteKind::Request)), Param::req("group", Kind::Str)],
+    doc: "The same in the group that is named. Both names may be computed.",
+    example: r#"async_task_group_route("later", "default");"#,
+    ..ASYNC_TASK_ROUTE
 };
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -125,8 +159,15 @@ enum Unit {
     None,
 }
 
-/// Judges the arguments and asks for the transaction: `amount` and `route` are numbers of arguments.
-fn suspend(call: &mut Call<'_, SipHost>, unit: Unit, amount: usize, route: Option<usize>) -> Step<SipHost> {
+/// Judges the arguments and asks for the transaction: `amount` and `route` are numbers of arguments, `group` that of
+/// a task group.
+fn suspend(
+    call: &mut Call<'_, SipHost>,
+    unit: Unit,
+    amount: usize,
+    route: Option<usize>,
+    group: Option<Result<u16, String>>,
+) -> Step<SipHost> {
     let settings = call.host.env().settings.async_module;
     let n = call.int(amount).unwrap_or(0);
     let micros = match unit {
@@ -146,8 +187,13 @@ fn suspend(call: &mut Call<'_, SipHost>, unit: Unit, amount: usize, route: Optio
         Some(Ok(n)) => Value::Int(i64::from(n)),
         Some(Err(why)) => return Step::Fail(why),
     };
+    let group = match group {
+        None => Value::Null,
+        Some(Ok(n)) => Value::Int(i64::from(n)),
+        Some(Err(why)) => return Step::Fail(why),
+    };
     call.state.step = 1;
-    call.state.data = vec![Value::Int(micros), target];
+    call.state.data = vec![Value::Int(micros), target, group];
     Step::Wait(Request::NewTransaction)
 }
 
@@ -170,6 +216,7 @@ fn wanted(call: &mut Call<'_, SipHost>, i: usize) -> Result<u32, String> {
 fn go_on(call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost> {
     let number = |i: usize| call.state.data.get(i).and_then(Value::as_int);
     let (micros, target) = (number(0).unwrap_or(0), number(1));
+    let group = number(2).and_then(|n| u16::try_from(n).ok());
     if call.state.step == 1 {
         match outcome.code() {
             // A retransmission: whoever made the transaction goes on.
@@ -178,10 +225,14 @@ fn go_on(call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost> {
             _ => return Step::Fail("no transaction could be made".into()),
         }
         call.state.step = 2;
+        if let Some(group) = group {
+            return Step::Wait(Request::Travel { group });
+        }
         let length = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
         return Step::Wait(Request::Op { op: ops::Request::Sleep(length), limit: None });
     }
-    if !matches!(outcome, Outcome::Op(ops::Outcome::Slept)) {
+    // A run that has travelled is with its group now.
+    if !matches!(outcome, Outcome::Op(ops::Outcome::Slept) | Outcome::Code(1)) {
         return Step::Done(-1);
     }
     match target.and_then(|n| u32::try_from(n).ok()) {

@@ -464,6 +464,7 @@ impl Host for SipHost {
             "reg_send_reply",
             "lookup",
             "lookup_branches",
+            "lookup_to_dset",
             "registered",
             "reg_fetch_contacts",
             "unregister",

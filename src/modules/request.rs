@@ -84,6 +84,11 @@ pub enum Request {
         /// The peer's address.
         peer: SocketAddr,
     },
+    /// The connection the message came over lives that long, also if nothing goes over it.
+    ConnKeep {
+        /// For so many seconds.
+        seconds: u32,
+    },
     /// `t_cancel_branch`
     CancelBranch {
         /// Which ones.

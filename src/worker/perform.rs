@@ -96,6 +96,7 @@ impl Worker {
             }
             Request::SendCopy { dest, headers } => Act::Forward(ForwardOrder::copy(dest, headers)),
             Request::ConnAlias { port } => code(self.force_alias(run.host(), port)),
+            Request::ConnKeep { seconds } => code(self.keep_conn(run.host(), seconds)),
             Request::ConnClose { peer } => code(self.close_conn(peer)),
             Request::CancelBranch { which } => self.cancel_branch(role, which),
             Request::Replicate { uri, flags } => self.replicate(run.host(), uri, flags),

@@ -39,6 +39,7 @@ mod radius;
 mod recovery;
 mod reinvites;
 mod saved_queues;
+mod registrations;
 mod seeds;
 mod stall;
 mod store;

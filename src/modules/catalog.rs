@@ -2,17 +2,9 @@
 
 use super::host::SipHost;
 use super::{
-    aaa_radius, async_module, avpops, cfgutils, core, db_mysql, dlgs, exec, htable, kamailio, maxfwd, mqueue,
-    registrar, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx, uac_redirect,
-    usrloc,
-    aaa_radius, async_module, avpops, cfgutils, core, db_mysql, dispatcher, exec, htable, kamailio, maxfwd, mqueue,
-    nathelper, pike, registrar, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx,
-    uac, uac_redirect, usrloc,
-    aaa_radius, async_module, avpops, cfgutils, core, counters, db_mysql, exec, htable, http, ipops, jansson, kamailio,
-    maxfwd, mqueue, registrar, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx,
-    aaa_radius, acc, async_module, auth, auth_db, avpops, cfgutils, core, db_mysql, exec, htable, kamailio, maxfwd,
-    mqueue, registrar, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx,
-    uac_redirect, usrloc,
+    aaa_radius, acc, async_module, auth, auth_db, avpops, cfgutils, core, counters, db_mysql, dispatcher, dlgs, exec,
+    htable, http, ipops, jansson, kamailio, maxfwd, mqueue, nathelper, pike, registrar, rest_client, rr, rtimer,
+    sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx, uac, uac_redirect, usrloc,
 };
 use super::{proto_tcp, tls_mgm, tolerated};
 use crate::script::ast::Dialect;

@@ -56,7 +56,6 @@ pvs! {
     RecvUriFull Never "the same with its transport" ["Rut"]
     RecvSocket Never "proto:address:port the message came in on" ["Ras"]
     NextHop Required "a part of the next hop" ["nh"]
-    AuthAlgorithmName Never "digest algorithm" ["aa"]
     Expiry Required "least or greatest expiry of the contacts: min, max" ["expires"]
     RecvName Never "name of the socket the message came in on" ["Rn"]
     AdvertisedIp Never "advertised address of the socket" ["RAi"]
@@ -266,15 +265,10 @@ pub fn find(name: &str, sub: Option<&str>) -> Option<PvSpec<Pv>> {
     let (_, pv, need) = TABLE.iter().find(|(n, ..)| *n == name)?;
     let known: &[&str] = match pv {
         Kpv::MsgField => MSG_FIELDS,
+        Kpv::TimeValue => TIME_VALUES,
         Kpv::HttpWanted => http::async_client::KEYS,
         Kpv::HttpTime => http::vars::TIMES,
-        _ => &[],
-    };
-    if !known.is_empty() && sub.is_some_and(|s| !known.contains(&s)) {
-        return None;
-    }
-    let known = match pv {
-        Kpv::AsyncTask => &["data", "gname"][..],
+        Kpv::AsyncTask => &["data", "gname"],
         Kpv::KeyValueTask => &["type", "key", "val"],
         _ => &[],
     };
@@ -300,9 +294,6 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
     }
     let mut other = |pv: Pv| pv_get::get(h, pv, None, Index::None, now);
     match pv {
-        Kpv::AuthQuotedUser => return other(Pv::AuthUser),
-        Kpv::AuthWholeUser => return other(Pv::AuthUsername),
-        Kpv::AuthAlgorithmName => return other(Pv::AuthAlgorithm),
         Kpv::DigestNonce => return other(Pv::AuthNonce),
         Kpv::DigestCnonce => return other(Pv::AuthCnonce),
         Kpv::DigestResponse => return other(Pv::AuthResponse),

@@ -11,8 +11,8 @@ pub mod run;
 pub mod seat;
 pub mod sim;
 
-mod asks;
 mod accounting;
+mod asks;
 mod away;
 mod blacklist;
 mod block;

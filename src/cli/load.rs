@@ -45,6 +45,7 @@ fn check(dialect: Dialect, config: Config, map: SourceMap, mut diags: Diagnostic
     let mut settings = read_settings(dialect, &config, &params, &mut diags);
     let loaded = |module: &str| program.as_ref().is_some_and(|p| p.modules.contains(&module));
     settings.settings.dispatcher.loaded = loaded("dispatcher");
+    settings.settings.dialogs.loaded = loaded("dlgs");
     settings.settings.uac.loaded = loaded("uac");
     let dispatcher = &mut settings.settings.dispatcher;
     // The list lies beside the configuration.

@@ -2,10 +2,11 @@
 
 use super::host::SipHost;
 use super::{
-    aaa_radius, async_module, avpops, cfgutils, core, db_mysql, dispatcher, exec, htable, kamailio, maxfwd, mqueue,
-    nathelper, pike, registrar, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx,
-    uac, uac_redirect, usrloc,
+    aaa_radius, async_module, avpops, cfgutils, core, db_mysql, dlgs, exec, htable, kamailio, maxfwd, mqueue,
+    registrar, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx, uac_redirect,
+    usrloc,
 };
+use super::{dispatcher, nathelper, pike, uac};
 use super::{proto_tcp, tls_mgm, tolerated};
 use crate::script::ast::Dialect;
 use crate::script::registry::Catalog;
@@ -49,6 +50,7 @@ static KAMAILIO: Catalog<SipHost> = Catalog {
         &uac_redirect::MODULE,
         &uac::MODULE,
         &db_mysql::DB_MYSQL,
+        &dlgs::MODULE,
         &kamailio::DB_SQLITE,
         &kamailio::CTL,
         &kamailio::CFG_RPC,

@@ -27,6 +27,7 @@ pub mod cfgutils;
 pub mod core;
 pub mod db_mysql;
 pub mod dispatcher;
+pub mod dlgs;
 pub mod exec;
 pub mod htable;
 pub mod maxfwd;

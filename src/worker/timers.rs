@@ -37,6 +37,8 @@ enum What {
     Calls,
     /// Looks up the names of destinations.
     Names,
+    /// Forgets calls that were followed long enough.
+    Dialogs,
     /// Looks after the contacts of users.
     Contacts,
 }
@@ -73,22 +75,31 @@ impl Worker {
             let interval = self.env().settings.table_interval;
             self.timers.push(TimerJob::new(What::Items, "htable".to_string(), interval));
         }
-        let dispatcher = &self.env().settings.dispatcher;
-        if dispatcher.loaded {
-            let (pings, calls) = (dispatcher.interval, dispatcher.call_check);
-            let counts = dispatcher.counts_calls;
-            self.timers.push(TimerJob::new(What::Names, "dispatcher:names".to_string(), Duration::from_secs(1)));
-            if !pings.is_zero() {
-                self.timers.push(TimerJob::new(What::Pings, "dispatcher".to_string(), pings));
-            }
-            if counts {
-                self.timers.push(TimerJob::new(What::Calls, "dispatcher:calls".to_string(), calls));
-            }
+        self.dispatcher_jobs();
+        if self.env().settings.dialogs.loaded {
+            let interval = self.env().settings.dialogs.interval;
+            self.timers.push(TimerJob::new(What::Dialogs, "dlgs".to_string(), interval));
         }
         if let Some(interval) = self.location_interval() {
             self.timers.push(TimerJob::new(What::Contacts, "usrloc".to_string(), interval));
         }
         self.share_timer_routes();
+    }
+
+    /// What has to be done for destinations from time to time.
+    fn dispatcher_jobs(&mut self) {
+        let settings = &self.env().settings.dispatcher;
+        if !settings.loaded {
+            return;
+        }
+        let (pings, calls, counts) = (settings.interval, settings.call_check, settings.counts_calls);
+        self.timers.push(TimerJob::new(What::Names, "dispatcher:names".to_string(), Duration::from_secs(1)));
+        if !pings.is_zero() {
+            self.timers.push(TimerJob::new(What::Pings, "dispatcher".to_string(), pings));
+        }
+        if counts {
+            self.timers.push(TimerJob::new(What::Calls, "dispatcher:calls".to_string(), calls));
+        }
     }
 
     /// The timers of `rtimer`: each of a timer's jobs is one of its own, in whichever worker.
@@ -169,10 +180,11 @@ impl Worker {
                     _ => self.arm_timer_route(key.index as usize, interval),
                 };
             }
-            What::Items | What::Contacts => {
+            What::Items | What::Contacts | What::Dialogs => {
                 let again = match what {
                     What::Items => self.expire_items(),
-                    _ => self.look_after_contacts(),
+                    What::Contacts => self.look_after_contacts(),
+                    _ => self.forget_dialogs(),
                 };
                 return match again {
                     Some(soon) => self.arm_job_at(key.index as usize, self.now + soon),

@@ -33,6 +33,8 @@ enum What {
     Items,
     /// Loads a table again.
     Table(Str),
+    /// Forgets calls that were followed long enough.
+    Dialogs,
     /// Looks after the contacts of users.
     Contacts,
 }
@@ -73,6 +75,10 @@ impl Worker {
             }
             let interval = self.env().settings.table_interval;
             self.timers.push(TimerJob::new(What::Items, "htable".to_string(), interval));
+        }
+        if self.env().settings.dialogs.loaded {
+            let interval = self.env().settings.dialogs.interval;
+            self.timers.push(TimerJob::new(What::Dialogs, "dlgs".to_string(), interval));
         }
         if let Some(interval) = self.location_interval() {
             self.timers.push(TimerJob::new(What::Contacts, "usrloc".to_string(), interval));
@@ -149,10 +155,11 @@ impl Worker {
                 }
                 return self.arm_timer_route(key.index as usize, interval);
             }
-            What::Items | What::Contacts => {
+            What::Items | What::Contacts | What::Dialogs => {
                 let again = match what {
                     What::Items => self.expire_items(),
-                    _ => self.look_after_contacts(),
+                    What::Contacts => self.look_after_contacts(),
+                    _ => self.forget_dialogs(),
                 };
                 return match again {
                     Some(soon) => self.arm_job_at(key.index as usize, self.now + soon),

@@ -10,6 +10,8 @@ const RUN: &[&str] = &[
     "htable:expired:",
     "mqueue:",
     "sl:filtered-ack",
+    "tm:branch-failure:",
+    "tm:local-response",
     "usrloc:contact-expired",
 ];
 

@@ -82,6 +82,7 @@ impl Worker {
                     self.counters.inc(Counter::FwdReplies);
                     path.no_new_conn =
                         self.tm.user(tx).is_some_and(|d| d.no_new_conn || self.replies_open_none(d.host.as_deref()));
+                    self.follow_reply(&bytes);
                     self.send_reply(&path, &bytes);
                 }
                 Output::Local { tx, status } => self.answer_transaction(tx, status),
@@ -93,7 +94,7 @@ impl Worker {
                 Output::FinalChosen { tx, branch, status, timeout } => {
                     self.all_failed(tx, Chosen { branch, status, timeout });
                 }
-                Output::FinalSent { status, .. } => {
+                Output::FinalSent { tx, status, .. } => {
                     self.counters.inc(match status / 100 {
                         2 => Counter::Tm2xx,
                         3 => Counter::Tm3xx,
@@ -101,10 +102,12 @@ impl Worker {
                         5 => Counter::Tm5xx,
                         _ => Counter::Tm6xx,
                     });
+                    self.answered_suspended(tx);
                     self.control_final(&output);
                 }
+                Output::Lapsed { tx } => self.suspension_lapsed(tx),
                 Output::Unacknowledged { .. } => {}
-                Output::Ended { user, .. } => drop(user),
+                Output::Ended { user, .. } => self.suspensions_gone(user.suspensions),
             }
         }
     }

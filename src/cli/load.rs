@@ -47,6 +47,7 @@ fn check(dialect: Dialect, config: Config, map: SourceMap, mut diags: Diagnostic
     if dialect == Dialect::Kamailio {
         super::http_client::read(&mut settings.settings, &params, &map, program.as_ref(), &mut diags);
     }
+    settings.settings.dialogs.loaded = program.as_ref().is_some_and(|p| p.modules.contains(&"dlgs"));
     if let Some(program) = &program {
         super::groups::check(&config, program, &settings.settings, &mut diags);
     }

@@ -2,9 +2,9 @@
 
 use super::host::SipHost;
 use super::{
-    aaa_radius, async_module, avpops, cfgutils, core, counters, db_mysql, exec, htable, http, ipops, jansson, kamailio,
-    maxfwd, mqueue, registrar, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx,
-    uac_redirect, usrloc,
+    aaa_radius, async_module, avpops, cfgutils, core, counters, db_mysql, dlgs, exec, htable, http, ipops, jansson,
+    kamailio, maxfwd, mqueue, path, registrar, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops,
+    textops, tm, tmx, uac_redirect, usrloc,
 };
 use super::{proto_tcp, tls_mgm, tolerated};
 use crate::script::ast::Dialect;
@@ -44,12 +44,14 @@ static KAMAILIO: Catalog<SipHost> = Catalog {
         &http::client::MODULE,
         &http::async_client::MODULE,
         &mqueue::MODULE,
+        &path::MODULE,
         &rtimer::MODULE,
         &sanity::MODULE,
         &usrloc::MODULE,
         &registrar::MODULE,
         &uac_redirect::MODULE,
         &db_mysql::DB_MYSQL,
+        &dlgs::MODULE,
         &kamailio::DB_SQLITE,
         &kamailio::CTL,
         &kamailio::CFG_RPC,
@@ -90,6 +92,7 @@ static OPENSIPS: Catalog<SipHost> = Catalog {
         &avpops::MODULE,
         &sqlops::MODULE,
         &exec::MODULE,
+        &path::MODULE,
         &rest_client::MODULE,
         &tls_mgm::MODULE,
         &aaa_radius::MODULE,

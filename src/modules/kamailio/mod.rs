@@ -2,6 +2,8 @@
 //! (`super::catalog`); the rest is small and stands in this folder (kamailio.md sections 3 and 5).
 
 mod core_functions;
+pub mod custom;
+pub mod header_walk;
 mod nio;
 mod sl_functions;
 mod small;

@@ -5,6 +5,9 @@ use super::{
     aaa_radius, acc, async_module, auth, auth_db, avpops, cfgutils, core, counters, db_mysql, dispatcher, dlgs, exec,
     htable, http, ipops, jansson, kamailio, maxfwd, mqueue, nathelper, pike, registrar, rest_client, rr, rtimer,
     sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx, uac, uac_redirect, usrloc,
+    aaa_radius, async_module, avpops, cfgutils, core, counters, db_mysql, dlgs, exec, htable, http, ipops, jansson,
+    kamailio, maxfwd, mqueue, path, registrar, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops,
+    textops, tm, tmx, uac_redirect, usrloc,
 };
 use super::{proto_tcp, tls_mgm, tolerated};
 use crate::script::ast::Dialect;
@@ -50,6 +53,7 @@ static KAMAILIO: Catalog<SipHost> = Catalog {
         &dispatcher::MODULE,
         &nathelper::MODULE,
         &pike::MODULE,
+        &path::MODULE,
         &rtimer::MODULE,
         &sanity::MODULE,
         &usrloc::MODULE,
@@ -99,6 +103,7 @@ static OPENSIPS: Catalog<SipHost> = Catalog {
         &avpops::MODULE,
         &sqlops::MODULE,
         &exec::MODULE,
+        &path::MODULE,
         &rest_client::MODULE,
         &tls_mgm::MODULE,
         &aaa_radius::MODULE,

@@ -221,6 +221,8 @@ pub struct SipHost {
     pub event: Vec<(Str, Str)>,
     /// Names that the run has looked up.
     pub names: Option<Box<super::ipops::names::Kept>>,
+    /// Walks over headers that the run has begun.
+    pub walks: Option<Box<super::kamailio::header_walk::Walks>>,
     /// What HTTP of Kamailio's modules has left, and is asked to do.
     pub web: Option<Box<super::http::Web>>,
     /// What statements of Kamailio's sqlops have left.
@@ -285,6 +287,7 @@ impl SipHost {
             refusal: None,
             event: Vec::new(),
             names: None,
+            walks: None,
             web: None,
             sql: None,
             uac: None,

@@ -41,6 +41,7 @@ pub mod maxfwd;
 pub mod mqueue;
 pub mod nathelper;
 pub mod pike;
+pub mod path;
 pub mod registrar;
 pub mod rest_client;
 pub mod rr;

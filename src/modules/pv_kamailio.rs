@@ -103,6 +103,8 @@ pvs! {
     SrvResult Required "a part of what srv_query found: id=>target[i]" ["srvquery"]
     NaptrResult Required "a part of what naptr_query found: id=>services[i]" ["naptrquery"]
     PtrResult Required "what ptr_query found: id=>hostname" ["ptrquery"]
+    WalkName Required "name of the header a walk stands at" ["hfitname"]
+    WalkBody Required "value of the header a walk stands at" ["hfitbody"]
     CurlError Required "text of a number of libcurl" ["curlerror"]
     HttpReplyHeader Required "header of the last answer to http_client" ["httprhdr"]
     HttpWanted Required "what the next http_async_query is to do" ["http_req"]
@@ -228,6 +230,8 @@ pub const NAMES: &[&str] = &[
     "srvquery",
     "naptrquery",
     "ptrquery",
+    "hfitname",
+    "hfitbody",
     "curlerror",
     "httprhdr",
     "http_req",
@@ -317,6 +321,7 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
         Kpv::DnsResult | Kpv::SrvResult | Kpv::NaptrResult | Kpv::PtrResult => {
             return super::ipops::names::get(h, pv, sub);
         }
+        Kpv::WalkName | Kpv::WalkBody => return super::kamailio::header_walk::get(h, pv, sub),
         Kpv::CurlError
         | Kpv::HttpReplyHeader
         | Kpv::HttpQueryId

@@ -153,6 +153,7 @@ impl Plan {
                 Forwarded::new("dlgs.list", Merge::One),
                 Forwarded::new("dlgs.stats", Merge::One),
                 Forwarded::new("tcp-close", Merge::First),
+                Forwarded::new("httpclient.listcon", Merge::One),
                 Forwarded::new("pv.shvGet", Merge::One),
                 Forwarded::new("pv.shvSet", Merge::One),
                 Forwarded::new("shv_get", Merge::One),

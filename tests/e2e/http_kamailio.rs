@@ -99,6 +99,12 @@ fn http_client_does_the_same_as_kamailios() {
     let port = free_port();
     let server = Reprise::start(&format!("{}backend_max_failures=0\n", client_config(port, web)), &["-n", "1"]);
     let ours = answers(port, CASES.len(), &|| server.log());
+    let connections = server.ctl("httpclient.listcon", Value::Null);
+    assert_eq!(
+        (&connections[0]["connection"], connections.as_array().map(Vec::len)),
+        (&json!("web"), Some(10)),
+        "{connections}"
+    );
     let differ = CASES.iter().zip(theirs.iter().zip(&ours)).filter(|(_, (theirs, ours))| theirs != ours);
     let shown: Vec<String> =
         differ.map(|(case, (t, o))| format!("{case}\n    Kamailio: {t}\n    reprise:  {o}")).collect();
@@ -291,4 +297,47 @@ fn a_lock_that_is_only_tried_for_is_the_servers() {
         assert_eq!(tries.options(&format!("sip:try@lock{i}.test")).reason(), "got it");
     }
     eventually("no lock is left", Duration::from_secs(5), || crate::common::held(&server, "locks") == 0);
+}
+
+/// A name server's answer with one PTR record, in the form of the test's own zone.
+fn ptr(name: &str) -> Vec<u8> {
+    crate::support::dns::wire(name)
+}
+
+#[test]
+fn names_are_looked_up_by_the_loop() {
+    use crate::support::dns::{NAPTR, Zone, naptr};
+    const PTR: u16 = 12;
+    let dns = Zone::default()
+        .host("one.test", "192.0.2.7")
+        .srv("_sip._udp.test", 20, 5070, "late.test")
+        .srv("_sip._udp.test", 10, 5060, "early.test")
+        .record("test", NAPTR, naptr(10, 20, "s", "SIP+D2U", "_sip._udp.test"))
+        .record("7.2.0.192.in-addr.arpa", PTR, ptr("one.test"))
+        .serve();
+    let port = free_port();
+    let config = format!(
+        "#!KAMAILIO\ndns_servers = \"{}\"\ndns_retr_time = 1\ndns_retr_no = 1\nlisten=udp:127.0.0.1:{port}\n{MODULES}loadmodule \
+         \"ipops.so\"\nrequest_route {{\n    if ($rU == \"host\") {{ dns_query(\"one.test\", \"x\"); sl_send_reply(\"200\", \"$rc \
+         $dns(x=>addr[0]) $dns(x=>count)\"); }}\n    if ($rU == \"srv\") {{ srv_query(\"_sip._udp.test\", \"x\"); \
+         sl_send_reply(\"200\", \"$rc $srvquery(x=>target[0]) $srvquery(x=>port[1])\"); }}\n    if ($rU == \"naptr\") {{ \
+         naptr_query(\"test\", \"x\"); sl_send_reply(\"200\", \"$rc $naptrquery(x=>services[0]) $naptrquery(x=>pref[0])\"); }}\n    \
+         if ($rU == \"ptr\") {{ ptr_query(\"192.0.2.7\", \"x\"); sl_send_reply(\"200\", \"$rc $ptrquery(x=>hostname)\"); }}\n    if \
+         ($rU == \"noptr\") {{ ptr_query(\"192.0.2.8\", \"x\"); sl_send_reply(\"200\", \"$rc $ptrquery(x=>hostname)\"); }}\n    if ($rU \
+         == \"match\" && dns_sys_match_ip(\"one.test\", \"192.0.2.7\") && !dns_int_match_ip(\"one.test\", \"192.0.2.8\")) \
+         sl_send_reply(\"200\", \"right\");\n    sl_send_reply(\"500\", \"no case\");\n}}\n",
+        dns.addr
+    );
+    let _server = Reprise::start(&config, &["-n", "1"]);
+    let client = SipClient::new(port);
+    for (user, expected) in [
+        ("host", "1 192.0.2.7 1"),
+        ("srv", "1 early.test 5070"),
+        ("naptr", "1 SIP+D2U 20"),
+        ("ptr", "1 one.test"),
+        ("noptr", "-1 <null>"),
+        ("match", "right"),
+    ] {
+        assert_eq!(client.options(&format!("sip:{user}@example.test")).reason(), expected, "{user}");
+    }
 }

@@ -3,6 +3,7 @@
 
 mod core_functions;
 pub mod custom;
+pub mod header_walk;
 mod nio;
 mod sl_functions;
 mod small;

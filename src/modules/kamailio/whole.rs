@@ -1,5 +1,6 @@
 //! `textopsx`: the message as a whole.
 
+use super::header_walk;
 use crate::base::Str;
 use crate::modules::host::SipHost;
 use crate::script::registry::{FnSpec, Kind, Param, RouteSet, Step};
@@ -7,7 +8,19 @@ use crate::sip::edits::Edits;
 use crate::sip::header::HeaderId;
 
 /// The functions.
-pub const TEXTOPSX: &[FnSpec<SipHost>] = &[MSG_APPLY_CHANGES, REMOVE_BODY, KEEP_HF, FNMATCH];
+pub const TEXTOPSX: &[FnSpec<SipHost>] = &[
+    MSG_APPLY_CHANGES,
+    REMOVE_BODY,
+    KEEP_HF,
+    FNMATCH,
+    header_walk::HF_ITERATOR_START,
+    header_walk::HF_ITERATOR_NEXT,
+    header_walk::HF_ITERATOR_PREV,
+    header_walk::HF_ITERATOR_END,
+    header_walk::HF_ITERATOR_RM,
+    header_walk::HF_ITERATOR_APPEND,
+    header_walk::HF_ITERATOR_INSERT,
+];
 
 const MSG_APPLY_CHANGES: FnSpec<SipHost> = FnSpec {
     opensips: None,

@@ -56,6 +56,11 @@ impl Worker {
         code(BESIDE)
     }
 
+    /// How much of a run's transaction is suspended.
+    fn suspended_parts(&self, role: &Role) -> usize {
+        role.tx.and_then(|tx| self.tm.user(tx)).map_or(0, |data| data.suspensions.len())
+    }
+
     /// A sleep has ended: whether a copy has waited for it. It goes on, if there is still something to go on with.
     pub(super) fn copy_due(&mut self, sleep: OpId) -> bool {
         let Some(tx) = self.copies.remove(&sleep) else { return false };

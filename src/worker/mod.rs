@@ -13,6 +13,7 @@ pub mod sim;
 
 mod asks;
 mod away;
+mod beside;
 mod blacklist;
 mod block;
 mod branch_failure;

@@ -217,6 +217,8 @@ pub struct Settings {
     pub registrar: super::registrar::Settings,
     /// sanity
     pub sanity: super::sanity::Settings,
+    /// Kamailio's dlgs.
+    pub dialogs: super::dlgs::Settings,
     /// Kamailio's async module.
     pub async_module: super::async_module::Settings,
     /// The task groups, in the order of their numbers.
@@ -499,6 +501,7 @@ impl Default for Settings {
             usrloc: super::usrloc::Settings::of(Dialect::OpenSips),
             registrar: super::registrar::Settings::of(Dialect::OpenSips),
             sanity: super::sanity::Settings::default(),
+            dialogs: super::dlgs::Settings::default(),
             async_module: super::async_module::Settings::default(),
             groups: Vec::new(),
             tkv_group: None,

@@ -97,6 +97,7 @@ pub(super) struct Supervisor<'a> {
     pub(super) own: Counters,
     pub(super) log: LogHandle,
     pub(super) control: Option<ControlServer>,
+    pub(super) facts: super::facts::Facts,
     pub(super) forwarded: Vec<Forwarded>,
     pub(super) calls: Calls,
     pub(super) orphans: Orphans,

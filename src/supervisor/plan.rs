@@ -82,6 +82,8 @@ pub struct Plan {
     pub owned: Vec<PathBuf>,
     /// Helper processes.
     pub helpers: Vec<HelperPlan>,
+    /// What main tells operators about the start.
+    pub facts: super::facts::Facts,
     /// Control methods that the workers answer.
     pub forwarded: Vec<Forwarded>,
     /// What the control method `version` says.
@@ -117,6 +119,7 @@ impl Plan {
             log,
             owned: Vec::new(),
             helpers: Vec::new(),
+            facts: super::facts::Facts::default(),
             forwarded: vec![
                 Forwarded::new("waits", Merge::Concat),
                 Forwarded::new("kill-wait", Merge::First),
@@ -132,6 +135,23 @@ impl Plan {
                 Forwarded::new("t_uac_dlg", Merge::One),
                 Forwarded::new("tm:uac_dlg", Merge::One),
                 Forwarded::new("tcp-list", Merge::Concat),
+                Forwarded::new("core.tcp_list", Merge::Concat),
+                Forwarded::new("cfg.diff", Merge::One),
+                Forwarded::new("cfg.get", Merge::One),
+                Forwarded::new("cfg.help", Merge::One),
+                Forwarded::new("cfg.list", Merge::One),
+                Forwarded::new("cfg.reset", Merge::One),
+                Forwarded::new("cfg.set", Merge::One),
+                Forwarded::new("cfg.set_now_int", Merge::One),
+                Forwarded::new("cfg.set_now_string", Merge::One),
+                Forwarded::new("cfg.seti", Merge::One),
+                Forwarded::new("cfg.sets", Merge::One),
+                Forwarded::new("dlgs.briefing", Merge::One),
+                Forwarded::new("dlgs.count", Merge::One),
+                Forwarded::new("dlgs.get", Merge::One),
+                Forwarded::new("dlgs.getall", Merge::One),
+                Forwarded::new("dlgs.list", Merge::One),
+                Forwarded::new("dlgs.stats", Merge::One),
                 Forwarded::new("tcp-close", Merge::First),
                 Forwarded::new("pv.shvGet", Merge::One),
                 Forwarded::new("pv.shvSet", Merge::One),

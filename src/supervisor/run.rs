@@ -151,6 +151,7 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
             own,
             log: plan.log,
             control: control.take(),
+            facts: plan.facts,
             forwarded: plan.forwarded,
             calls: Default::default(),
             orphans: Orphans::default(),

@@ -92,7 +92,7 @@ impl Worker {
         match method {
             "waits" => Ok(self.waits()),
             "kill-wait" => self.kill_wait(params),
-            "tcp-list" => Ok(self.list_streams()),
+            "tcp-list" | "core.tcp_list" => Ok(self.list_streams()),
             "tcp-close" => self.close_stream(params),
             "transactions" => Ok(json!({
                 "count": self.tm.len(), "timers": self.tm.timers(), "states": self.tm.states(),

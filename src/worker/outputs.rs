@@ -82,6 +82,7 @@ impl Worker {
                     self.counters.inc(Counter::FwdReplies);
                     path.no_new_conn =
                         self.tm.user(tx).is_some_and(|d| d.no_new_conn || self.replies_open_none(d.host.as_deref()));
+                    self.follow_reply(&bytes);
                     self.send_reply(&path, &bytes);
                 }
                 Output::Local { tx, status } => self.answer_transaction(tx, status),

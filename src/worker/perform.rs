@@ -323,6 +323,7 @@ impl Worker {
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
         self.write_reply(&host.msg, Some(host), &path, &reply, &mut out);
+        self.follow_reply(&out);
         let asks = self.hooks.replies || self.hooks.local_response.is_some();
         if !asks || self.reply_may_leave(&path, &out, true) {
             self.send_reply_now(&path, &out);

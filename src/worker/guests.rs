@@ -145,7 +145,7 @@ impl Worker {
             _ => None,
         };
         let parked = &*parked;
-        let travels = matches!(request, Request::Travel { .. });
+        let travels = matches!(request, Request::Travel { .. } | Request::Beside { .. });
         let what = if home.is_none() || travels {
             match parked.run.encode() {
                 Ok(bytes) => Asker::Run(Str::from(bytes)),

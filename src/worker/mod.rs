@@ -14,6 +14,7 @@ pub mod sim;
 mod accounting;
 mod asks;
 mod away;
+mod beside;
 mod blacklist;
 mod block;
 mod branch_failure;

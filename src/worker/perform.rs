@@ -46,6 +46,7 @@ impl Worker {
         match request {
             Request::Op { op, limit } => self.operation(run, role, op, limit),
             Request::Travel { group } => self.travel_to(group),
+            Request::Beside { after, group } => self.go_beside(run, role, after, group),
             Request::Task { group, route, event } => code(self.task(group, route, event)),
             Request::Stateless(reply) => {
                 self.note_account(run, role, &reply);

@@ -45,6 +45,9 @@ impl Worker {
         if self.contacts_written(&ended) || self.table_operation_done(&ended) {
             return;
         }
+        if self.copy_due(ended.id) {
+            return self.flush_transactions();
+        }
         let Some(key) = self.by_op.remove(&ended.id) else { return };
         if let ops::Outcome::Failed(failure) = &ended.outcome {
             self.counters.inc(match failure.why {

@@ -218,6 +218,7 @@ impl Worker {
             groups: super::groups::Groups::new(&blueprint.env.settings.groups, seat.index, seat.count, bus_peers),
             guests: Default::default(),
             courier: Default::default(),
+            copies: HashMap::new(),
             hooks: Default::default(),
             location: Default::default(),
             drain: None,

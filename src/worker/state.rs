@@ -128,6 +128,8 @@ pub struct TxData {
     pub no_new_conn: bool,
     /// What of it waits for `t_continue`, the oldest first.
     pub suspensions: Vec<super::suspend::Suspension>,
+    /// The copy of the run that goes on when it is continued (`return=1` of `async`).
+    pub beside: Option<Box<super::beside::Beside>>,
     /// Nobody has continued it in time.
     pub lapsed: bool,
     /// The branch that stands for that, until a failure route has heard of it.
@@ -369,6 +371,8 @@ pub struct Worker {
     /// Counts what was drawn by lot.
     pub(super) drawn: u64,
     pub(super) work: VecDeque<Work>,
+    /// The transactions whose copied runs wait for these sleeps.
+    pub(super) copies: HashMap<OpId, TxKey>,
     /// Runs that have used up their budget: they go on in the next turn.
     pub(super) yielded: VecDeque<Work>,
     /// Operations that may change something: not cut off when their run is dropped.

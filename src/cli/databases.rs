@@ -5,6 +5,7 @@ use crate::base::Str;
 use crate::modules::env::{Scheme, Settings};
 use crate::modules::htable::definition::Table;
 use crate::modules::kamailio::sqlops;
+use crate::modules::mqueue::Database;
 use crate::modules::{acc, auth_db, usrloc};
 use crate::ops::sql::{DbUrl, Kill};
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
@@ -35,6 +36,7 @@ pub(super) fn read(
     let context = client(settings, params, diags);
     for (module, number) in [
         ("htable", Table::DATABASE),
+        ("mqueue", Database::URL),
         ("auth_db", auth_db::DATABASE),
         ("acc", acc::DATABASE),
         ("usrloc", usrloc::DATABASE),
@@ -44,6 +46,7 @@ pub(super) fn read(
             add(settings, &context, number, &url.to_lossy(), p.span, diags);
         }
     }
+    super::shared::check_queues(settings, params, diags);
     for p in params.iter().filter(|p| p.module == "sqlops") {
         match p.param.as_str() {
             "sqlcon" => named(settings, &context, p, diags),

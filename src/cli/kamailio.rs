@@ -11,6 +11,7 @@ use std::time::Duration;
 
 /// What holds before any parameter is read.
 pub(super) fn prepare(out: &mut ServerConfig, config: &Config) {
+    out.everywhere.1 = true;
     // `debug` 0 shows warnings; a line without a level is an error.
     out.log.level = 1;
     out.settings.log_level = 1;

@@ -42,7 +42,8 @@ pub fn load_text(name: &str, text: &str, options: impl Into<Options>) -> Loaded 
 fn check(dialect: Dialect, config: Config, map: SourceMap, mut diags: Diagnostics) -> Loaded {
     let program = lower::compile::<SipHost>(dialect, &config, &map, &mut diags);
     let params = program.as_ref().map(|p| p.modparams.clone()).unwrap_or_default();
-    let settings = read_settings(dialect, &config, &params, &mut diags);
+    let mut settings = read_settings(dialect, &config, &params, &mut diags);
+    settings.settings.dialogs.loaded = program.as_ref().is_some_and(|p| p.modules.contains(&"dlgs"));
     if let Some(program) = &program {
         super::groups::check(&config, program, &settings.settings, &mut diags);
     }

@@ -21,8 +21,10 @@ use crate::script::render::render;
 use crate::sip::Transport;
 use crate::store::ConnTable;
 use crate::store::shared::home::Home;
+use crate::supervisor::facts::Facts;
 use crate::supervisor::{ControlPlan, GroupPlan, HelperPlan, Plan, run};
 use crate::worker;
+use crate::worker::SAVING;
 use crate::worker::seat::{Seat, SeatKind};
 use std::io::IsTerminal;
 use std::os::unix::net::UnixListener;
@@ -97,6 +99,8 @@ pub fn start(args: &StartArgs) -> ExitCode {
         }
     };
     plan.owned.push(home.path().to_path_buf());
+    plan.facts.modules = program.modules.iter().filter(|m| **m != "core").map(|m| (*m).to_string()).collect();
+    plan.facts.store = Some((home.path().to_path_buf(), config.store_size));
     let store = Some((inside(config.chroot.as_deref(), home.path()), config.store_size));
     let blueprint = blueprint(program, env, &config, conns, Places { sqlite: sqlite.clone(), store });
     let names: Vec<String> = plan.listeners.iter().map(|l| format!("{}:{}", l.transport, l.addr)).collect();
@@ -133,7 +137,9 @@ fn plan(args: &StartArgs, config: &ServerConfig, log: logpipe::LogHandle) -> Res
     }
     super::streams::finish_specs(&mut specs, &config.streams)?;
     if specs.is_empty() {
-        specs.push(ListenSpec::new(crate::net::listen::Transport::Udp, "*", None));
+        let (port, tcp) = config.everywhere;
+        specs.push(ListenSpec::new(crate::net::listen::Transport::Udp, "*", port));
+        specs.extend(tcp.then(|| ListenSpec::new(crate::net::listen::Transport::Tcp, "*", port)));
     }
     let mut listeners: Vec<Listener> = Vec::new();
     for spec in &specs {
@@ -164,8 +170,10 @@ fn plan(args: &StartArgs, config: &ServerConfig, log: logpipe::LogHandle) -> Res
     plan.user.clone_from(&args.user);
     plan.group.clone_from(&args.group);
     plan.pidfile.clone_from(&args.pidfile);
+    plan.facts = facts(config);
     plan.workdir = args.workdir.clone().or_else(|| config.workdir.clone());
     plan.drain_timeout = config.drain_timeout;
+    plan.saving = config.settings.queues.iter().any(|q| q.database.save).then_some(SAVING);
     plan.hang_timeout = config.hang_timeout;
     plan.core_dumps = config.core_dumps;
     plan.chroot.clone_from(&config.chroot);
@@ -194,6 +202,19 @@ fn plan(args: &StartArgs, config: &ServerConfig, log: logpipe::LogHandle) -> Res
         sqlite = Some(path);
     }
     Ok(PlannedParts(plan, sqlite))
+}
+
+/// What main tells operators about the start; what else it knows is added where it becomes known.
+fn facts(config: &ServerConfig) -> Facts {
+    let define = |(name, value): &(Str, Option<Str>)| {
+        (name.to_lossy().into_owned(), value.as_ref().map(|v| v.to_lossy().into_owned()))
+    };
+    Facts {
+        aliases: config.aliases.iter().map(|a| (a.host.clone(), a.port)).collect(),
+        defines: config.settings.defines.iter().map(define).collect(),
+        max_connections: config.streams.max_connections,
+        ..Facts::default()
+    }
 }
 
 fn group_plan(group: &Group) -> GroupPlan {

@@ -35,6 +35,8 @@ pub struct ServerConfig {
     pub resolver: ResolverOptions,
     /// Where to listen.
     pub sockets: Vec<ListenSpec>,
+    /// Where to listen if nothing says where: the port (`None`: the usual one), and whether on TCP as well.
+    pub everywhere: (Option<u16>, bool),
     /// Further names of ours.
     pub aliases: Vec<Alias>,
     /// `udp_workers`; `None` = as many as CPUs.
@@ -83,6 +85,7 @@ impl Default for ServerConfig {
             streams: StreamConfig::default(),
             resolver: ResolverOptions::default(),
             sockets: Vec::new(),
+            everywhere: (None, false),
             aliases: Vec::new(),
             workers: None,
             workers_exact: false,
@@ -147,6 +150,8 @@ pub fn read_settings(
                     out.aliases.extend(list.iter().map(|i| alias(&i.text)));
                 }
             }
+            "port" if dialect == Dialect::Kamailio => out.everywhere.0 = int.and_then(|n| u16::try_from(n).ok()),
+            "disable_tcp" if dialect == Dialect::Kamailio => out.everywhere.1 = !yes,
             "advertised_address" => advertised.0 = text,
             "advertised_port" => advertised.1 = int.and_then(|n| u16::try_from(n).ok()),
             "udp_workers" => out.workers = int.and_then(|n| usize::try_from(n).ok()),
@@ -256,6 +261,9 @@ pub fn read_settings(
     out.settings.xlog_level = xlog_level.map_or(both, |n| n.clamp(-3, 4) as i32);
     if syslog {
         out.log.syslog = logpipe::facility(&facility).map(|facility| Syslog { facility, ident });
+    }
+    if dialect == Dialect::Kamailio && !out.everywhere.1 {
+        out.sockets.retain(|s| s.transport != Transport::Tcp);
     }
     for socket in &mut out.sockets {
         socket.tos = socket.tos.or(tos);
@@ -418,6 +426,7 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
             ("cfgutils", "initial_probability") => s.rand_probability = int.unwrap_or(10).clamp(0, 100) as u8,
             ("mqueue", param) => super::shared::queue(s, &mut bare_queue, param, p, diags),
             ("rtimer", param) => super::shared::timer(s, &mut default_interval, param, p, diags),
+            ("dlgs", param) => s.dialogs.set(param, &p.value),
             ("htable", param) => super::shared::table(s, param, p, diags),
             ("cfgutils" | "pv", "shvset") => match text.as_deref().and_then(varset) {
                 Some((name, value)) => s.shared_vars.push((Str::from(name.as_str()), value)),

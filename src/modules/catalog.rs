@@ -2,8 +2,8 @@
 
 use super::host::SipHost;
 use super::{
-    aaa_radius, acc, async_module, auth, auth_db, avpops, cfgutils, core, db_mysql, exec, htable, kamailio, maxfwd,
-    mqueue, registrar, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx,
+    aaa_radius, acc, async_module, auth, auth_db, avpops, cfgutils, core, db_mysql, dlgs, exec, htable, kamailio,
+    maxfwd, mqueue, registrar, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx,
     uac_redirect, usrloc,
 };
 use super::{proto_tcp, tls_mgm, tolerated};
@@ -48,6 +48,7 @@ static KAMAILIO: Catalog<SipHost> = Catalog {
         &registrar::MODULE,
         &uac_redirect::MODULE,
         &db_mysql::DB_MYSQL,
+        &dlgs::MODULE,
         &kamailio::DB_SQLITE,
         &kamailio::CTL,
         &kamailio::CFG_RPC,

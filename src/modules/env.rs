@@ -225,6 +225,8 @@ pub struct Settings {
     pub auth: super::auth::Settings,
     /// auth_db
     pub auth_db: super::auth_db::Settings,
+    /// Kamailio's dlgs.
+    pub dialogs: super::dlgs::Settings,
     /// Kamailio's async module.
     pub async_module: super::async_module::Settings,
     /// The task groups, in the order of their numbers.
@@ -510,6 +512,7 @@ impl Default for Settings {
             acc: super::acc::Settings::default(),
             auth: super::auth::Settings::default(),
             auth_db: super::auth_db::Settings::default(),
+            dialogs: super::dlgs::Settings::default(),
             async_module: super::async_module::Settings::default(),
             groups: Vec::new(),
             tkv_group: None,

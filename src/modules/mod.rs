@@ -29,6 +29,7 @@ pub mod avpops;
 pub mod cfgutils;
 pub mod core;
 pub mod db_mysql;
+pub mod dlgs;
 pub mod exec;
 pub mod htable;
 pub mod maxfwd;

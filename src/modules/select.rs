@@ -118,8 +118,7 @@ pub fn get(h: &SipHost, path: &[u8]) -> Value {
     let path = path.trim_ascii();
     let path = path.strip_prefix(b"@").unwrap_or(path);
     if let Some(name) = path.strip_prefix(b"cfg_get.") {
-        let found = h.env().settings.custom.iter().find(|(n, _)| n.as_bytes() == name);
-        return found.map_or(Value::Null, |(_, v)| v.clone());
+        return super::kamailio::custom::get(h.env(), name).unwrap_or(Value::Null);
     }
     Value::Str(steps(path).and_then(|steps| of_message(h, &steps)).unwrap_or_default())
 }

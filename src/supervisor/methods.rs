@@ -22,6 +22,12 @@ impl Supervisor<'_> {
     /// Answers a request, or passes it on to the workers.
     pub(super) fn on_request(&mut self, incoming: Incoming, now: Time, more: &mut Vec<Incoming>) {
         let Incoming { reply_to, request } = incoming;
+        if let Some(result) = self.core_method(&request, now) {
+            if let Some(control) = &mut self.control {
+                control.reply(reply_to, result, self.poll.registry(), now, more);
+            }
+            return;
+        }
         if let Some(forwarded) = self.forwarded.iter().find(|f| f.method == request.method).cloned() {
             let mut living: Vec<(usize, u32)> = self
                 .places
@@ -66,14 +72,17 @@ impl Supervisor<'_> {
             }
             "version" => Ok(json!({ "server": self.version })),
             "log_level" => self.log_level(request),
-            "which" => {
-                let own = OWN.iter().map(|m| (*m).to_owned());
-                let mut all: Vec<String> = own.chain(self.forwarded.iter().map(|f| f.method.clone())).collect();
-                all.sort();
-                Ok(json!(all))
-            }
+            "which" => Ok(json!(self.method_names())),
             other => Err(RpcError::no_method(other)),
         }
+    }
+
+    /// Every method there is.
+    pub(super) fn method_names(&self) -> Vec<String> {
+        let own = OWN.iter().chain(&super::core_methods::METHODS).map(|m| (*m).to_owned());
+        let mut all: Vec<String> = own.chain(self.forwarded.iter().map(|f| f.method.clone())).collect();
+        all.sort();
+        all
     }
 
     fn ps(&self, now: Time) -> Value {
@@ -172,10 +181,7 @@ impl Supervisor<'_> {
         };
         let level = wanted.and_then(|l| i8::try_from(l).ok()).filter(|l| (-3..=4).contains(l));
         let Some(level) = level else { return Err(RpcError::bad_params("the level is a number from -3 to 4")) };
-        self.log.set_level(level);
-        for index in 0..self.places.len() {
-            self.tell(index, &ToChild::LogLevel(level));
-        }
+        self.set_log_level(level);
         Ok(json!({ "log_level": level }))
     }
 }

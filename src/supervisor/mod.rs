@@ -4,12 +4,14 @@
 //!
 //! Start reading at [`run::run`], then `main_loop.rs`.
 
+pub mod facts;
 pub mod plan;
 pub mod run;
 
 mod backoff;
 mod calls;
 mod children;
+mod core_methods;
 mod fork;
 mod main_loop;
 mod methods;

@@ -65,6 +65,9 @@ pub struct Plan {
     pub drain_timeout: Duration,
     /// How long children may take to return when they are told to.
     pub quit_grace: Duration,
+    /// The last worker writes what is kept in databases, which may take as long as this; `None`: there is nothing to be
+    /// written.
+    pub saving: Option<Duration>,
     /// Whether processes that crash leave a core file; `None`: as the system has it.
     pub core_dumps: Option<bool>,
     /// The root directory from then on, when the sockets are open and before privileges are given up.
@@ -79,6 +82,8 @@ pub struct Plan {
     pub owned: Vec<PathBuf>,
     /// Helper processes.
     pub helpers: Vec<HelperPlan>,
+    /// What main tells operators about the start.
+    pub facts: super::facts::Facts,
     /// Control methods that the workers answer.
     pub forwarded: Vec<Forwarded>,
     /// What the control method `version` says.
@@ -106,6 +111,7 @@ impl Plan {
             workdir: None,
             drain_timeout: Duration::from_secs(10),
             quit_grace: Duration::from_secs(2),
+            saving: None,
             hang_timeout: None,
             core_dumps: None,
             chroot: None,
@@ -113,6 +119,7 @@ impl Plan {
             log,
             owned: Vec::new(),
             helpers: Vec::new(),
+            facts: super::facts::Facts::default(),
             forwarded: vec![
                 Forwarded::new("waits", Merge::Concat),
                 Forwarded::new("kill-wait", Merge::First),
@@ -128,6 +135,23 @@ impl Plan {
                 Forwarded::new("t_uac_dlg", Merge::One),
                 Forwarded::new("tm:uac_dlg", Merge::One),
                 Forwarded::new("tcp-list", Merge::Concat),
+                Forwarded::new("core.tcp_list", Merge::Concat),
+                Forwarded::new("cfg.diff", Merge::One),
+                Forwarded::new("cfg.get", Merge::One),
+                Forwarded::new("cfg.help", Merge::One),
+                Forwarded::new("cfg.list", Merge::One),
+                Forwarded::new("cfg.reset", Merge::One),
+                Forwarded::new("cfg.set", Merge::One),
+                Forwarded::new("cfg.set_now_int", Merge::One),
+                Forwarded::new("cfg.set_now_string", Merge::One),
+                Forwarded::new("cfg.seti", Merge::One),
+                Forwarded::new("cfg.sets", Merge::One),
+                Forwarded::new("dlgs.briefing", Merge::One),
+                Forwarded::new("dlgs.count", Merge::One),
+                Forwarded::new("dlgs.get", Merge::One),
+                Forwarded::new("dlgs.getall", Merge::One),
+                Forwarded::new("dlgs.list", Merge::One),
+                Forwarded::new("dlgs.stats", Merge::One),
                 Forwarded::new("tcp-close", Merge::First),
                 Forwarded::new("pv.shvGet", Merge::One),
                 Forwarded::new("pv.shvSet", Merge::One),

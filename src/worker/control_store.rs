@@ -9,7 +9,7 @@ use crate::store::shared::StoreError;
 use serde_json::{Value, json};
 
 /// Most items that one answer holds.
-const MOST_SHOWN: usize = 10_000;
+pub(super) const MOST_SHOWN: usize = 10_000;
 
 impl From<StoreError> for CallError {
     fn from(why: StoreError) -> CallError {
@@ -26,7 +26,7 @@ impl Params {
         parsed.map(Params).map_err(|_| CallError::bad_params("the parameters are not JSON"))
     }
 
-    fn find(&self, at: usize, name: &str) -> Option<&Value> {
+    pub(super) fn find(&self, at: usize, name: &str) -> Option<&Value> {
         match &self.0 {
             Value::Array(list) => list.get(at),
             Value::Object(map) => map.get(name),
@@ -70,13 +70,15 @@ impl Worker {
             "pv.shvGet" | "shv_get" | "cfgutils:shv_get" => Worker::get_shared,
             "pv.shvSet" | "shv_set" | "cfgutils:shv_set" => Worker::set_shared,
             m if m.starts_with("mqueue.") => return Some(self.queue_call(m, params)),
+            m if m.starts_with("cfg.") => return Some(self.cfg_call(m, params)),
+            m if m.starts_with("dlgs.") => return Some(self.dialogs_call(m, params)),
             m if m.starts_with("htable.") => return Some(self.table_call(m, params)),
             _ => return None,
         };
         Some(Params::parse(params).and_then(|p| call(self, &p)))
     }
 
-    fn shared(&self) -> Result<&Shared, CallError> {
+    pub(super) fn shared(&self) -> Result<&Shared, CallError> {
         self.env().store.as_ref().ok_or_else(|| CallError::not_found("there is no shared store"))
     }
 

@@ -82,6 +82,7 @@ impl Worker {
                     self.counters.inc(Counter::FwdReplies);
                     path.no_new_conn =
                         self.tm.user(tx).is_some_and(|d| d.no_new_conn || self.replies_open_none(d.host.as_deref()));
+                    self.follow_reply(&bytes);
                     self.send_reply(&path, &bytes);
                     self.reply_left(tx, &bytes);
                 }
@@ -103,10 +104,12 @@ impl Worker {
                         5 => Counter::Tm5xx,
                         _ => Counter::Tm6xx,
                     });
+                    self.answered_suspended(tx);
                     self.control_final(&output);
                 }
+                Output::Lapsed { tx } => self.suspension_lapsed(tx),
                 Output::Unacknowledged { .. } => {}
-                Output::Ended { user, .. } => drop(user),
+                Output::Ended { user, .. } => self.suspensions_gone(user.suspensions),
             }
         }
     }

@@ -31,6 +31,8 @@ enum What {
     Routes(Vec<u32>),
     /// Takes out the items of tables that have ended.
     Items,
+    /// Forgets calls that were followed long enough.
+    Dialogs,
     /// Looks after the contacts of users.
     Contacts,
 }
@@ -66,6 +68,10 @@ impl Worker {
         if !self.env().settings.tables.is_empty() {
             let interval = self.env().settings.table_interval;
             self.timers.push(TimerJob::new(What::Items, "htable".to_string(), interval));
+        }
+        if self.env().settings.dialogs.loaded {
+            let interval = self.env().settings.dialogs.interval;
+            self.timers.push(TimerJob::new(What::Dialogs, "dlgs".to_string(), interval));
         }
         if let Some(interval) = self.location_interval() {
             self.timers.push(TimerJob::new(What::Contacts, "usrloc".to_string(), interval));
@@ -136,10 +142,11 @@ impl Worker {
         let number = job.number;
         let routes = match what {
             What::Routes(routes) => routes,
-            What::Items | What::Contacts => {
+            What::Items | What::Contacts | What::Dialogs => {
                 let again = match what {
                     What::Items => self.expire_items(),
-                    _ => self.look_after_contacts(),
+                    What::Contacts => self.look_after_contacts(),
+                    _ => self.forget_dialogs(),
                 };
                 return match again {
                     Some(soon) => self.arm_job_at(key.index as usize, self.now + soon),

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -68,6 +68,13 @@ struct Log {
     grew: Condvar,
 }
 
+/// Where a server's files are.
+struct Files {
+    config: PathBuf,
+    control: PathBuf,
+    dir: TempDir,
+}
+
 /// A running server. Dropping it kills it; its log is printed when the test is failing.
 pub struct Reprise {
     /// Process id of the main process.
@@ -112,21 +119,30 @@ impl Reprise {
         let path = dir.path().join("reprise.cfg");
         let control = dir.path().join("control.sock");
         fs::write(&path, with_control(config, &control)).expect("configuration written");
+        let mut command = process::command(program);
+        command.arg("-f").arg(&path).arg("-E").args(args).current_dir(dir.path()).envs(env.iter().copied());
+        Reprise::begin(command, Files { config: path, control, dir }, busy)
+    }
+
+    /// Starts the server with these arguments in a directory of the caller's, whose configuration opens the control
+    /// socket `control.sock` there.
+    pub fn launch_file(args: &[&str], at: &Path) -> Result<Reprise, Finished> {
+        let busy = Busy::enter();
+        let mut command = process::command(BINARY);
+        command.arg("-E").args(args).current_dir(at);
+        let files = Files {
+            config: at.join("kamailio.cfg"),
+            control: at.join("control.sock"),
+            dir: process::directory("server"),
+        };
+        Reprise::begin(command, files, busy)
+    }
+
+    fn begin(mut command: Command, files: Files, busy: Busy) -> Result<Reprise, Finished> {
+        let Files { config: path, control, dir } = files;
         let notify_path = dir.path().join("notify.sock");
         let notify = UnixDatagram::bind(&notify_path).expect("notify socket");
-
-        let mut command = process::command(program);
-        command
-            .arg("-f")
-            .arg(&path)
-            .arg("-E")
-            .args(args)
-            .current_dir(dir.path())
-            .env("NOTIFY_SOCKET", &notify_path)
-            .envs(env.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.env("NOTIFY_SOCKET", &notify_path).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = process::spawn(command).expect("the binary starts");
         let log = Arc::new(Log::default());
         let readers = vec![

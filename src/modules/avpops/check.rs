@@ -112,7 +112,7 @@ fn looks_numeric(v: &Value) -> bool {
 }
 
 /// A shell pattern as a regular expression.
-fn from_glob(pattern: &str) -> String {
+pub fn from_glob(pattern: &str) -> String {
     let mut out = String::from("^");
     let mut chars = pattern.chars().peekable();
     while let Some(c) = chars.next() {

@@ -10,6 +10,8 @@ pub mod name;
 mod operate;
 mod push;
 
+pub use check::from_glob;
+
 use super::host::SipHost;
 use super::sqlops;
 use crate::script::ast::Dialect;

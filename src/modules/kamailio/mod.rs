@@ -2,6 +2,7 @@
 //! (`super::catalog`); the rest is small and stands in this folder (kamailio.md sections 3 and 5).
 
 mod core_functions;
+pub mod custom;
 mod nio;
 mod sl_functions;
 pub mod sqlops;

@@ -12,8 +12,10 @@
 //!
 //! A simulation has the same map in its own memory ([`Shared::in_memory`]).
 
+pub mod dialogs;
 pub mod home;
 mod key;
+pub mod lists;
 mod lock;
 pub mod nonces;
 pub mod queues;

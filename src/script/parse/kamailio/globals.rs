@@ -58,7 +58,7 @@ impl Parser<'_> {
             Meaning::Port => {
                 let (n, span) = self.int_value(word)?;
                 match u16::try_from(n) {
-                    Ok(n) if n > 0 => self.port = Some(n),
+                    Ok(n) if n > 0 => self.port = Some((n, span)),
                     _ => {
                         let d = Diagnostic::error("E0503", span, format!("`port` cannot be {n}")).label("1 to 65535");
                         return self.c.error(d);
@@ -92,7 +92,10 @@ impl Parser<'_> {
 
     /// Gives `port` to the sockets that name none, wherever it stands.
     pub(super) fn fill_ports(&self, config: &mut Config) {
-        let Some(port) = self.port else { return };
+        let Some((port, span)) = self.port else { return };
+        // For the sockets of a configuration that lists none.
+        let (name, value) = (Ident { text: "port".to_owned(), span }, GlobalValue::Int(port.into(), span));
+        config.items.push(Item::Global(Global { name, value, span }));
         for item in &mut config.items {
             if let Item::Global(Global { value: GlobalValue::Socket(spec), .. }) = item
                 && spec.ports.is_empty()

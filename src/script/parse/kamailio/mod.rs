@@ -54,7 +54,7 @@ struct Parser<'a> {
     /// Names declared by `flags`.
     flags: Vec<(String, i64)>,
     /// The port of sockets that name none.
-    port: Option<u16>,
+    port: Option<(u16, Span)>,
 }
 
 /// Words of the language that cannot be called.

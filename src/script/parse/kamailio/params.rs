@@ -50,6 +50,8 @@ const OWN_LOG: &str = "the log has formats of its own (log_format)";
 pub static PARAMS: &[(&str, Meaning)] = &[
     ("listen", Socket),
     ("port", Port),
+    ("disable_tcp", Int("disable_tcp")),
+    ("tcp_disable", Int("disable_tcp")),
     ("alias", Names),
     ("domain", Names),
     ("auto_aliases", Int("auto_aliases")),
@@ -189,8 +191,6 @@ pub static PARAMS: &[(&str, Meaning)] = &[
     ("run_dir", Ignored("the control socket has a parameter of its own (control_socket)")),
     ("exit_timeout", Ignored("drain_timeout says how long the end may take")),
     ("ser_kill_timeout", Ignored("drain_timeout says how long the end may take")),
-    ("disable_tcp", Ignored(BY_LISTEN)),
-    ("tcp_disable", Ignored(BY_LISTEN)),
     ("enable_tls", Ignored(BY_LISTEN)),
     ("tls_enable", Ignored(BY_LISTEN)),
     ("disable_tls", Ignored(BY_LISTEN)),

@@ -5,6 +5,9 @@ use super::{
     aaa_radius, acc, async_module, auth, auth_db, avpops, cfgutils, core, counters, db_mysql, dispatcher, dlgs, exec,
     htable, http, ipops, jansson, kamailio, maxfwd, mqueue, nathelper, path, pike, registrar, rest_client, rr, rtimer,
     sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx, uac, uac_redirect, usrloc,
+    aaa_radius, acc, async_module, auth, auth_db, avpops, cfgutils, core, db_mysql, dlgs, exec, htable, kamailio,
+    maxfwd, mqueue, registrar, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx,
+    uac_redirect, usrloc,
 };
 use super::{proto_tcp, tls_mgm, tolerated};
 use crate::script::ast::Dialect;

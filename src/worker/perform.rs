@@ -198,7 +198,7 @@ impl Worker {
     fn note_account(&mut self, run: &Suspended<SipHost>, role: &Role, reply: &ReplyRequest) {
         let Some(tx) = role.tx.filter(|_| self.accounting.on && reply.code >= 200) else { return };
         let host = run.host();
-        if host.msg.is_request() && crate::modules::acc::wanted(host) != Default::default() {
+        if host.msg.is_request() && !crate::modules::acc::wanted(host).is_nothing() {
             let account = Box::new((host.base(), run.avps().clone()));
             if let Some(data) = self.tm.user_mut(tx) {
                 data.account = Some(account);

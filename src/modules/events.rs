@@ -12,6 +12,8 @@ const RUN: &[&str] = &[
     "htable:reloaded:",
     "mqueue:",
     "sl:filtered-ack",
+    "tm:branch-failure:",
+    "tm:local-response",
     "usrloc:contact-expired",
 ];
 

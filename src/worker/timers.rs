@@ -197,7 +197,7 @@ impl Worker {
         let program = self.program();
         let Some(route) = program.find_route(RouteKind::Event, Some(text)) else { return };
         let mut host = SipHost::without_message(self.env().clone());
-        host.event.clone_from(&params);
+        host.event = params.clone().into();
         let named = params.into_iter().map(|(n, v)| (Some(n), Value::Str(v))).collect();
         let run = Run::new(program, route, host).with_params(named);
         self.work.push_back(Work::Go(Box::new(run), Role::new(RoleKind::Event)));

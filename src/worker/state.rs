@@ -6,7 +6,7 @@ use super::neighbours::Adopted;
 use super::owners::Owners;
 use super::seat::MainChannel;
 use super::timers::TimerJob;
-use crate::base::{Key, Slab, Str, Time};
+use crate::base::{Key, Seldom, Slab, Str, Time};
 use crate::modules::env::Env;
 use crate::modules::host::{SipHost, Target};
 use crate::modules::request::Outcome;
@@ -165,7 +165,7 @@ pub struct BranchData {
     /// Where it goes.
     pub target: Target,
     /// Its AVPs.
-    pub bavps: Avps,
+    pub bavps: Seldom<Avps>,
     /// A name is being looked up for it.
     pub locating: Option<Key>,
     /// The way to further destinations, should its own fail.

@@ -121,13 +121,15 @@ fn answers(port: u16, count: usize, log: &dyn Fn() -> String) -> Vec<String> {
     (0..count).map(one).collect()
 }
 
-struct Kamailio {
+/// A running Kamailio; it is ended in an orderly way.
+pub struct Kamailio {
     child: Child,
     dir: TempDir,
 }
 
 impl Kamailio {
-    fn start(config: &str) -> Kamailio {
+    /// Starts one.
+    pub fn start(config: &str) -> Kamailio {
         let dir = process::directory("kamailio");
         let file = dir.path().join("kamailio.cfg");
         fs::write(&file, config).expect("a configuration");
@@ -141,7 +143,8 @@ impl Kamailio {
 }
 
 impl Kamailio {
-    fn log(&self) -> String {
+    /// Its log so far.
+    pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 }

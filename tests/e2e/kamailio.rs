@@ -127,14 +127,14 @@ pub fn answers(port: u16, count: usize, log: &dyn Fn() -> String) -> Vec<String>
     (0..count).map(one).collect()
 }
 
-/// A running Kamailio; ends with its handle.
+/// A running Kamailio; it is ended in an orderly way.
 pub struct Kamailio {
     child: Child,
     dir: TempDir,
 }
 
 impl Kamailio {
-    /// Starts it with this configuration; it may take a while until it answers.
+    /// Starts one.
     pub fn start(config: &str) -> Kamailio {
         let dir = process::directory("kamailio");
         let file = dir.path().join("kamailio.cfg");
@@ -149,7 +149,7 @@ impl Kamailio {
 }
 
 impl Kamailio {
-    /// What it has logged.
+    /// Its log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }

@@ -6,6 +6,7 @@ use crate::modules::env::{Scheme, Settings};
 use crate::modules::htable::definition::Table;
 use crate::modules::kamailio::sqlops;
 use crate::modules::usrloc;
+use crate::modules::{alias_db, domain, permissions, speeddial};
 use crate::ops::sql::{DbUrl, Kill};
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
 use crate::script::program::ModParam;
@@ -36,6 +37,18 @@ pub(super) fn read(
     for p in params.iter().filter(|p| p.module == "htable" && p.param == "db_url") {
         let url = p.value.to_text().unwrap_or_default();
         add(settings, &context, Table::DATABASE, &url.to_lossy(), p.span, diags);
+    }
+    const OWN: [(&str, i64); 4] = [
+        ("permissions", permissions::DATABASE),
+        ("domain", domain::DATABASE),
+        ("alias_db", alias_db::DATABASE),
+        ("speeddial", speeddial::DATABASE),
+    ];
+    for p in params.iter().filter(|p| p.param == "db_url") {
+        if let Some((_, number)) = OWN.iter().find(|(module, _)| *module == p.module) {
+            let url = p.value.to_text().unwrap_or_default();
+            add(settings, &context, *number, &url.to_lossy(), p.span, diags);
+        }
     }
     for p in params.iter().filter(|p| p.module == "usrloc" && p.param == "db_url") {
         let url = p.value.to_text().unwrap_or_default();

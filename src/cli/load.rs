@@ -4,7 +4,7 @@
 use super::settings::{ServerConfig, read_settings};
 use crate::modules::host::SipHost;
 use crate::script::ast::{Config, Dialect};
-use crate::script::diagnostics::Diagnostics;
+use crate::script::diagnostics::{Diagnostic, Diagnostics};
 use crate::script::lower;
 use crate::script::parse::{self, Options};
 use crate::script::program::Program;
@@ -44,6 +44,14 @@ fn check(dialect: Dialect, config: Config, map: SourceMap, mut diags: Diagnostic
     let params = program.as_ref().map(|p| p.modparams.clone()).unwrap_or_default();
     let mut settings = read_settings(dialect, &config, &params, &mut diags);
     settings.settings.dialogs.loaded = program.as_ref().is_some_and(|p| p.modules.contains(&"dlgs"));
+    // The file of addresses lies beside the configuration.
+    let main = map.files().first().map_or("", |f| f.path.as_str());
+    for p in params.iter().filter(|p| p.module == "permissions" && p.param == "address_file") {
+        let file = p.value.to_text().unwrap_or_default().to_lossy().into_owned();
+        if let Err(why) = settings.settings.permissions.read_file(&Path::new(main).with_file_name("").join(file)) {
+            diags.push(Diagnostic::error("E0505", p.span, why));
+        }
+    }
     if let Some(program) = &program {
         super::groups::check(&config, program, &settings.settings, &mut diags);
     }

@@ -308,6 +308,7 @@ pub(super) fn environment(config: &ServerConfig, listeners: &[Listener], random:
         clock,
         // Each worker opens its own.
         store: None,
+        copies: Default::default(),
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::host::SipHost;
 use super::{
-    aaa_radius, async_module, avpops, cfgutils, core, db_mysql, dlgs, exec, htable, kamailio, maxfwd, mqueue,
-    registrar, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx, uac_redirect,
-    usrloc,
+    aaa_radius, alias_db, async_module, avpops, cfgutils, core, db_mysql, dlgs, domain, exec, htable, kamailio, maxfwd,
+    mqueue, permissions, registrar, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, speeddial, sqlops,
+    textops, tm, tmx, uac_redirect, usrloc,
 };
 use super::{proto_tcp, tls_mgm, tolerated};
 use crate::script::ast::Dialect;
@@ -46,6 +46,10 @@ static KAMAILIO: Catalog<SipHost> = Catalog {
         &uac_redirect::MODULE,
         &db_mysql::DB_MYSQL,
         &dlgs::MODULE,
+        &permissions::MODULE,
+        &alias_db::MODULE,
+        &speeddial::MODULE,
+        &domain::MODULE,
         &kamailio::DB_SQLITE,
         &kamailio::CTL,
         &kamailio::CFG_RPC,

@@ -33,6 +33,9 @@ impl Worker {
 
     fn operation_done(&mut self, ended: Ended) {
         self.writing.remove(&ended.id);
+        if self.list_reloaded(ended.id, &ended.outcome) {
+            return;
+        }
         if let Some(tx) = self.suspended.remove(&ended.id) {
             return self.suspension_due(tx);
         }

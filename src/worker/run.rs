@@ -214,6 +214,7 @@ impl Worker {
             courier: Default::default(),
             hooks: Default::default(),
             location: Default::default(),
+            reloads: Default::default(),
             drain: None,
             stalled: super::block::Stalled::default(),
             traffic: false,
@@ -235,7 +236,7 @@ impl Worker {
             worker.begin_with(vars);
         }
         if seat.run_startup {
-            match worker.load_tables().and_then(|()| worker.load_contacts()) {
+            match worker.load_tables().and_then(|()| worker.load_lists()).and_then(|()| worker.load_contacts()) {
                 Ok(()) => worker.startup(0),
                 Err(why) => worker.tell_main(&ToMain::StartupDone(Err(why))),
             }

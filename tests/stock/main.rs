@@ -8,12 +8,18 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod baresip;
+mod calls;
+mod database;
 mod dlgs;
+mod flood;
+mod load;
+mod methods;
 mod operators;
-#[allow(dead_code)]
 mod phone;
-#[allow(dead_code)]
+mod registrations;
 mod server;
+mod tables;
 
 use std::time::Duration;
 

@@ -5,6 +5,7 @@ use crate::base::Str;
 use crate::modules::env::{Scheme, Settings};
 use crate::modules::htable::definition::Table;
 use crate::modules::kamailio::sqlops;
+use crate::modules::mqueue::Database;
 use crate::modules::usrloc;
 use crate::modules::{alias_db, domain, permissions, speeddial};
 use crate::ops::sql::{DbUrl, Kill};
@@ -50,6 +51,11 @@ pub(super) fn read(
             add(settings, &context, *number, &url.to_lossy(), p.span, diags);
         }
     }
+    for p in params.iter().filter(|p| p.module == "mqueue" && p.param == "db_url") {
+        let url = p.value.to_text().unwrap_or_default();
+        add(settings, &context, Database::URL, &url.to_lossy(), p.span, diags);
+    }
+    super::shared::check_queues(settings, params, diags);
     for p in params.iter().filter(|p| p.module == "usrloc" && p.param == "db_url") {
         let url = p.value.to_text().unwrap_or_default();
         add(settings, &context, usrloc::DATABASE, &url.to_lossy(), p.span, diags);

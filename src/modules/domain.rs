@@ -12,7 +12,7 @@ use crate::sip::uri::Uri;
 use std::collections::HashMap;
 
 /// Number of the module's database.
-pub const DATABASE: i64 = i64::MIN + 21;
+pub const DATABASE: i64 = i64::MIN + (1 << 40) + 1;
 
 /// How the module is configured.
 #[derive(Clone, Debug)]

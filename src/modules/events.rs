@@ -3,8 +3,16 @@
 use crate::script::host::EventSort;
 
 /// Run by themselves: these may wait. What ends with `:` is followed by a name.
-const RUN: &[&str] =
-    &["core:modinit-before", "core:tkv", "htable:mod-init", "htable:expired:", "mqueue:", "sl:filtered-ack"];
+const RUN: &[&str] = &[
+    "core:modinit-before",
+    "core:tkv",
+    "htable:mod-init",
+    "htable:expired:",
+    "mqueue:",
+    "sl:filtered-ack",
+    "tm:branch-failure:",
+    "tm:local-response",
+];
 
 /// Run in the middle of something else.
 const HOOKS: &[&str] = &[

@@ -12,7 +12,7 @@ use crate::script::value::Value;
 use crate::sip::uri::Uri;
 
 /// Number of the module's database.
-pub const DATABASE: i64 = i64::MIN + 23;
+pub const DATABASE: i64 = i64::MIN + (1 << 40) + 3;
 
 /// How the module is configured.
 #[derive(Clone, Debug)]

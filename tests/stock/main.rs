@@ -8,16 +8,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod baresip;
-mod calls;
-mod database;
 mod dlgs;
-mod flood;
-mod load;
-mod methods;
 mod operators;
+#[allow(dead_code)]
 mod phone;
-mod registrations;
+#[allow(dead_code)]
+mod schema;
+#[allow(dead_code)]
 mod server;
 mod tables;
 

@@ -21,7 +21,7 @@ use std::rc::Rc;
 use trusted::{Asked, Trusted};
 
 /// Number of the module's database.
-pub const DATABASE: i64 = i64::MIN + (1 << 40) + 0;
+pub const DATABASE: i64 = i64::MIN + (1 << 40);
 
 /// Names of tables and columns, and what is loaded.
 #[derive(Clone, Debug)]

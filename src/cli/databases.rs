@@ -7,7 +7,7 @@ use crate::modules::env::{Scheme, Settings};
 use crate::modules::htable::definition::Table;
 use crate::modules::kamailio::sqlops;
 use crate::modules::mqueue::Database;
-use crate::modules::{acc, auth_db, usrloc};
+use crate::modules::{acc, alias_db, auth_db, domain, permissions, speeddial, usrloc};
 use crate::ops::sql::{DbUrl, Kill};
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
 use crate::script::program::ModParam;
@@ -52,6 +52,10 @@ pub(super) fn read(
         ("auth_db", auth_db::DATABASE),
         ("acc", acc::DATABASE),
         ("usrloc", usrloc::DATABASE),
+        ("permissions", permissions::DATABASE),
+        ("domain", domain::DATABASE),
+        ("alias_db", alias_db::DATABASE),
+        ("speeddial", speeddial::DATABASE),
     ] {
         for p in params.iter().filter(|p| p.module == module && p.param == "db_url") {
             let url = p.value.to_text().unwrap_or_default();

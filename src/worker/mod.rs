@@ -38,6 +38,7 @@ mod groups;
 mod guests;
 mod hooks;
 mod inject;
+mod load_lists;
 mod load_location;
 mod load_tables;
 mod local;

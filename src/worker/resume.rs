@@ -33,7 +33,7 @@ impl Worker {
 
     fn operation_done(&mut self, ended: Ended) {
         self.writing.remove(&ended.id);
-        if self.row_ended(&ended) {
+        if self.row_ended(&ended) || self.list_reloaded(ended.id, &ended.outcome) {
             return;
         }
         if let Some((tx, branch)) = self.suspended.remove(&ended.id) {

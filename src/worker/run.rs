@@ -221,6 +221,7 @@ impl Worker {
             copies: HashMap::new(),
             hooks: Default::default(),
             location: Default::default(),
+            reloads: Default::default(),
             drain: None,
             stalled: super::block::Stalled::default(),
             traffic: false,

@@ -389,6 +389,8 @@ pub struct Worker {
     pub(super) hooks: super::hooks::Hooks,
     /// What is under way for the contacts of users.
     pub(super) location: super::location::Location,
+    /// Tables that are being read anew.
+    pub(super) reloads: super::load_lists::Reloads,
     pub(super) drain: Option<Drain>,
     pub(super) stalled: super::block::Stalled,
     pub(super) traffic: bool,

@@ -234,16 +234,8 @@ pub struct SipHost {
     pub refusal: Option<Box<super::sanity::Refusal>>,
     /// Parameters of the event in event routes: name and value.
     pub event: Seldom<Vec<(Str, Str)>>,
-    /// Names that the run has looked up.
-    pub names: Option<Box<super::ipops::names::Kept>>,
-    /// Walks over headers that the run has begun.
-    pub walks: Option<Box<super::kamailio::header_walk::Walks>>,
-    /// What HTTP of Kamailio's modules has left, and is asked to do.
-    pub web: Option<Box<super::http::Web>>,
-    /// What statements of Kamailio's sqlops have left.
-    pub sql: Option<Box<super::kamailio::sqlops::Kept>>,
-    /// The request that `$uac_req(...)` puts together.
-    pub uac: Option<Box<super::uac::request::Draft>>,
+    /// What it has left behind in modules that few runs use.
+    pub rare: Seldom<super::rare::Rare>,
     /// What the run keeps of registrations.
     pub location: Option<Box<super::usrloc::Kept>>,
     /// What the run fetched last from each queue.
@@ -301,11 +293,7 @@ impl SipHost {
             auth: None,
             refusal: None,
             event: Seldom::default(),
-            names: None,
-            walks: None,
-            web: None,
-            sql: None,
-            uac: None,
+            rare: Seldom::default(),
             location: None,
             fetched: Seldom::default(),
             iterators: Seldom::default(),

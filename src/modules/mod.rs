@@ -46,6 +46,7 @@ pub mod nathelper;
 pub mod path;
 pub mod permissions;
 pub mod pike;
+pub mod rare;
 pub mod registrar;
 pub mod rest_client;
 pub mod rr;

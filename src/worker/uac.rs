@@ -84,7 +84,7 @@ impl Worker {
             host.msg = reply;
             host.phony = false;
         }
-        host.uac = Some(draft);
+        host.rare.uac = Some(draft);
         let run = Run::new(program, route, host);
         self.work.push_back(Work::Go(Box::new(run), Role::new(RoleKind::Event)));
     }

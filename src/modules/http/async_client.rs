@@ -225,14 +225,14 @@ impl Wanted {
 /// Assigns `$http_req(key)`.
 pub fn set(h: &mut SipHost, sub: Option<&Value>, value: &Value) -> Result<(), SetError> {
     let key = sub.and_then(Value::to_text).unwrap_or_default();
-    h.web.get_or_insert_default().wanted.set(&key, value)
+    h.rare.web.get_or_insert_default().wanted.set(&key, value)
 }
 
 /// The request that is wanted, how long it may take, and who logs in.
 fn request(call: &Call<'_, SipHost>) -> Result<(HttpRequest, Duration, Option<Login>), String> {
     let url = call.text(0).filter(|u| !u.is_empty()).ok_or("the URL is empty")?;
     let none = Wanted::default();
-    let wanted = call.host.web.as_ref().map_or(&none, |w| &w.wanted);
+    let wanted = call.host.rare.web.as_ref().map_or(&none, |w| &w.wanted);
     let manner = &call.host.env().settings.http_async.manner;
     let options = wanted.options(call.host)?;
     let body = wanted.body.clone().map(|b| (b, Some(Str::from("application/x-www-form-urlencoded"))));
@@ -261,17 +261,17 @@ fn run(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
         Err(why) => return Step::Fail(why),
     };
     let id = format!("{:x}-{:x}-{:08x}", call.host.env().pid, call.now.as_micros(), random(call.now));
-    let web = call.host.web.get_or_insert_default();
+    let web = call.host.rare.web.get_or_insert_default();
     web.id = Str::from(id);
     let op = Request::Op { op: ops::Request::Http(request), limit: Some(limit.as_secs_f64()) };
     let transaction = call.host.tm.key.is_some() && !call.host.tm.embryonic;
-    let beside = call.host.web.as_ref().is_some_and(|w| w.wanted.beside);
+    let beside = call.host.rare.web.as_ref().is_some_and(|w| w.wanted.beside);
     call.state.data = vec![Value::Int(i64::from(route))];
     if (transaction && !beside) || !call.vm().is_plain() {
         return Step::Wait(op);
     }
     let mut host = SipHost::without_message(call.host.env.clone());
-    host.web.clone_from(&call.host.web);
+    host.rare.web.clone_from(&call.host.rare.web);
     Step::Beside { host: Box::new(host), request: Box::new(op), route }
 }
 
@@ -297,7 +297,7 @@ fn finish(call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost> {
         }
         _ => Answered { error: Some(Str::from("it could not wait")), response: HttpResponse::default() },
     };
-    call.host.web.get_or_insert_with(Box::<Web>::default).answer = Some(answer);
+    call.host.rare.web.get_or_insert_with(Box::<Web>::default).answer = Some(answer);
     match call.state.data.first().and_then(Value::as_int).and_then(|n| u32::try_from(n).ok()) {
         Some(route) => Step::Continue(route),
         None => Step::Done(-1),

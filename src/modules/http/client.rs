@@ -232,7 +232,7 @@ const HTTP_GET_REDIRECT: FnSpec<SipHost> = FnSpec {
     example: r#"http_get_redirect("api", "$var(url)");"#,
     run: |call| {
         let name = call.text(0).unwrap_or_default();
-        let found = call.host.web.as_ref().and_then(|w| w.redirects.iter().find(|(n, _)| *n == name));
+        let found = call.host.rare.web.as_ref().and_then(|w| w.redirects.iter().find(|(n, _)| *n == name));
         match found.map(|(_, url)| url.clone()) {
             Some(url) => {
                 call.assign(1, Value::Str(url));
@@ -256,7 +256,7 @@ const RESPONSE_HEADERS_SET: FnSpec<SipHost> = FnSpec {
     example: r#"http_client_response_headers_set("1");"#,
     run: |call| {
         let keep = call.int(0).is_some_and(|n| n != 0);
-        let web = call.host.web.get_or_insert_default();
+        let web = call.host.rare.web.get_or_insert_default();
         web.keep_headers = keep;
         if !web.keep_headers {
             web.headers.clear();
@@ -273,7 +273,7 @@ const RESPONSE_HEADERS_CLEAR: FnSpec<SipHost> = FnSpec {
     returns: &[(1, "done")],
     example: "http_client_response_headers_clear();",
     run: |call| {
-        if let Some(web) = &mut call.host.web {
+        if let Some(web) = &mut call.host.rare.web {
             web.headers.clear();
         }
         Step::Done(1)
@@ -422,12 +422,12 @@ fn finish(call: &mut Call<'_, SipHost>, outcome: Outcome, ask: Ask, out: usize) 
 
 /// Keeps what functions and variables may ask for later.
 fn keep(host: &mut SipHost, ask: &Ask, response: &HttpResponse, asked: Str) {
-    let keeps = host.web.as_ref().is_some_and(|w| w.keep_headers);
+    let keeps = host.rare.web.as_ref().is_some_and(|w| w.keep_headers);
     if keeps {
-        host.web.get_or_insert_default().headers.clone_from(&response.headers);
+        host.rare.web.get_or_insert_default().headers.clone_from(&response.headers);
     }
     let Some(name) = &ask.connection else { return };
-    let redirects = &mut host.web.get_or_insert_with(Box::<Web>::default).redirects;
+    let redirects = &mut host.rare.web.get_or_insert_with(Box::<Web>::default).redirects;
     redirects.retain(|(n, _)| n != name);
     redirects.push((name.clone(), response.course.url.clone().unwrap_or(asked)));
 }

@@ -16,7 +16,7 @@ pub fn get(h: &SipHost, pv: Kpv, sub: Option<&Value>, index: Index) -> Value {
     if pv == Kpv::CurlError {
         return sub.and_then(Value::to_int).map_or(Value::Null, |code| Value::from(curl::text(code)));
     }
-    let Some(web) = &h.web else { return Value::Null };
+    let Some(web) = &h.rare.web else { return Value::Null };
     match pv {
         Kpv::HttpReplyHeader => return field(&web.headers, &name(), index),
         Kpv::HttpQueryId if web.id.is_empty() => return Value::Null,

@@ -175,7 +175,7 @@ fn reverse(ip: IpAddr) -> String {
 fn keep(call: &mut Call<'_, SipHost>, outcome: Outcome, kind: Asked) -> Step<SipHost> {
     let (asked, id) = (call.text(0).unwrap_or_default(), call.text(1).unwrap_or_default());
     let found = found(outcome);
-    let kept = &mut call.host.names.get_or_insert_default().0;
+    let kept = &mut call.host.rare.names.get_or_insert_default().0;
     kept.retain(|r| (r.kind, &r.id) != (kind, &id));
     let Some(found) = found else { return Step::Done(-1) };
     if kept.len() >= MOST {
@@ -197,7 +197,7 @@ fn keep(call: &mut Call<'_, SipHost>, outcome: Outcome, kind: Asked) -> Step<Sip
 
 /// Reads `$dns`, `$srvquery`, `$naptrquery` or `$ptrquery`.
 pub fn get(h: &SipHost, pv: Kpv, sub: Option<&Value>) -> Value {
-    let (Some(kept), Some(sub)) = (&h.names, sub.and_then(Value::to_text)) else { return Value::Null };
+    let (Some(kept), Some(sub)) = (&h.rare.names, sub.and_then(Value::to_text)) else { return Value::Null };
     let text = sub.to_lossy();
     let Some((id, key)) = text.split_once("=>") else { return Value::Null };
     let kind = match pv {

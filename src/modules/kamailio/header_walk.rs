@@ -36,7 +36,7 @@ pub const HF_ITERATOR_START: FnSpec<SipHost> = FnSpec {
     example: r#"hf_iterator_start("i");"#,
     run: |call| {
         let name = call.text(0).unwrap_or_default();
-        let walks = &mut call.host.walks.get_or_insert_default().0;
+        let walks = &mut call.host.rare.walks.get_or_insert_default().0;
         walks.retain(|w| w.name != name);
         if walks.len() >= MOST {
             return Step::Done(-1);
@@ -69,7 +69,7 @@ pub const HF_ITERATOR_PREV: FnSpec<SipHost> = FnSpec {
 fn go(call: &mut Call<'_, SipHost>, to: fn(Option<usize>) -> Option<usize>) -> Step<SipHost> {
     let name = call.text(0).unwrap_or_default();
     let count = call.host.msg.headers().count();
-    let Some(walk) = call.host.walks.as_mut().and_then(|w| w.0.iter_mut().find(|w| w.name == name)) else {
+    let Some(walk) = call.host.rare.walks.as_mut().and_then(|w| w.0.iter_mut().find(|w| w.name == name)) else {
         return Step::Done(-1);
     };
     match to(walk.at).filter(|n| *n < count) {
@@ -89,7 +89,7 @@ pub const HF_ITERATOR_END: FnSpec<SipHost> = FnSpec {
     example: r#"hf_iterator_end("i");"#,
     run: |call| {
         let name = call.text(0).unwrap_or_default();
-        let Some(walks) = &mut call.host.walks else { return Step::Done(-1) };
+        let Some(walks) = &mut call.host.rare.walks else { return Step::Done(-1) };
         let before = walks.0.len();
         walks.0.retain(|w| w.name != name);
         Step::Done(if walks.0.len() < before { 1 } else { -1 })
@@ -179,7 +179,7 @@ fn at(call: &mut Call<'_, SipHost>, act: fn(&mut SipHost, usize, Str), text: Opt
 }
 
 fn place(h: &SipHost, name: &[u8]) -> Option<usize> {
-    h.walks.as_ref()?.0.iter().find(|w| *w.name == *name)?.at
+    h.rare.walks.as_ref()?.0.iter().find(|w| *w.name == *name)?.at
 }
 
 /// Reads `$hfitname` or `$hfitbody`.

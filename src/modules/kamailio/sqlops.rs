@@ -147,7 +147,7 @@ const SQL_RESULT_FREE: FnSpec<SipHost> = FnSpec {
     example: r#"sql_result_free("ra");"#,
     run: |call| {
         let name = call.text(0).unwrap_or_default();
-        if let Some(kept) = &mut call.host.sql {
+        if let Some(kept) = &mut call.host.rare.sql {
             kept.results.retain(|(n, _)| *n != name);
         }
         Step::Done(1)
@@ -171,7 +171,7 @@ fn run(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
 fn answer(call: &mut Call<'_, SipHost>, outcome: Outcome) -> Result<SqlResult, i32> {
     let Outcome::Op(ops::Outcome::Sql(result)) = outcome else { return Err(outcome.failure_code()) };
     let connection = call.text(0).unwrap_or_default();
-    put(&mut call.host.sql.get_or_insert_default().affected, connection, result.affected);
+    put(&mut call.host.rare.sql.get_or_insert_default().affected, connection, result.affected);
     Ok(result)
 }
 
@@ -185,7 +185,7 @@ fn finish_query(call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost>
         return Step::Done(if some { 3 } else { 2 });
     };
     let most = call.host.env().settings.sql_results;
-    let results = &mut call.host.sql.get_or_insert_default().results;
+    let results = &mut call.host.rare.sql.get_or_insert_default().results;
     if results.len() >= most && !results.iter().any(|(n, _)| *n == name) {
         log_line(
             call.host,
@@ -233,7 +233,7 @@ fn finish_rows(call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost> 
 
 /// Reads `$dbr` or `$sqlrows`.
 pub fn get(h: &SipHost, pv: Kpv, sub: Option<&Value>) -> Value {
-    let (Some(kept), Some(sub)) = (&h.sql, sub.and_then(Value::to_text)) else { return Value::Null };
+    let (Some(kept), Some(sub)) = (&h.rare.sql, sub.and_then(Value::to_text)) else { return Value::Null };
     if pv == Kpv::SqlRows {
         let found = kept.affected.iter().find(|(n, _)| *n == sub);
         return found.map_or(Value::Null, |(_, n)| Value::Int(i64::try_from(*n).unwrap_or(i64::MAX)));

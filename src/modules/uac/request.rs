@@ -50,7 +50,7 @@ impl Draft {
 /// Reads `$uac_req(name)`.
 pub fn get(h: &SipHost, sub: Option<&Value>) -> Value {
     let name = sub.and_then(Value::to_text).unwrap_or_default();
-    h.uac.as_ref().map_or(Value::Null, |draft| draft.get(&name))
+    h.rare.uac.as_ref().map_or(Value::Null, |draft| draft.get(&name))
 }
 
 /// Sets `$uac_req(name)`; `$uac_req(all) = $null` empties all.
@@ -60,7 +60,7 @@ pub fn set(h: &mut SipHost, sub: Option<&Value>, value: Value) -> Result<(), Set
         if !value.is_null() {
             return Err(SetError::BadValue("`all` takes only $null"));
         }
-        h.uac = None;
+        h.rare.uac = None;
         return Ok(());
     }
     let field = FIELDS.iter().find(|f| name[..] == *f.as_bytes());
@@ -68,10 +68,10 @@ pub fn set(h: &mut SipHost, sub: Option<&Value>, value: Value) -> Result<(), Set
     if matches!(*field, "evcode" | "evtype") {
         return Err(SetError::ReadOnly);
     }
-    let mut draft = h.uac.take().unwrap_or_default();
+    let mut draft = h.rare.uac.take().unwrap_or_default();
     draft.put(field, value);
     let fits = draft.size() <= MOST;
-    h.uac = Some(draft);
+    h.rare.uac = Some(draft);
     if fits { Ok(()) } else { Err(SetError::BadValue("the request is too large")) }
 }
 
@@ -90,7 +90,7 @@ pub const UAC_REQ_SEND: FnSpec<SipHost> = FnSpec {
     returns: &[(1, "it is on its way"), (-1, "something is missing or not valid")],
     example: r#"uac_req_send();"#,
     run: |call| {
-        let Some(draft) = call.host.uac.clone() else { return Step::Fail("$uac_req(...) is empty".to_string()) };
+        let Some(draft) = call.host.rare.uac.clone() else { return Step::Fail("$uac_req(...) is empty".to_string()) };
         for name in ["method", "ruri", "furi", "turi"] {
             if draft.text(name).is_none() {
                 return Step::Fail(format!("$uac_req({name}) is not set"));

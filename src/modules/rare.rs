@@ -1,0 +1,25 @@
+//! What a run has left behind in modules that few runs use.
+
+use crate::base::seldom::Vacant;
+use serde::{Deserialize, Serialize};
+
+/// One pointer of a [`SipHost`](super::host::SipHost) for all of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rare {
+    /// Names that the run has looked up.
+    pub names: Option<Box<super::ipops::names::Kept>>,
+    /// Walks over headers that the run has begun.
+    pub walks: Option<Box<super::kamailio::header_walk::Walks>>,
+    /// What HTTP of Kamailio's modules has left, and is asked to do.
+    pub web: Option<Box<super::http::Web>>,
+    /// What statements of Kamailio's sqlops have left.
+    pub sql: Option<Box<super::kamailio::sqlops::Kept>>,
+    /// The request that `$uac_req(...)` puts together.
+    pub uac: Option<Box<super::uac::request::Draft>>,
+}
+
+impl Vacant for Rare {
+    fn vacant() -> &'static Self {
+        const { &Rare { names: None, walks: None, web: None, sql: None, uac: None } }
+    }
+}

@@ -196,6 +196,12 @@ impl<H: Host> Run<H> {
         std::mem::replace(&mut self.0.machine.avps, avps)
     }
 
+    /// The value of a text with variables in it, as they are at this point of the run; a single variable keeps its type.
+    pub fn value(&mut self, text: &[u8], now: Time) -> Value {
+        let State { program, host, machine, .. } = &mut *self.0;
+        read::Reader::new(program, machine, host, now).computed(text)
+    }
+
     /// Ends it here, as `exit` does.
     pub fn abandon(self) -> Finished<H> {
         self.0.finished(true)
@@ -273,6 +279,12 @@ impl<H: Host> Suspended<H> {
     /// Replaces the AVPs; gives back what was there.
     pub fn set_avps(&mut self, avps: Avps) -> Avps {
         std::mem::replace(&mut self.0.machine.avps, avps)
+    }
+
+    /// The same once more, waiting at the same call, about `host`.
+    pub fn beside(&self, host: H) -> Suspended<H> {
+        let State { program, machine, .. } = &*self.0;
+        Suspended(Box::new(State { program: program.clone(), host, machine: machine.clone(), delivered: None }))
     }
 
     /// Gives up on the operation: the run ends here, as `exit` does.

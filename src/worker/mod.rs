@@ -43,6 +43,7 @@ mod lock_table;
 mod locks;
 mod loops;
 mod memory;
+mod natping;
 mod neighbours;
 mod outputs;
 mod owners;

@@ -37,6 +37,8 @@ enum What {
     Calls,
     /// Looks up the names of destinations.
     Names,
+    /// Keeps the ways to contacts open.
+    Ways,
     /// Forgets calls that were followed long enough.
     Dialogs,
     /// Looks after the contacts of users.
@@ -76,6 +78,9 @@ impl Worker {
             self.timers.push(TimerJob::new(What::Items, "htable".to_string(), interval));
         }
         self.dispatcher_jobs();
+        if let Some(interval) = self.natping_interval() {
+            self.timers.push(TimerJob::new(What::Ways, "nathelper".to_string(), interval));
+        }
         if self.env().settings.dialogs.loaded {
             let interval = self.env().settings.dialogs.interval;
             self.timers.push(TimerJob::new(What::Dialogs, "dlgs".to_string(), interval));
@@ -168,6 +173,12 @@ impl Worker {
             What::Pings => {
                 self.ping_destinations();
                 return self.arm_timer_route(key.index as usize, interval);
+            }
+            What::Ways => {
+                return match self.ping_contacts() {
+                    Some(soon) => self.arm_job_at(key.index as usize, self.now + soon),
+                    None => self.arm_timer_route(key.index as usize, interval),
+                };
             }
             What::Names => {
                 self.look_up_destinations();

@@ -6,6 +6,7 @@ use crate::modules::dispatcher;
 use crate::modules::env::{Scheme, Settings};
 use crate::modules::htable::definition::Table;
 use crate::modules::kamailio::sqlops;
+use crate::modules::mqueue::Database;
 use crate::modules::usrloc;
 use crate::ops::sql::{DbUrl, Kill};
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
@@ -38,6 +39,11 @@ pub(super) fn read(
         let url = p.value.to_text().unwrap_or_default();
         add(settings, &context, Table::DATABASE, &url.to_lossy(), p.span, diags);
     }
+    for p in params.iter().filter(|p| p.module == "mqueue" && p.param == "db_url") {
+        let url = p.value.to_text().unwrap_or_default();
+        add(settings, &context, Database::URL, &url.to_lossy(), p.span, diags);
+    }
+    super::shared::check_queues(settings, params, diags);
     for p in params.iter().filter(|p| p.module == "dispatcher" && p.param == "db_url") {
         let url = p.value.to_text().unwrap_or_default();
         add(settings, &context, dispatcher::DATABASE, &url.to_lossy(), p.span, diags);

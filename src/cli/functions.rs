@@ -197,6 +197,7 @@ fn kind_text(kind: Kind) -> String {
         Kind::OutList => "variables that can be assigned, `\"$avp(a);$avp(b)\"`",
         Kind::Regex => "regular expression",
         Kind::Route(kind) => return format!("name of a {kind}"),
+        Kind::Event(prefix) => return format!("name of an event_route, behind `{prefix}`"),
         Kind::Flag => "name of a flag",
         Kind::Subst => "`/regular expression/replacement/flags`",
         Kind::Map(..) => "name of a list that a module parameter defines",

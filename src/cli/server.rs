@@ -24,6 +24,7 @@ use crate::store::{ConnTable, Floods, Turns};
 use crate::supervisor::facts::Facts;
 use crate::supervisor::{ControlPlan, GroupPlan, HelperPlan, Plan, run};
 use crate::worker;
+use crate::worker::SAVING;
 use crate::worker::seat::{Seat, SeatKind};
 use std::io::IsTerminal;
 use std::os::unix::net::UnixListener;
@@ -164,6 +165,7 @@ fn plan(args: &StartArgs, config: &ServerConfig, log: logpipe::LogHandle) -> Res
     plan.facts = facts(config);
     plan.workdir = args.workdir.clone().or_else(|| config.workdir.clone());
     plan.drain_timeout = config.drain_timeout;
+    plan.saving = config.settings.queues.iter().any(|q| q.database.save).then_some(SAVING);
     plan.hang_timeout = config.hang_timeout;
     plan.core_dumps = config.core_dumps;
     plan.chroot.clone_from(&config.chroot);

@@ -2,7 +2,7 @@
 
 use crate::modules::env::Settings;
 use crate::modules::htable::definition::Table;
-use crate::modules::mqueue::{self, Queue};
+use crate::modules::mqueue::{self, Database, Queue};
 use crate::modules::rtimer::Timer;
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
 use crate::script::program::ModParam;
@@ -43,7 +43,10 @@ pub(super) fn queue(
     let number = p.value.to_int().unwrap_or(0);
     let parsed = match param {
         "mqueue" => Queue::parse(&text.to_lossy()),
-        "mqueue_name" => mqueue::name(&text.to_lossy()).map(|name| Queue { name, size: bare.0, doubles: bare.1 }),
+        "mqueue_name" => {
+            let queue = |name| Queue { name, size: bare.0, doubles: bare.1, database: Database::default() };
+            mqueue::name(&text.to_lossy()).map(queue)
+        }
         "mqueue_size" => {
             bare.0 = u64::try_from(number).unwrap_or(0);
             return;
@@ -104,6 +107,20 @@ pub(super) fn timer(
         _ => return,
     };
     diags.push(Diagnostic::error("E0505", p.span, failed));
+}
+
+/// Queues that are kept in a database need one.
+pub(super) fn check_queues(settings: &Settings, params: &[ModParam], diags: &mut Diagnostics) {
+    if settings.db_urls.iter().any(|(n, _)| *n == Database::URL) {
+        return;
+    }
+    for p in params.iter().filter(|p| p.module == "mqueue" && p.param == "mqueue") {
+        let queue = Queue::parse(&p.value.to_text().unwrap_or_default().to_lossy());
+        if queue.is_ok_and(|q| q.database.is_used()) {
+            let d = Diagnostic::error("E0505", p.span, "`dbmode` needs a database");
+            diags.push(d.help("modparam(\"mqueue\", \"db_url\", \"mysql://user:password@host/database\")"));
+        }
+    }
 }
 
 fn twice(p: &ModParam, what: &str, name: &str, diags: &mut Diagnostics) {

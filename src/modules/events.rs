@@ -13,6 +13,8 @@ const RUN: &[&str] = &[
     "mqueue:",
     "sl:filtered-ack",
     "uac:reply",
+    "tm:branch-failure:",
+    "tm:local-response",
 ];
 
 /// Run in the middle of something else.

@@ -78,6 +78,8 @@ pub struct Armed {
     pub reply: Option<u32>,
     /// `branch_route`
     pub branch: Option<u32>,
+    /// `event_route[tm:branch-failure:NAME]`
+    pub branch_failure: Option<u32>,
 }
 
 /// What a run may know of its transaction; the worker keeps it fresh at every start and resume.
@@ -87,6 +89,8 @@ pub struct TmView {
     pub key: Option<Key>,
     /// Number of that owner.
     pub worker: u16,
+    /// Which tenant of its seat.
+    pub incarnation: u32,
     /// The branches opened so far.
     pub branches: Vec<BranchInfo>,
     /// The first of those that the last `t_relay` opened.
@@ -388,6 +392,10 @@ impl Host for SipHost {
             "T_rpl" => Some("reply"),
             _ => None,
         }
+    }
+
+    fn before_reading(_dialect: Dialect, name: &str, sub: &str) -> Option<&'static FnSpec<Self>> {
+        (name == "T" && matches!(sub, "id_index_n" | "id_label_n")).then_some(&super::tm::send::MAKE_TRANSACTION)
     }
 
     fn event(_dialect: Dialect, name: &str) -> EventSort {

@@ -22,6 +22,34 @@ pub struct Queue {
     pub size: u64,
     /// What becomes of a key that is there already.
     pub doubles: Doubles,
+    /// Whether it is kept in a database while the server is down.
+    pub database: Database,
+}
+
+/// `dbmode`: the table has the queue's name and the columns `id` (which counts), `key` and `val`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Database {
+    /// At the start the table's rows go into the queue, and are deleted.
+    pub load: bool,
+    /// At the end what the queue holds goes into the table.
+    pub save: bool,
+}
+
+impl Database {
+    /// Number of the queues' own database URL among all.
+    pub const URL: i64 = i64::MIN + 1;
+
+    fn of(mode: i64) -> Result<Database, String> {
+        match mode {
+            0..=3 => Ok(Database { load: matches!(mode, 1 | 2), save: matches!(mode, 1 | 3) }),
+            n => Err(format!("dbmode is 0 (no database), 1 (load and save), 2 (load) or 3 (save), not {n}")),
+        }
+    }
+
+    /// Whether there is one.
+    pub fn is_used(self) -> bool {
+        self.load || self.save
+    }
 }
 
 /// `addmode`
@@ -46,7 +74,7 @@ pub fn name(text: &str) -> Result<Str, String> {
 impl Queue {
     /// Reads `name=Q;size=N;...`; the error says what is wrong.
     pub fn parse(text: &str) -> Result<Queue, String> {
-        let mut queue = Queue { name: Str::default(), size: 0, doubles: Doubles::Keep };
+        let mut queue = Queue { name: Str::default(), size: 0, doubles: Doubles::Keep, database: Database::default() };
         for attribute in text.split(';').map(str::trim).filter(|a| !a.is_empty()) {
             let (key, value) = attribute.split_once('=').ok_or_else(|| format!("`{attribute}` has no value"))?;
             let value = value.trim();
@@ -55,12 +83,18 @@ impl Queue {
                 "name" => queue.name = name(value)?,
                 "size" => queue.size = u64::try_from(number()?).map_err(|_| "`size` is not negative".to_string())?,
                 "addmode" => queue.doubles = doubles(number()?)?,
-                "dbmode" if number()? == 0 => {}
-                "dbmode" => return Err("queues are not kept in a database (dbmode=0)".into()),
+                "dbmode" => queue.database = Database::of(number()?)?,
                 other => return Err(format!("a queue has no attribute `{other}`")),
             }
         }
-        if queue.name.is_empty() { Err("a queue needs a name".into()) } else { Ok(queue) }
+        let fits = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'$');
+        if queue.name.is_empty() {
+            Err("a queue needs a name".into())
+        } else if queue.database.is_used() && !queue.name.iter().all(fits) {
+            Err("the name of a queue with `dbmode` is that of a table: letters, digits, `_`, `-` and `$`".into())
+        } else {
+            Ok(queue)
+        }
     }
 }
 
@@ -87,7 +121,8 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
             name: "mqueue",
             kind: ModParamKind::Str,
             ignored: false,
-            doc: "`name=Q;size=N;addmode=0|1|2`: a queue; size 0 is no limit",
+            doc: "`name=Q;size=N;addmode=0|1|2;dbmode=0|1|2|3`: a queue; size 0 is no limit; dbmode 1 loads it from a table of its \
+                  name at the start and saves it at the end, 2 only loads, 3 only saves",
         },
         ModParamSpec {
             name: "mqueue_name",
@@ -110,8 +145,8 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         ModParamSpec {
             name: "db_url",
             kind: ModParamKind::Str,
-            ignored: true,
-            doc: "queues are not kept in a database",
+            ignored: false,
+            doc: "the database of queues with `dbmode`: each has a table with the columns id (auto-increment), key and val",
         },
     ],
     any_param: false,
@@ -235,7 +270,23 @@ mod tests {
         let q = Queue::parse("name=reinvite_q; size = 100 ;addmode=2;").unwrap();
         assert_eq!((&q.name[..], q.size, q.doubles), (&b"reinvite_q"[..], 100, Doubles::Newest));
         assert_eq!(Queue::parse("name=q;dbmode=0").unwrap().size, 0);
-        for bad in ["", "size=4", "name=", "name=q;x=1", "name=q;size=-1", "name=q;addmode=3", "name=q;dbmode=1"] {
+        let of = |text: &str| Queue::parse(text).unwrap().database;
+        assert!(!of("name=q").is_used());
+        assert_eq!(of("name=q;dbmode=1"), Database { load: true, save: true });
+        assert_eq!(of("name=q;dbmode=2"), Database { load: true, save: false });
+        assert_eq!(of("name=q;dbmode=3"), Database { load: false, save: true });
+        assert!(Queue::parse("name=no table").is_ok());
+        for bad in [
+            "",
+            "size=4",
+            "name=",
+            "name=q;x=1",
+            "name=q;size=-1",
+            "name=q;addmode=3",
+            "name=q;dbmode=4",
+            "name=q;dbmode=-1",
+            "name=a`b;dbmode=1",
+        ] {
             assert!(Queue::parse(bad).is_err(), "{bad}");
         }
     }

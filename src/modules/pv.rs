@@ -140,6 +140,7 @@ pvs! {
     TBranchLastReply Never ro "last reply code of the branch in work" ["T_branch_last_reply_code"]
     TReplyReason Never ro "reason of the winning reply" ["T_reply_reason"]
     TReplyLast Never ro "code of the last reply" ["T_reply_last"]
+    TReplyRuid Never ro "id of the location record that the branch in work goes to" ["T_reply_ruid"]
     TField Required ro "a field of the transaction" ["T"]
     TBranchField Required ro "flags, uri of the branch in work" ["T_branch"]
     TmBranchUri Never ro "R-URI of a branch of the transaction" ["tm.branch.uri"]

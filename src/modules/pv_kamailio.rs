@@ -116,6 +116,9 @@ pvs! {
 const MSG_FIELDS: &[&str] =
     &["len", "buf", "body", "body_len", "hdrs", "hdrs_len", "hdrc", "fline", "fpart", "lpart", "xlen"];
 
+/// What `$TV(...)` knows.
+const TIME_VALUES: &[&str] = &["s", "u", "sn", "un", "Sn", "Fn", "Sm"];
+
 /// Names for "did you mean".
 pub const NAMES: &[&str] = &[
     "ru",
@@ -217,7 +220,12 @@ pub const NAMES: &[&str] = &[
 /// Finds a variable by its name.
 pub fn find(name: &str, sub: Option<&str>) -> Option<PvSpec<Pv>> {
     let (_, pv, need) = TABLE.iter().find(|(n, ..)| *n == name)?;
-    if *pv == Kpv::MsgField && sub.is_some_and(|s| !MSG_FIELDS.contains(&s)) {
+    let known = match pv {
+        Kpv::MsgField => MSG_FIELDS,
+        Kpv::TimeValue => TIME_VALUES,
+        _ => &[],
+    };
+    if !known.is_empty() && sub.is_some_and(|s| !known.contains(&s)) {
         return None;
     }
     let known = match pv {
@@ -327,7 +335,7 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
         Kpv::NowText => Value::text(time_text::ctime(h.env().clock.micros() / 1_000_000)),
         Kpv::Received => Value::Int(h.received_at / 1_000_000),
         Kpv::ReceivedText => Value::text(time_text::ctime(h.received_at / 1_000_000)),
-        Kpv::TimeValue => time_value(h, &text()),
+        Kpv::TimeValue => time_value(h, &text(), now),
         Kpv::TimeField => time_field(&text(), h.received_at / 1_000_000),
         Kpv::TimeFormatted => Value::text(time_text::format(&text().to_lossy(), h.received_at / 1_000_000)),
         Kpv::Newline => Value::from("\n"),
@@ -464,7 +472,7 @@ fn constant(name: &[u8]) -> Option<i64> {
     })
 }
 
-fn time_value(h: &SipHost, field: &[u8]) -> Value {
+fn time_value(h: &SipHost, field: &[u8], clock: Time) -> Value {
     let now = h.env().clock.micros();
     let (then, micros) = (h.received_at, 1_000_000);
     match field {
@@ -473,6 +481,8 @@ fn time_value(h: &SipHost, field: &[u8]) -> Value {
         b"sn" => Value::Int(now / micros),
         b"un" => Value::Int(now % micros),
         b"Sn" => Value::text(format!("{}.{:06}", now / micros, now % micros)),
+        // Nanoseconds of a clock that is never set.
+        b"Sm" => Value::Int(i64::try_from(clock.as_micros()).unwrap_or(i64::MAX).saturating_mul(1000)),
         b"Fn" => {
             let date = time_text::format("%Y-%m-%d %H:%M:%S", now / micros);
             Value::text(format!("{date}.{:06}", now % micros))

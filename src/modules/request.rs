@@ -35,6 +35,8 @@ pub enum Request {
         /// The route.
         route: u32,
     },
+    /// `t_is_retr_async_reply`: whether the reply repeats one that is suspended.
+    RepeatsWaiting,
     /// `async_task_route`: the run goes on in a process of a task group, with [`Outcome::Code`] 1; else it stays
     /// and hears -1.
     Travel {

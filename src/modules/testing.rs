@@ -249,7 +249,7 @@ impl Bench {
                 Some(v) => Arg::Out(fake.place(v)),
                 None => Arg::Value(Value::from(text.trim_matches('"'))),
             },
-            Kind::Raw | Kind::Route(_) => Arg::Value(Value::from(text)),
+            Kind::Raw | Kind::Route(_) | Kind::Event(_) => Arg::Value(Value::from(text)),
             Kind::Out => Arg::Out(fake.place(format::single(text.as_bytes()).unwrap())),
             Kind::StrOrOut => match format::single(text.as_bytes()) {
                 Some(v) => Arg::Out(fake.place(v)),

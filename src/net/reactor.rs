@@ -49,11 +49,13 @@ pub enum Source {
     Radius = 15,
     /// Script locks.
     Locks = 16,
+    /// Questions to other workers (timers only).
+    Asks = 17,
 }
 
 impl Source {
     fn from_byte(b: u8) -> Option<Source> {
-        const ALL: [Source; 16] = [
+        const ALL: [Source; 17] = [
             Source::Udp,
             Source::Bus,
             Source::Main,
@@ -70,6 +72,7 @@ impl Source {
             Source::Sqlite,
             Source::Radius,
             Source::Locks,
+            Source::Asks,
         ];
         ALL.get(usize::from(b).wrapping_sub(1)).copied()
     }

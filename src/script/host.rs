@@ -86,6 +86,12 @@ pub trait Host: Sized + Serialize + DeserializeOwned + 'static {
         None
     }
 
+    /// What must be done before `$name(sub)` is read: a function without parameters, called at that place. It may wait, as a
+    /// variable cannot.
+    fn before_reading(_dialect: Dialect, _name: &str, _sub: &str) -> Option<&'static FnSpec<Self>> {
+        None
+    }
+
     /// What becomes of `event_route[name]`.
     fn event(_dialect: Dialect, _name: &str) -> EventSort {
         EventSort::Run

@@ -127,6 +127,8 @@ pub enum Instr {
     },
     /// Call a function.
     Call(u32),
+    /// Call a function whose result nobody sees: a variable that is read next needs it.
+    Prepare(u32),
     /// Start a function, then go on in its resume route.
     Async(u32),
     /// Start a function for a run of its own.

@@ -60,6 +60,7 @@ pub fn instr<H: Host>(p: &Program<H>, i: &Instr) -> String {
         }
         Instr::Assign { var: v, op } => format!("assign {op:?} {}", var(p, v)),
         Instr::Call(n) => format!("call {}", site(p, n)),
+        Instr::Prepare(n) => format!("prepare {}", site(p, n)),
         Instr::Async(n) => match p.asyncs.get(n as usize) {
             Some(a) => format!(
                 "async {} then {}{}",

@@ -64,6 +64,19 @@ pub struct Line {
     pub line: u32,
 }
 
+/// Where a call stands, for people.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Place {
+    /// The function.
+    pub function: String,
+    /// The route block.
+    pub route: String,
+    /// Its file.
+    pub file: String,
+    /// Its line, from 1.
+    pub line: u32,
+}
+
 /// One `modparam`, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModParam {
@@ -206,6 +219,17 @@ impl<H: Host> Program<H> {
     /// Whether a module is loaded.
     pub fn has_module(&self, name: &str) -> bool {
         self.modules.contains(&name)
+    }
+
+    /// Where a call stands.
+    pub fn place(&self, site: u32) -> Place {
+        let Some(site) = self.sites.get(site as usize) else { return Place::default() };
+        Place {
+            function: site.name.to_string(),
+            route: self.route(site.route).map_or(String::new(), |r| r.label()),
+            file: self.files.get(site.file as usize).cloned().unwrap_or_default(),
+            line: site.line,
+        }
     }
 
     /// File and line of an instruction.

@@ -91,6 +91,8 @@ pub enum Kind {
     /// Name of a route block of this kind; literals are checked at load time. Arrives as
     /// `Arg::Route`, or as `Arg::Value(Null)` for the literal `"0"` / `""` (disarm).
     Route(RouteKind),
+    /// The rest of the name of an event_route that begins so; else as `Route`.
+    Event(&'static str),
     /// A flag name (2.2: also a bare word or number).
     Flag,
     /// `/regex/replacement/flags`: compiled at load time when literal: arrives as `Arg::Subst`.

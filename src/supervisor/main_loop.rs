@@ -68,9 +68,20 @@ pub(super) enum Stage {
     Quitting {
         /// Killed then.
         kill_at: Time,
-        /// The workers are gone, the helpers follow.
-        helpers: bool,
+        /// Who is to return.
+        who: Leaving,
     },
+}
+
+/// Whose turn it is to return when the server ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Leaving {
+    /// The workers, but the one that writes what is kept in databases.
+    Workers,
+    /// That one.
+    Writer,
+    /// The helpers.
+    Helpers,
 }
 
 /// Everything main holds.
@@ -98,6 +109,7 @@ pub(super) struct Supervisor<'a> {
     pub(super) over: bool,
     pub(super) drain_timeout: Duration,
     pub(super) quit_grace: Duration,
+    pub(super) saving: Option<Duration>,
     pub(super) version: String,
     pub(super) started: Time,
     pub(super) started_wall: Duration,
@@ -581,10 +593,30 @@ impl Supervisor<'_> {
         if matches!(self.stage, Stage::Quitting { .. }) {
             return;
         }
-        self.stage = Stage::Quitting { kill_at: now + self.quit_grace, helpers: false };
-        for index in 0..self.workers {
+        // A server that never came up has nothing to keep.
+        if matches!(self.stage, Stage::Starting) {
+            self.saving = None;
+        }
+        self.stage = Stage::Quitting { kill_at: now + self.quit_grace, who: Leaving::Workers };
+        let writer = self.writer();
+        for index in (0..self.workers).filter(|index| Some(*index) != writer) {
             self.tell(index, &ToChild::Quit);
         }
+    }
+
+    /// The seat of the worker that writes what is kept in databases.
+    fn writer(&self) -> Option<usize> {
+        self.saving?;
+        self.places.iter().position(|p| p.is_worker() && p.tenant.is_some())
+    }
+
+    fn is_awaited(&self, index: usize, place: &Place, who: Leaving) -> bool {
+        place.tenant.is_some()
+            && match who {
+                Leaving::Workers => place.is_worker() && self.writer() != Some(index),
+                Leaving::Writer => place.is_worker(),
+                Leaving::Helpers => true,
+            }
     }
 
     fn advance_end(&mut self, now: Time) {
@@ -599,28 +631,36 @@ impl Supervisor<'_> {
             }
             self.quit(now);
         }
-        let Stage::Quitting { kill_at, helpers } = self.stage else { return };
-        let left = |p: &&Place| p.tenant.is_some() && (helpers || p.is_worker());
-        if self.places.iter().any(|p| left(&p)) {
+        let Stage::Quitting { kill_at, who } = self.stage else { return };
+        let left = |(index, p): &(usize, &Place)| self.is_awaited(*index, p, who);
+        if self.places.iter().enumerate().any(|p| left(&p)) {
             if now >= kill_at {
-                for place in self.places.iter().filter(left) {
+                for (_, place) in self.places.iter().enumerate().filter(left) {
                     if let Some(tenant) = &place.tenant {
                         log::warn!("process {} does not return: killed", tenant.pid);
                         tenant.kill();
                     }
                 }
                 // They are reaped soon; asking again does no harm.
-                self.stage = Stage::Quitting { kill_at: now + TICK, helpers };
+                self.stage = Stage::Quitting { kill_at: now + TICK, who };
             }
-        } else if helpers {
-            self.over = true;
-        } else {
-            self.stage = Stage::Quitting { kill_at: now + self.quit_grace, helpers: true };
-            for index in self.workers..self.places.len() {
-                self.tell(index, &ToChild::Quit);
+            return;
+        }
+        match (who, self.writer()) {
+            (Leaving::Helpers, _) => self.over = true,
+            (Leaving::Workers, Some(writer)) => {
+                let grace = self.quit_grace + self.saving.unwrap_or_default();
+                self.stage = Stage::Quitting { kill_at: now + grace, who: Leaving::Writer };
+                self.tell(writer, &ToChild::SaveAndQuit);
             }
-            if self.places.iter().all(|p| p.tenant.is_none()) {
-                self.over = true;
+            _ => {
+                self.stage = Stage::Quitting { kill_at: now + self.quit_grace, who: Leaving::Helpers };
+                for index in self.workers..self.places.len() {
+                    self.tell(index, &ToChild::Quit);
+                }
+                if self.places.iter().all(|p| p.tenant.is_none()) {
+                    self.over = true;
+                }
             }
         }
     }

@@ -65,6 +65,9 @@ pub struct Plan {
     pub drain_timeout: Duration,
     /// How long children may take to return when they are told to.
     pub quit_grace: Duration,
+    /// The last worker writes what is kept in databases, which may take as long as this; `None`: there is nothing to be
+    /// written.
+    pub saving: Option<Duration>,
     /// Whether processes that crash leave a core file; `None`: as the system has it.
     pub core_dumps: Option<bool>,
     /// The root directory from then on, when the sockets are open and before privileges are given up.
@@ -108,6 +111,7 @@ impl Plan {
             workdir: None,
             drain_timeout: Duration::from_secs(10),
             quit_grace: Duration::from_secs(2),
+            saving: None,
             hang_timeout: None,
             core_dumps: None,
             chroot: None,

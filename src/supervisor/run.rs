@@ -162,6 +162,7 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
             over: false,
             drain_timeout: plan.drain_timeout,
             quit_grace: plan.quit_grace,
+            saving: plan.saving,
             version: plan.version,
             started,
             started_wall: realtime(),

@@ -1,9 +1,11 @@
 //! Transactions that wait for branches which nobody knows yet: a callee registers while the call
-//! is under way. Also what a script may set for one transaction only.
+//! is under way. Requests that are put aside until somebody says how they go on. Also what a script may set for one
+//! transaction only.
 
 use super::alarms::{Accuracy, Machine};
+use super::branch_id::BranchNo;
 use super::entry::{Awaiting, Branch, Failure, Tx};
-use super::output::{BranchError, TxKey};
+use super::output::{BranchError, Output, TxKey};
 use super::table::{Desk, Transactions};
 use crate::base::{Str, Time};
 use std::time::Duration;
@@ -31,10 +33,71 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
             desk.stop_awaiting(tx);
             let mut timer = None;
             desk.arm(&mut timer, Some(until), Accuracy::Sharp, Machine::Awaiting);
-            tx.awaiting = Some(Box::new(Awaiting { until, timer, left: count }));
+            tx.awaiting = Some(Box::new(Awaiting { until, timer, left: count, aside: false }));
             Ok(())
         })
         .unwrap_or(Err(BranchError::Gone))
+    }
+
+    /// Puts the request aside: until [`Transactions::take_up`] no final reply is chosen. After `fr_timeout`
+    /// [`Output::Lapsed`] says that nobody has taken it up.
+    ///
+    /// # Errors
+    /// `Gone`, `Cancelled`, `FinalSent`; `State` for a request of the server's own.
+    pub fn put_aside(&mut self, now: Time, tx: TxKey) -> Result<(), BranchError> {
+        self.on(now, tx, |desk, tx| {
+            if tx.cancelled {
+                return Err(BranchError::Cancelled);
+            }
+            if tx.is_answered() {
+                return Err(BranchError::FinalSent);
+            }
+            if tx.server.is_none() {
+                return Err(BranchError::State);
+            }
+            tx.embryonic = false;
+            let until = desk.timing(tx, true).reply_deadline(desk.now);
+            desk.stop_awaiting(tx);
+            let mut timer = None;
+            desk.arm(&mut timer, Some(until), Accuracy::Sharp, Machine::Awaiting);
+            tx.awaiting = Some(Box::new(Awaiting { until, timer, left: None, aside: true }));
+            Ok(())
+        })
+        .unwrap_or(Err(BranchError::Gone))
+    }
+
+    /// A request that was put aside goes on; whether it was.
+    pub fn take_up(&mut self, now: Time, tx: TxKey) -> bool {
+        self.on(now, tx, |desk, tx| {
+            let aside = tx.awaiting.as_ref().is_some_and(|a| a.aside);
+            if aside {
+                desk.stop_awaiting(tx);
+            }
+            aside
+        })
+        .unwrap_or(false)
+    }
+
+    /// Nothing came of a request in time: as if a branch had not answered (§16.8). What is chosen from now on is chosen
+    /// anew. The number of that branch.
+    pub fn fail_by_timer(&mut self, now: Time, tx: TxKey) -> Option<BranchNo> {
+        self.on(now, tx, |desk, tx| {
+            let no = BranchNo::try_from(tx.branches.len()).ok().filter(|_| !tx.is_answered())?;
+            let failure = Failure { timeout: true, ..Failure::local(408) };
+            tx.chosen = false;
+            tx.branches.push(Branch::failed(desk.now, failure));
+            Some(no)
+        })?
+    }
+
+    /// Whether it is put aside.
+    pub fn is_aside(&self, tx: TxKey) -> bool {
+        self.slab.get(tx).is_some_and(|t| t.awaiting.as_ref().is_some_and(|a| a.aside))
+    }
+
+    /// Whether a branch is out.
+    pub fn is_out(&self, tx: TxKey) -> bool {
+        self.slab.get(tx).is_some_and(|t| t.is_out())
     }
 
     /// A branch was opened that the transaction had been waiting for.
@@ -116,8 +179,12 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
 
     /// `fr_inv_timeout` is over.
     pub(super) fn awaiting_timer(&mut self, tx: &mut Tx<U, D, P>) {
-        if tx.awaiting.as_ref().is_some_and(|a| a.until <= self.now) {
-            self.stop_awaiting(tx);
+        let Some(awaiting) = tx.awaiting.as_ref().filter(|a| a.until <= self.now) else { return };
+        let aside = awaiting.aside;
+        self.stop_awaiting(tx);
+        if aside {
+            self.emit(Output::Lapsed { tx: self.key });
+        } else {
             self.nobody_came(tx);
         }
     }

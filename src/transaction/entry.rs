@@ -70,6 +70,8 @@ pub(super) struct Awaiting {
     pub timer: Timer,
     /// How many; `None`: until told otherwise.
     pub left: Option<u16>,
+    /// Not for branches: somebody will say how the request goes on.
+    pub aside: bool,
 }
 
 /// The server side.

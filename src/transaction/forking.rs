@@ -6,7 +6,7 @@ use super::client_invite::{Actions, ClientInvite, Input};
 use super::client_noninvite::ClientNonInvite;
 use super::entry::{Branch, Busy, ClientMachine, Failure, Outcome, Tx};
 use super::output::{
-    BranchError, BranchSpec, CancelScope, Decision, Disposition, Output, Released, ReplyMatch, TxKey, Verdict,
+    Ask, BranchError, BranchSpec, CancelScope, Decision, Disposition, Output, Released, ReplyMatch, TxKey, Verdict,
 };
 use super::server_invite::Answer;
 use super::table::{Desk, Transactions};
@@ -120,6 +120,13 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
         });
     }
 
+    /// From now on every failure of a branch is reported before it counts.
+    pub fn ask_always(&mut self, tx: TxKey, branch: BranchNo) {
+        if let Some(b) = self.slab.get_mut(tx).and_then(|tx| tx.branch_mut(branch)) {
+            b.ask = Ask::Always;
+        }
+    }
+
     /// Answers [`Output::BranchFailed`].
     pub fn branch_verdict(&mut self, now: Time, tx: TxKey, branch: BranchNo, verdict: Verdict) {
         self.on(now, tx, |desk, tx| {
@@ -143,6 +150,15 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
             return ReplyMatch::NotOurs;
         };
         self.on(now, id.tx, |desk, tx| desk.reply_arrived(tx, id.tx, id.branch, reply)).unwrap_or(ReplyMatch::NotOurs)
+    }
+
+    /// Whether a reply is the retransmission of one of the same branch that is in processing, or waits behind it.
+    pub fn repeats_waiting(&self, reply: &Message) -> bool {
+        let id = reply.top_via().and_then(|via| via.branch()).and_then(BranchId::parse);
+        let Some(id) = id.filter(|id| self.branch_id(id.tx, id.branch) == Some(*id)) else { return false };
+        let Some(b) = self.slab.get(id.tx).and_then(|tx| tx.branches.get(usize::from(id.branch))) else { return false };
+        let busy = Busy::of(&self.keys, reply);
+        b.busy.is_some_and(|b| b.repeats(busy)) || b.queue.iter().any(|q| Busy::of(&self.keys, q).repeats(busy))
     }
 
     /// Says what became of a reply that [`ReplyMatch::Deliver`] or [`Output::Deliver`] named:

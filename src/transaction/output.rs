@@ -93,6 +93,12 @@ pub enum Output<U, D, P> {
         /// Its status.
         status: u16,
     },
+    /// A request that was [put aside](super::Transactions::put_aside) was not taken up in time: answer it, or call
+    /// [`super::Transactions::fail_by_timer`].
+    Lapsed {
+        /// The transaction.
+        tx: TxKey,
+    },
     /// Timer H: the caller never acknowledged a negative reply (§17.2.1).
     Unacknowledged {
         /// The transaction.

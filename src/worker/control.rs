@@ -43,6 +43,7 @@ impl Worker {
             ToChild::StartTraffic => self.start_traffic(),
             ToChild::Drain { timeout_ms } => self.begin_drain(timeout_ms),
             ToChild::Quit => self.quit = true,
+            ToChild::SaveAndQuit => (self.save, self.quit) = (true, true),
             ToChild::Call { id, method, params } => {
                 let result = if method.starts_with("dispatcher") || method.starts_with("ds_") {
                     self.dispatcher_call(id, &method, &params)
@@ -74,6 +75,7 @@ impl Worker {
                 self.group_member_died(index, incarnation);
                 self.owner_died(index, incarnation);
                 self.locks_of_dead(index, incarnation);
+                self.asks_of_dead(index, incarnation);
                 self.look_after_queues();
             }
             ToChild::PeerRespawned { index, incarnation } => {
@@ -98,7 +100,9 @@ impl Worker {
                 "count": self.tm.len(), "timers": self.tm.timers(), "states": self.tm.states(),
                 "parked": self.parked.len(), "operations": self.driver.len(), "jobs": self.jobs.len() + self.ways.len(),
                 "lookups": self.lookups.len(), "echoes": self.tm.echoes(), "blacklist": self.blacklist.len(), "reactor_timers": self.reactor.timers(),
-                "empty_seats": self.owners.vacancies(), "locks": self.locks.len(), "away": self.groups.away.len(),
+                "empty_seats": self.owners.vacancies(), "locks": self.locks.len(), "suspended": self.aside,
+                "asks": self.asks.len(),
+                "away": self.groups.away.len(),
             })),
             _ => Err(CallError::no_such_method()),
         }
@@ -125,6 +129,7 @@ impl Worker {
                 _ => list.push(self.wait(key, p, &p.run.describe(), None)),
             }
         }
+        self.list_suspended(&mut list);
         json!(list)
     }
 
@@ -224,6 +229,12 @@ impl Worker {
             _ => None,
         }
         .ok_or_else(|| CallError::bad_params("the id of a wait is expected, as `waits` shows it"))?;
+        if let Some(transaction) = id.strip_prefix('t') {
+            return match self.end_suspended(transaction) {
+                true => Ok(json!({ "killed": id })),
+                false => Err(CallError::not_found("no such wait")),
+            };
+        }
         let parts: Vec<u32> = id.split('.').filter_map(|p| p.parse().ok()).collect();
         let (worker, key, member) = match parts[..] {
             [worker, index, generation] => (worker, Key { index, generation }, None),

@@ -6,7 +6,7 @@ use super::state::{Role, RoleKind, Waiting, Work, Worker};
 use crate::base::{Key, Time};
 use crate::net::reactor::Source;
 use crate::store::Counter;
-use crate::transaction::{Disposition, TxKey};
+use crate::transaction::{Disposition, TxKey, Verdict};
 use std::time::Duration;
 
 /// How far draining is.
@@ -84,15 +84,11 @@ impl Worker {
             }
             self.abandon(key);
         }
-        let suspended: Vec<TxKey> = self.suspended.values().copied().collect();
-        for tx in suspended {
-            self.answer_if_open(tx);
-            self.end_suspension(tx);
-        }
+        self.give_up_suspended();
         self.flush_transactions();
     }
 
-    fn answer_if_open(&mut self, tx: TxKey) {
+    pub(super) fn answer_if_open(&mut self, tx: TxKey) {
         if self.tm.view(tx).is_some_and(|v| v.final_sent.is_none()) {
             self.tm.promote(tx);
             self.answer_transaction(tx, 500);
@@ -108,6 +104,7 @@ impl Worker {
             Waiting::Op(id) => self.give_up(*id),
             Waiting::Several(several) => several.operations().into_iter().for_each(|id| self.give_up(id)),
             Waiting::Lock(_) => self.withdraw_lock(key),
+            Waiting::Verdict(ticket) => self.forget_ask(*ticket),
             _ => {}
         }
         let mut role: Role = parked.role;
@@ -124,6 +121,9 @@ impl Worker {
             (RoleKind::Failure, Some(tx)) => {
                 self.release(tx);
                 self.unbusy(tx);
+            }
+            (RoleKind::BranchFailure(branch), Some(tx)) => {
+                self.tm.branch_verdict(self.now, tx, *branch, Verdict::Record);
             }
             (RoleKind::Request(_), Some(tx)) => self.unbusy(tx),
             _ => {}

@@ -106,9 +106,16 @@ impl Worker {
             Waiting::Lock(name) => Some(name.clone()),
             _ => None,
         };
+        let ask = match &waiting {
+            Waiting::Verdict(ticket) => Some(*ticket),
+            _ => None,
+        };
         let key = self.parked.insert(Parked { run, role, waiting, since });
         if let Some(name) = lock {
             self.queue_lock(&name, key);
+        }
+        if let Some(ticket) = ask {
+            self.note_asker(ticket, key);
         }
         self.counters.set(Counter::WaitsNow, self.parked.len() as u64);
         match self.parked.get(key).map(|p| &p.waiting) {

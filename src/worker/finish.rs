@@ -1,6 +1,7 @@
 //! What the end of a run means, by its occasion.
 
 use super::state::{Chosen, Role, RoleKind, Work, Worker, origin_of};
+use super::suspend::Part;
 use crate::base::Str;
 use crate::modules::emit;
 use crate::modules::host::SipHost;
@@ -18,6 +19,10 @@ impl Worker {
         match role.kind {
             RoleKind::Request(_) => self.request_done(finished, &role),
             RoleKind::Failure => self.failure_done(finished, &role),
+            RoleKind::BranchFailure(branch) => {
+                let Some(tx) = role.tx else { return };
+                self.branch_failure_done(tx, branch, finished);
+            }
             RoleKind::Reply(branch) => {
                 let Some(tx) = role.tx else { return };
                 let drop_it = finished.end.dropped && may_drop(&finished.host.msg);
@@ -27,13 +32,15 @@ impl Worker {
                 {
                     data.avps = finished.avps;
                 }
-                let disposition = if drop_it {
-                    self.counters.inc(Counter::DropReplies);
-                    Disposition::Drop
-                } else {
-                    self.edited_reply(finished.host, (tx, branch))
-                };
-                self.reply_processed(tx, branch, disposition);
+                if let Some(host) = self.shelve(tx, Part::Reply(branch), finished.host) {
+                    let disposition = if drop_it {
+                        self.counters.inc(Counter::DropReplies);
+                        Disposition::Drop
+                    } else {
+                        self.edited_reply(host, (tx, branch))
+                    };
+                    self.reply_processed(tx, branch, disposition);
+                }
             }
             RoleKind::AnyReply => {
                 let host = finished.host;
@@ -70,13 +77,13 @@ impl Worker {
         let Some(view) = self.tm.view(tx) else { return };
         let (embryonic, answered, branches, cancelled) =
             (view.embryonic, view.final_sent.is_some(), view.branches, view.cancelled);
-        let (hopeful, by_async, released) = (view.hopeful, view.user.by_async, view.user.released);
+        let (by_async, released) = (view.user.by_async, view.user.released);
         if let Some(data) = self.tm.user_mut(tx) {
             data.avps = finished.avps;
         }
-        if self.shelve(tx, &finished.host) {
-            return self.unbusy(tx);
-        }
+        let Some(host) = self.shelve(tx, Part::Request, finished.host) else { return self.unbusy(tx) };
+        let Some(view) = self.tm.view(tx) else { return };
+        let hopeful = view.hopeful;
         if !answered && (embryonic || (released && branches == 0)) {
             self.tm.discard(self.now, tx);
         } else if !answered && !hopeful && !cancelled {
@@ -86,7 +93,7 @@ impl Worker {
                 "script",
                 &format!(
                     "{how} ended without relaying or replying: 500, Call-ID {}",
-                    String::from_utf8_lossy(finished.host.msg.call_id())
+                    String::from_utf8_lossy(host.msg.call_id())
                 ),
             );
             self.answer_transaction(tx, 500);
@@ -99,7 +106,7 @@ impl Worker {
         if let Some(data) = self.tm.user_mut(tx) {
             data.avps = finished.avps;
         }
-        if !self.shelve(tx, &finished.host) {
+        if self.shelve(tx, Part::Failure, finished.host).is_some() {
             self.release(tx);
         }
         self.unbusy(tx);
@@ -124,8 +131,16 @@ impl Worker {
 
     /// All branches have failed: run the failure route, or send the best reply.
     pub(super) fn all_failed(&mut self, tx: TxKey, chosen: Chosen) {
-        let best = self.tm.best(tx).and_then(|d| d.reply);
+        let mut best = self.tm.best(tx).and_then(|d| d.reply);
         let Some(data) = self.tm.user_mut(tx) else { return };
+        // Whatever others were answered: this is what has happened now.
+        let chosen = match data.blind.take() {
+            Some(branch) => {
+                best = None;
+                Chosen { branch, status: 408, timeout: true }
+            }
+            None => chosen,
+        };
         let route = data.host.as_ref().and_then(|h| h.armed.failure);
         let (Some(route), Some(base)) = (route, data.host.as_ref()) else { return self.release(tx) };
         if data.busy {
@@ -161,7 +176,7 @@ impl Worker {
     }
 
     /// A reply as it goes upstream: edits applied, our Via removed (RFC 3261 16.7 step 3).
-    fn edited_reply(&self, host: SipHost, (tx, branch): (TxKey, BranchNo)) -> Disposition {
+    pub(super) fn edited_reply(&self, host: SipHost, (tx, branch): (TxKey, BranchNo)) -> Disposition {
         let mut edits = host.edits;
         self.restore_addresses(tx, branch, &host.msg, &mut edits);
         edits.remove_top_via(&host.msg);

@@ -16,8 +16,15 @@ use std::collections::HashMap;
 const LIMIT: f64 = 8.0;
 
 impl Worker {
-    /// Fills the tables; the error ends the start.
-    pub(super) fn load_tables(&mut self) -> Result<(), String> {
+    /// Fills tables and queues; the error ends the start.
+    pub(super) fn load_all(&mut self) -> Result<(), String> {
+        self.load_tables()?;
+        self.load_destinations()?;
+        self.load_contacts()?;
+        self.load_queues()
+    }
+
+    fn load_tables(&mut self) -> Result<(), String> {
         let wanted = |t: &&Table| t.source.is_some();
         let tables: Vec<Table> = self.env().settings.tables.iter().filter(wanted).cloned().collect();
         // A simulation has no database at this time.

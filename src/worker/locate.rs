@@ -197,7 +197,13 @@ impl Worker {
             request,
             dest,
             reliable: to.transport.is_reliable(),
-            ask: if more || watched { Ask::Transport } else { Ask::Never },
+            ask: if !way.own && self.branch_failure_route(way.tx, way.branch).is_some() {
+                Ask::Always
+            } else if more || watched {
+                Ask::Transport
+            } else {
+                Ask::Never
+            },
             minor,
         };
         self.tm.send_branch(self.now, way.tx, way.branch, spec).map_err(|_| (-3, 500))
@@ -237,7 +243,9 @@ impl Worker {
             Errand::Relay(_) => self.tm.drop_branch(self.now, way.tx, way.branch),
             Errand::Replace(old) => {
                 self.tm.drop_branch(self.now, way.tx, way.branch);
-                self.tm.branch_verdict(self.now, way.tx, old, Verdict::Record);
+                let view = self.tm.branch(way.tx, old);
+                let (status, timeout) = view.map_or((status, false), |b| (b.last_status, b.timeout));
+                self.branch_has_failed(way.tx, old, status, timeout);
             }
             Errand::Alone => {
                 let _ = self.tm.fail_branch(self.now, way.tx, way.branch, status);
@@ -264,10 +272,14 @@ impl Worker {
     /// A branch has failed at its destination (no reply at all, no transport, 503): the next one is tried, if
     /// there is one.
     pub(super) fn branch_failed(&mut self, tx: TxKey, branch: BranchNo, status: u16, timeout: bool) {
-        self.shun(tx, branch, status);
-        let old = self.branch_data(tx, branch);
-        let Some(data) = old else { return self.tm.branch_verdict(self.now, tx, branch, Verdict::Record) };
-        let (mut spare, reply_route) = (data.spare.take(), data.reply_route);
+        // What says something about the next hop, not about the request.
+        let lost = status == 503 || timeout || self.tm.branch(tx, branch).is_none_or(|b| b.reply.is_none());
+        if lost {
+            self.shun(tx, branch, status);
+        }
+        let old = self.branch_data(tx, branch).filter(|_| lost);
+        let Some(data) = old else { return self.branch_has_failed(tx, branch, status, timeout) };
+        let (mut spare, routes) = (data.spare.take(), (data.reply_route, data.branch_failure));
         let (target, bavps) = (data.target.clone(), data.bavps.clone());
         // UDP is the way out when there is no TCP, not when a server does not answer over it.
         let answered = timeout || self.tm.branch(tx, branch).is_some_and(|b| b.last_status != 0 && b.reply.is_some());
@@ -277,10 +289,11 @@ impl Worker {
         let spare = spare.filter(|way| way.has_more());
         let next = spare.and_then(|way| Some((way, self.tm.open_branch(self.now, tx).ok()?)));
         let Some((mut way, new)) = next else {
-            return self.tm.branch_verdict(self.now, tx, branch, Verdict::Record);
+            return self.branch_has_failed(tx, branch, status, timeout);
         };
         if let Some(data) = self.branch_data(tx, new) {
-            (data.reply_route, data.target, data.bavps) = (reply_route, target, bavps);
+            (data.reply_route, data.branch_failure) = routes;
+            (data.target, data.bavps) = (target, bavps);
         }
         let what = if timeout { "no reply".to_string() } else { status.to_string() };
         emit(3, "dns", &format!("{what} from a next hop of \"{}\": trying the next one", way.target_text()));

@@ -11,9 +11,11 @@ pub mod run;
 pub mod seat;
 pub mod sim;
 
+mod asks;
 mod away;
 mod blacklist;
 mod block;
+mod branch_failure;
 mod build;
 mod control;
 mod control_cfg;
@@ -53,6 +55,7 @@ mod receive;
 mod relay;
 mod replies;
 mod resume;
+mod saved_queues;
 mod several;
 mod state;
 mod statistics;
@@ -64,4 +67,5 @@ mod unreachable;
 mod unroutable;
 mod view;
 
+pub use saved_queues::SAVING;
 pub use state::{Blueprint, Worker};

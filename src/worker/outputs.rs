@@ -94,7 +94,7 @@ impl Worker {
                 Output::FinalChosen { tx, branch, status, timeout } => {
                     self.all_failed(tx, Chosen { branch, status, timeout });
                 }
-                Output::FinalSent { status, .. } => {
+                Output::FinalSent { tx, status, .. } => {
                     self.counters.inc(match status / 100 {
                         2 => Counter::Tm2xx,
                         3 => Counter::Tm3xx,
@@ -102,10 +102,12 @@ impl Worker {
                         5 => Counter::Tm5xx,
                         _ => Counter::Tm6xx,
                     });
+                    self.answered_suspended(tx);
                     self.control_final(&output);
                 }
+                Output::Lapsed { tx } => self.suspension_lapsed(tx),
                 Output::Unacknowledged { .. } => {}
-                Output::Ended { user, .. } => drop(user),
+                Output::Ended { user, .. } => self.suspensions_gone(user.suspensions),
             }
         }
     }

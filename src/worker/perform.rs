@@ -1,5 +1,6 @@
 //! Carrying out what a run asks for.
 
+use super::asks::Errand;
 use super::forward::ForwardOrder;
 use super::local::OwnRequest;
 use super::relay::RelayOrder;
@@ -54,8 +55,9 @@ impl Worker {
                 }
             }
             Request::NewTransaction => self.new_transaction(run.host_mut(), role),
-            Request::Suspend => self.suspend(run.host_mut(), role),
-            Request::Continue { index, label, route } => code(self.continue_suspended(index, label, route)),
+            Request::Suspend => self.suspend(run, role),
+            Request::Continue { index, label, route } => self.ask_to_continue(run, role, (index, label), route),
+            Request::RepeatsWaiting => code(if self.repeats_waiting(&run.host().msg) { 1 } else { -1 }),
             Request::CheckTransaction => self.check_transaction(role, run.host()),
             Request::Relay { flags, proxy } => {
                 let act = self.relay(run.host_mut(), role, flags, proxy);
@@ -100,8 +102,10 @@ impl Worker {
             Request::Inject { targets, cancel, last } => self.inject(role, targets, cancel, last),
             Request::AwaitBranches { count } => self.await_branches(run.host_mut(), role, count),
             Request::NoMoreBranches => self.no_more_branches(role),
-            Request::ReplyByCallId { reply, call_id, cseq } => code(self.reply_by_call_id(&reply, &call_id, cseq)),
-            Request::CancelByCallId { call_id, cseq } => code(self.cancel_by_call_id(&call_id, cseq)),
+            Request::ReplyByCallId { reply, call_id, cseq } => {
+                self.ask_owner(run, role, Errand::Reply { reply, call_id, cseq })
+            }
+            Request::CancelByCallId { call_id, cseq } => self.ask_owner(run, role, Errand::Cancel { call_id, cseq }),
             Request::DropReplies { last } => code(self.drop_replies(role, last)),
             Request::RepeatReply => {
                 let done = role.tx.is_some_and(|tx| self.tm.repeat_reply(self.now, tx));
@@ -228,7 +232,7 @@ impl Worker {
 
     /// A request that is about to wait without a transaction gets one, which absorbs its
     /// retransmissions. False if none could be made.
-    fn shelter(&mut self, run: &mut Suspended<SipHost>, role: &mut Role) -> bool {
+    pub(super) fn shelter(&mut self, run: &mut Suspended<SipHost>, role: &mut Role) -> bool {
         let info = run.describe();
         let RoleKind::Request(matched) = &role.kind else { return true };
         if role.tx.is_some() || info.launched || run.host().msg.method() == Method::Ack {
@@ -420,6 +424,9 @@ impl Worker {
             data.no_new_conn = no_new_conn;
         }
         let sent = self.tm.reply(self.now, tx, own.outgoing()).is_ok();
+        if sent {
+            self.replied_locally(own.bytes(), origin_of(host));
+        }
         self.flush_transactions();
         sent
     }

@@ -126,6 +126,9 @@ impl Worker {
         if envelope.kind == super::locks::BUS_LOCK {
             return self.lock_word(envelope.from, payload);
         }
+        if envelope.kind == super::asks::BUS_ASK {
+            return self.ask_word(envelope.from, payload);
+        }
         if envelope.kind == super::unreachable::BUS_UNREACHABLE {
             return self.unreachable_told(payload);
         }
@@ -333,6 +336,9 @@ impl Worker {
                 host.bavps.clone_from(&b.bavps);
                 if let Some(route) = b.reply_route {
                     host.armed.reply = route;
+                }
+                if let Some(route) = b.branch_failure {
+                    host.armed.branch_failure = route;
                 }
             }
             if with_avps {

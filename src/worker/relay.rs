@@ -4,6 +4,7 @@
 use super::locate::{Errand, Order, Progress};
 use super::perform::Act;
 use super::state::{Role, RoleKind, Work, Worker};
+use super::suspend::Part;
 use crate::base::{Key, Str};
 use crate::modules::host::{SipHost, Target};
 use crate::modules::request::{Outcome, RelayFlags, ReplyRequest};
@@ -61,6 +62,13 @@ pub struct RelayJob {
     first: BranchNo,
     /// Code of the last branch that failed.
     failed: i32,
+}
+
+impl RelayJob {
+    /// The run that called it and waits.
+    pub(super) fn caller(&self) -> Option<Key> {
+        self.parked
+    }
 }
 
 impl Worker {
@@ -189,7 +197,7 @@ impl Worker {
             if job.current.is_some() {
                 return;
             }
-            let (tx, job_what, job_parked) = (job.order.tx, job.order.what, job.parked);
+            let (tx, job_what) = (job.order.tx, job.order.what);
             let Some(target) = job.order.targets.pop_front() else {
                 if job.locating == 0 {
                     self.job_done(key);
@@ -222,14 +230,11 @@ impl Worker {
             host.set_main_target(&target);
             host.socket_out = socket;
             host.tm.branch = Some(branch);
-            let parked = job_parked;
-            let avps = parked.and_then(|p| self.parked.get_mut(p)).map(|p| p.run.set_avps(Avps::default()));
+            let avps = self.lend_avps(key);
             let mut role = Role::within(RoleKind::Branch(key, branch), tx);
             self.refresh(&mut host, &role);
             let mut run = Run::new(self.program(), route, host);
-            if let Some(avps) = avps {
-                run.set_avps(avps);
-            }
+            run.set_avps(avps);
             if let Some(job) = self.jobs.get_mut(key) {
                 job.current = Some((branch, target));
             }
@@ -253,11 +258,18 @@ impl Worker {
             p.run.set_avps(finished.avps);
         }
         if finished.end.dropped {
+            self.branch_not_suspended(tx, key, branch);
             self.tm.drop_branch(self.now, tx, branch);
             self.work.push_front(Work::Job(key));
             return;
         }
-        let host = Box::new(finished.host);
+        let Some(host) = self.shelve(tx, Part::Branch(key, branch), finished.host) else {
+            if let Some(job) = self.jobs.get_mut(key) {
+                job.current = Some((branch, target));
+            }
+            return;
+        };
+        let host = Box::new(host);
         self.keep_of_route(tx, branch, &host);
         let target = Target { attrs: target.attrs, ..host.main_target() };
         self.prepared(key, branch, host, target);
@@ -329,6 +341,7 @@ impl Worker {
             job.current = None;
             job.failed = -3;
         }
+        self.branch_not_suspended(tx, key, branch);
         // A branch route that waits is given up with its branch.
         let waiting: Vec<Key> = self
             .parked

@@ -1,10 +1,11 @@
 //! Writing replies that are made here.
 
 use super::receive::LocalTag;
-use super::state::{ReplyPath, Worker};
+use super::state::{Origin, ReplyPath, Role, RoleKind, Work, Worker};
 use crate::base::Str;
 use crate::modules::host::SipHost;
 use crate::modules::request::ReplyRequest;
+use crate::script::vm::Run;
 use crate::sip::Message;
 use crate::sip::header::HeaderId;
 use crate::sip::reply::{self, ReplySpec};
@@ -18,10 +19,20 @@ pub(super) struct OwnReply {
 }
 
 impl OwnReply {
+    /// The message.
+    pub(super) fn bytes(&self) -> &Str {
+        &self.bytes
+    }
+
     /// As the transactions take it.
     pub(super) fn outgoing(&self) -> Outgoing<'_> {
         Outgoing { status: self.status, bytes: self.bytes.clone(), to_tag: &self.to_tag }
     }
+}
+
+/// Where the request came from that a reply goes back to.
+fn origin_of_path(path: &ReplyPath) -> Origin {
+    Origin { from: path.source, listener: path.listener, conn: path.conn }
 }
 
 impl Worker {
@@ -133,13 +144,29 @@ impl Worker {
         let mut out = Vec::with_capacity(512);
         reply::build(&request, &spec, &mut out);
         let Ok(reply) = Message::parse(Str::from(out)) else { return false };
-        self.tm.reply(self.now, tx, (&reply).into()).is_ok()
+        let sent = self.tm.reply(self.now, tx, (&reply).into()).is_ok();
+        if sent {
+            self.replied_locally(reply.bytes_str(), origin_of_path(&path));
+        }
+        sent
+    }
+
+    /// `event_route[tm:local-response]`: a transaction has sent a reply of the server's own.
+    pub(super) fn replied_locally(&mut self, reply: &Str, origin: Origin) {
+        let Some(route) = self.routes.local_response else { return };
+        let Ok(reply) = Message::parse(reply.clone()) else { return };
+        let host = self.host(reply, origin);
+        let run = Run::new(self.program(), route, host);
+        self.work.push_back(Work::Go(Box::new(run), Role::new(RoleKind::Event)));
     }
 
     /// Answers a transaction with a status of our own.
     pub(super) fn answer_transaction(&mut self, tx: TxKey, status: u16) {
-        if let Some(reply) = self.transaction_reply(tx, status) {
-            let _ = self.tm.reply(self.now, tx, reply.outgoing());
+        let origin = self.tm.path(tx).map(origin_of_path);
+        if let (Some(reply), Some(origin)) = (self.transaction_reply(tx, status), origin)
+            && self.tm.reply(self.now, tx, reply.outgoing()).is_ok()
+        {
+            self.replied_locally(reply.bytes(), origin);
         }
     }
 
@@ -156,8 +183,11 @@ impl Worker {
                 let _ = self.tm.relay_final(self.now, tx, decision.branch, reply);
             }
             None => {
-                if let Some(reply) = self.transaction_reply(tx, status) {
-                    let _ = self.tm.relay_final(self.now, tx, decision.branch, reply.outgoing());
+                let origin = self.tm.path(tx).map(origin_of_path);
+                if let (Some(reply), Some(origin)) = (self.transaction_reply(tx, status), origin)
+                    && self.tm.relay_final(self.now, tx, decision.branch, reply.outgoing()).is_ok()
+                {
+                    self.replied_locally(reply.bytes(), origin);
                 }
             }
         }

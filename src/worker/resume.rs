@@ -33,8 +33,8 @@ impl Worker {
 
     fn operation_done(&mut self, ended: Ended) {
         self.writing.remove(&ended.id);
-        if let Some(tx) = self.suspended.remove(&ended.id) {
-            return self.suspension_due(tx);
+        if let Some((tx, branch)) = self.suspended.remove(&ended.id) {
+            return self.reply_lapsed(tx, branch);
         }
         if let Some(control) = self.dispatching.reloads.remove(&ended.id) {
             return self.reloaded(control, ended.outcome);
@@ -90,7 +90,10 @@ impl Worker {
     pub(super) fn drop_runs(&mut self, tx: TxKey) {
         let waits = |p: &Parked| {
             p.role.tx == Some(tx)
-                && matches!(p.waiting, Waiting::Op(_) | Waiting::Several(_) | Waiting::Lock(_) | Waiting::Away)
+                && matches!(
+                    p.waiting,
+                    Waiting::Op(_) | Waiting::Several(_) | Waiting::Lock(_) | Waiting::Verdict(_) | Waiting::Away
+                )
                 && !matches!(p.role.kind, RoleKind::Reply(_))
         };
         let keys: Vec<Key> = self.parked.iter().filter(|(_, p)| waits(p)).map(|(k, _)| k).collect();

@@ -93,11 +93,11 @@ fn prepare_http(http: &mut Http, settings: &HttpSettings) {
 impl Worker {
     fn new(mut seat: Seat, mut blueprint: Blueprint) -> io::Result<Worker> {
         let now = clock();
+        let mut env = Env { pid: std::process::id(), ..Env::clone(&blueprint.env) };
         if let Some((dir, size)) = &blueprint.store {
-            let store = Shared::open(dir, *size, Some(seat.counters.clone()))?;
-            blueprint.env = Rc::new(Env { store: Some(store), ..Env::clone(&blueprint.env) });
+            env.store = Some(Shared::open(dir, *size, Some(seat.counters.clone()))?);
         }
-        blueprint.env = Rc::new(Env { pid: std::process::id(), ..Env::clone(&blueprint.env) });
+        blueprint.env = Rc::new(env);
         let (mut udp, mut streams) = (Vec::with_capacity(seat.sockets.len()), Vec::new());
         for (listener, fd) in std::mem::take(&mut seat.sockets) {
             udp.push(match listener.transport {
@@ -168,6 +168,7 @@ impl Worker {
             reply: program.find_route(RouteKind::OnReply, None),
             local: program.find_route(RouteKind::Local, None),
             error: program.find_route(RouteKind::Error, None),
+            local_response: program.find_route(RouteKind::Event, Some("tm:local-response")),
             startup: program.find_route(RouteKind::Startup, None).filter(|_| seat.run_startup),
         };
         let bus_peers = seat.bus.peers();
@@ -197,6 +198,8 @@ impl Worker {
             parked: Slab::new(),
             by_op: HashMap::new(),
             suspended: HashMap::new(),
+            aside: 0,
+            asks: Default::default(),
             jobs: Slab::new(),
             lookups: Slab::new(),
             ways: Slab::new(),
@@ -221,6 +224,7 @@ impl Worker {
             traffic: false,
             faults: super::faults::Faults::find(),
             quit: false,
+            save: false,
             messages: 0,
             made: 0,
             age: Age::new(blueprint.env.settings.overload_age),
@@ -237,8 +241,7 @@ impl Worker {
             worker.begin_with(vars);
         }
         if seat.run_startup {
-            let loaded = worker.load_tables().and_then(|()| worker.load_destinations());
-            match loaded.and_then(|()| worker.load_contacts()) {
+            match worker.load_all() {
                 Ok(()) => worker.startup(0),
                 Err(why) => worker.tell_main(&ToMain::StartupDone(Err(why))),
             }
@@ -283,6 +286,9 @@ impl Worker {
         }
         self.flush();
         self.end_streams();
+        if self.save {
+            self.save_queues();
+        }
         self.log.finish();
         Ok(())
     }
@@ -335,6 +341,7 @@ impl Worker {
                 Event::Due(Source::Worker, key) if key.index == super::guests::PAUSE => self.start_arrived(),
                 Event::Due(Source::Worker, key) if key.index != u32::MAX => self.timer_due(*key),
                 Event::Due(Source::Locks, _) => self.expire_locks(),
+                Event::Due(Source::Asks, key) => self.ask_due(*key),
                 Event::Due(Source::Tcp, key) => self.streams.due(*key, self.reactor.io(self.now)),
                 _ => {}
             }
@@ -445,6 +452,9 @@ impl Worker {
         self.flush_sockets();
         if !self.locks_idle() {
             self.flush_locks();
+        }
+        if !self.asks.is_sent() {
+            self.flush_asks();
         }
         self.flush_backlog();
         self.flush_groups();

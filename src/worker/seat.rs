@@ -98,6 +98,8 @@ pub enum ToChild {
     },
     /// Return now.
     Quit,
+    /// Return now, as the last of the workers, and write before that what is kept in databases.
+    SaveAndQuit,
     /// A control method to be answered with [`ToMain::Answer`].
     Call {
         /// To be repeated in the answer.

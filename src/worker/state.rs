@@ -126,8 +126,12 @@ pub struct TxData {
     pub last_final: Option<Message>,
     /// No connection is opened for its replies (`tcp_no_new_conn_rplflag`).
     pub no_new_conn: bool,
-    /// It waits for `t_continue`.
-    pub suspension: Option<super::suspend::Suspension>,
+    /// What of it waits for `t_continue`, the oldest first.
+    pub suspensions: Vec<super::suspend::Suspension>,
+    /// Nobody has continued it in time.
+    pub lapsed: bool,
+    /// The branch that stands for that, until a failure route has heard of it.
+    pub blind: Option<BranchNo>,
     /// `async()` made it: a resume route that ends without an answer is answered 500.
     pub by_async: bool,
 }
@@ -150,6 +154,8 @@ pub struct BranchData {
     pub sent: Option<Message>,
     /// Its own onreply_route, or that it has none; `None`: the transaction's.
     pub reply_route: Option<Option<u32>>,
+    /// The same of the route that hears of its failure.
+    pub branch_failure: Option<Option<u32>>,
     /// Where it goes.
     pub target: Target,
     /// Its AVPs.
@@ -198,6 +204,8 @@ pub enum RoleKind {
     Reply(BranchNo),
     /// All branches have failed.
     Failure,
+    /// A branch has failed.
+    BranchFailure(BranchNo),
     /// A branch is about to be sent by this relay job.
     Branch(Key, BranchNo),
     /// A request of the server's own is about to be sent; who asked for it.
@@ -243,6 +251,8 @@ pub enum Waiting {
     Lookup,
     /// A script lock.
     Lock(Str),
+    /// Another worker's word.
+    Verdict(u64),
     /// Its run to come back from a task group, or to want something.
     Away,
     /// In a task group: its owner.
@@ -265,6 +275,7 @@ impl Waiting {
             Waiting::Relay => "relay",
             Waiting::Lookup => "lookup",
             Waiting::Lock(_) => "lock",
+            Waiting::Verdict(_) => "verdict",
             Waiting::Away => "task",
             Waiting::Home(_) => "owner",
             Waiting::Nothing => "nothing",
@@ -295,6 +306,8 @@ pub struct MainRoutes {
     pub error: Option<u32>,
     /// `startup_route`
     pub startup: Option<u32>,
+    /// `event_route[tm:local-response]`
+    pub local_response: Option<u32>,
 }
 
 /// One worker.
@@ -339,8 +352,11 @@ pub struct Worker {
     pub(super) log: LogHandle,
     pub(super) parked: Slab<Parked>,
     pub(super) by_op: HashMap<OpId, Key>,
-    /// What bounds a suspended transaction.
-    pub(super) suspended: HashMap<OpId, TxKey>,
+    /// What bounds suspended replies.
+    pub(super) suspended: HashMap<OpId, (TxKey, BranchNo)>,
+    /// How much is suspended by `t_suspend`.
+    pub(super) aside: usize,
+    pub(super) asks: super::asks::Asks,
     pub(super) jobs: Slab<super::relay::RelayJob>,
     pub(super) lookups: Slab<super::forward::Lookup>,
     /// Branches whose next hop is being looked up.
@@ -370,6 +386,8 @@ pub struct Worker {
     pub(super) traffic: bool,
     pub(super) faults: super::faults::Faults,
     pub(super) quit: bool,
+    /// What is kept in databases is written at the end.
+    pub(super) save: bool,
     pub(super) messages: u32,
     /// Requests of our own, for their Call-IDs.
     pub(super) made: u64,

@@ -2,6 +2,7 @@
 
 use super::state::{Role, RoleKind, TxData, Worker};
 use crate::modules::host::{BranchInfo, SipHost, TmView};
+use crate::net::bus::Bus;
 use crate::transaction::{BranchNo, TxKey};
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ impl Worker {
     pub(super) fn refresh(&self, host: &mut SipHost, role: &Role) {
         let Some(tx) = role.tx else { return };
         host.tm.key = Some(tx);
-        host.tm.worker = u16::try_from(self.me).unwrap_or(u16::MAX);
+        let me = self.bus.me();
+        (host.tm.worker, host.tm.incarnation) = (me.index, me.incarnation);
         let Some(v) = self.tm.view(tx) else {
             host.tm.cancelled = true;
             return;
@@ -53,6 +55,7 @@ impl Worker {
     /// the transaction from now on.
     pub(super) fn keep_of_route(&mut self, tx: TxKey, branch: BranchNo, host: &SipHost) {
         let Some(data) = self.tm.user_mut(tx) else { return };
+        let mut ask = false;
         let TxData { host: base, branches, .. } = data;
         let Some(base) = base else { return };
         base.armed.failure = host.armed.failure;
@@ -66,6 +69,11 @@ impl Worker {
             if now != host.armed.reply {
                 slot.reply_route = Some(host.armed.reply);
             }
+            let now = slot.branch_failure.unwrap_or(base.armed.branch_failure);
+            if now != host.armed.branch_failure {
+                slot.branch_failure = Some(host.armed.branch_failure);
+                ask = host.armed.branch_failure.is_some();
+            }
         }
         if times(&base.tm) != times(&host.tm) {
             base.tm.fr_timeout = host.tm.fr_timeout;
@@ -73,6 +81,9 @@ impl Worker {
             base.tm.retransmission = host.tm.retransmission;
             base.tm.lifetime = host.tm.lifetime;
             self.apply_times(tx, host);
+        }
+        if ask {
+            self.tm.ask_always(tx, branch);
         }
     }
 

@@ -89,6 +89,17 @@ const HTTP: Waits = Waits {
 };
 const SQL: Waits = Waits { config: "sql", backend: Backend::Sql("SELECT SLEEP(0.1)"), ..HTTP };
 
+const TASK: Waits =
+    Waits { config: "task", backend: Backend::Task, wait: Duration::ZERO, rate: 1000, count: 6000, tasks: 4, ..SLEEP };
+const QUEUE: Waits = Waits {
+    config: "queue-timers",
+    backend: Backend::Queue { event: false },
+    rate: 500,
+    count: 3000,
+    workers: 2,
+    ..TASK
+};
+
 const fn usual(name: &'static str, job: Job) -> Workload {
     Workload { name, usual: true, job }
 }
@@ -98,7 +109,7 @@ const fn rare(name: &'static str, job: Job) -> Workload {
 }
 
 /// In the order of the page.
-const WORKLOADS: [Workload; 21] = [
+const WORKLOADS: [Workload; 26] = [
     usual("echo", Job::Echo),
     usual("options", Job::Calls(OPTIONS)),
     usual("options-1", Job::Calls(Calls { workers: 1, ..OPTIONS })),
@@ -174,6 +185,11 @@ const WORKLOADS: [Workload; 21] = [
             ..SLEEP
         }),
     ),
+    usual("ms-sleep", Job::Waits(Waits { config: "ms-sleep", wait: Duration::from_secs(1), ..SLEEP })),
+    usual("task", Job::Waits(TASK)),
+    rare("task-group", Job::Waits(Waits { config: "task-group", ..TASK })),
+    usual("queue-timers", Job::Waits(QUEUE)),
+    usual("queue-event", Job::Waits(Waits { config: "queue-event", backend: Backend::Queue { event: true }, ..QUEUE })),
     usual("timers", Job::Timers),
 ];
 

@@ -97,8 +97,12 @@ impl Server {
         account: &Account,
     ) -> Result<Server, String> {
         let dir = process::directory("bench");
-        let file =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/bench/configs/{config}.{}.cfg", kind.dialect()));
+        let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/configs");
+        let mut file = configs.join(format!("{config}.{}.cfg", kind.dialect()));
+        // What only Kamailio's language has reprise runs in that language.
+        if kind == Kind::Reprise && !file.exists() {
+            file = configs.join(format!("{config}.kamailio.cfg"));
+        }
         let port = free_port();
         let mut text = fs::read_to_string(&file)
             .map_err(|e| format!("{}: {e}", file.display()))?

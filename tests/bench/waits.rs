@@ -14,6 +14,9 @@ use super::support::mariadb::MariaDb;
 use super::support::nginx::Nginx;
 use super::{Settings, rounds};
 
+/// How long a server without load is watched.
+const IDLE: Duration = Duration::from_secs(3);
+
 /// What the requests wait for.
 #[derive(Debug, Clone, Copy)]
 pub enum Backend {
@@ -27,6 +30,14 @@ pub enum Backend {
     Command,
     /// A callee that rings and does not answer: the unit is an INVITE transaction.
     Ringing,
+    /// A task worker.
+    Task,
+    /// Whoever takes it out of a queue: twelve timers that look every 10 ms, or, where `event` and the server know
+    /// such a thing, the event of the queue.
+    Queue {
+        /// By the event.
+        event: bool,
+    },
 }
 
 /// What one workload does at which rate.
@@ -62,6 +73,8 @@ struct Run {
     late: [f64; 3],
     answers: Answers,
     inside: Option<(String, String)>,
+    /// CPU milliseconds per second without any load.
+    idle_ms: Option<f64>,
     switches: f64,
     processes: usize,
 }
@@ -78,14 +91,20 @@ pub fn table(name: &str, waits: &Waits, settings: &Settings) -> String {
         Backend::Sql(_) => format!("a database that takes {} ms", waits.wait.as_millis()),
         Backend::Command => "`/bin/true`, run by a shell".to_owned(),
         Backend::Ringing => "a callee that rings; the answer is its 180".to_owned(),
+        Backend::Task => format!("its turn in one of {} task workers", waits.tasks),
+        Backend::Queue { event: false } => "one of twelve timers that look into its queue every 10 ms".to_owned(),
+        Backend::Queue { event: true } => "the event of its queue (Kamailio: twelve timers as above)".to_owned(),
     };
+    let idle = |text: &'static str| if matches!(waits.backend, Backend::Queue { .. }) { text } else { "" };
     let mut table = format!(
         "{} requests, {} per second, each waits for {what}; {workers} worker{}, median of {repeats}:\n\n\
-         | server | CPU us/request | range | to kamailio | unanswered | waiting at once | PSS MiB | KiB per waiting | late p50 ms | p99 | max | inside p50 ms | p99 | procs | csw |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
+         | server | CPU us/request | range | to kamailio | unanswered | waiting at once | PSS MiB | KiB per waiting | late p50 ms | p99 | max | inside p50 ms | p99 | procs | csw |{}\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|{}\n",
         waits.count,
         waits.rate,
         if workers == 1 { "" } else { "s" },
+        idle(" idle CPU ms/s |"),
+        idle("---|"),
     );
     for (kind, runs) in &runs {
         let cpu = median(runs, |r| r.cpu_us);
@@ -93,7 +112,7 @@ pub fn table(name: &str, waits: &Waits, settings: &Settings) -> String {
             runs.iter().find_map(|r| r.inside.clone()).unwrap_or_else(|| ("-".to_owned(), "-".to_owned()));
         let _ = writeln!(
             table,
-            "| {} | {cpu:.1} | {} | {} | {} | {:.0} | {:.1} | {} | {:.2} | {:.2} | {:.2} | {inside_p50} | {inside_p99} | {} | {:.2} |",
+            "| {} | {cpu:.1} | {} | {} | {} | {:.0} | {:.1} | {} | {:.2} | {:.2} | {:.2} | {inside_p50} | {inside_p99} | {} | {:.2} |{}",
             kind.name(),
             range(runs, |r| r.cpu_us),
             ratio(cpu, base),
@@ -110,6 +129,10 @@ pub fn table(name: &str, waits: &Waits, settings: &Settings) -> String {
             median(runs, |r| r.late[2]),
             runs.first().map_or(0, |r| r.processes),
             median(runs, |r| r.switches),
+            match runs.iter().any(|r| r.idle_ms.is_some()) {
+                true => format!(" {:.2} |", median(runs, |r| r.idle_ms.unwrap_or_default())),
+                false => String::new(),
+            },
         );
     }
     table + &troubles
@@ -119,7 +142,12 @@ pub fn table(name: &str, waits: &Waits, settings: &Settings) -> String {
 fn run(waits: &Waits, kind: Kind, workers: u32) -> Result<Run, String> {
     let ringing = matches!(waits.backend, Backend::Ringing).then(Ringing::start);
     let account = Account::new();
-    let server = Server::start(kind, waits.config, workers, &values(waits, ringing.as_ref()), &account)?;
+    let config = match (waits.backend, kind) {
+        // Its queues have no event.
+        (Backend::Queue { event: true }, Kind::Kamailio) => "queue-timers",
+        _ => waits.config,
+    };
+    let server = Server::start(kind, config, workers, &values(waits, ringing.as_ref()), &account)?;
     let (method, user) = if ringing.is_some() { ("INVITE", "0301") } else { ("OPTIONS", "wait") };
     let flood = |count, rate| Flood {
         server: server.addr,
@@ -142,6 +170,11 @@ fn run(waits: &Waits, kind: Kind, workers: u32) -> Result<Run, String> {
         }
     }
     let idle_mib = server.pss_mib();
+    let idle_ms = matches!(waits.backend, Backend::Queue { .. }).then(|| {
+        let (cpu, start) = (account.cpu_ns(server.pid), Instant::now());
+        std::thread::sleep(IDLE);
+        (account.cpu_ns(server.pid) - cpu) as f64 / 1e6 / start.elapsed().as_secs_f64()
+    });
     let before = server.counters("async:");
     let (cpu, switches, start) = (account.cpu_ns(server.pid), server.switches(), Instant::now());
     let flood = flood(waits.count, waits.rate).start();
@@ -168,6 +201,7 @@ fn run(waits: &Waits, kind: Kind, workers: u32) -> Result<Run, String> {
         kib: (pss_mib - idle_mib) * 1024.0 / in_flight.max(1.0),
         pss_mib,
         late: [late(50), late(99), late(100)],
+        idle_ms,
         inside: inside(&before, &server.counters("async:")),
         switches: switches as f64 / answers.answered as f64,
         processes: server.processes(),
@@ -184,7 +218,7 @@ fn values(waits: &Waits, ringing: Option<&Ringing>) -> Vec<(&'static str, String
         ("MS_TIMER", waits.ms_timer.to_string()),
     ];
     match waits.backend {
-        Backend::Sleep | Backend::Command => {}
+        Backend::Sleep | Backend::Command | Backend::Task | Backend::Queue { .. } => {}
         Backend::Http(path) => all.push(("URL", Nginx::shared().url(path))),
         Backend::Sql(query) => {
             all.push(("DB_URL", MariaDb::shared().url()));

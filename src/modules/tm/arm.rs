@@ -1,5 +1,6 @@
 //! Arming routes for the transaction.
 
+use crate::base::Str;
 use crate::modules::host::SipHost;
 use crate::script::ast::RouteKind;
 use crate::script::registry::{Arg, Call, FnSpec, Kind, Param, RouteSet, Step};
@@ -59,6 +60,65 @@ pub const T_ON_BRANCH: FnSpec<SipHost> = FnSpec {
     },
     ..T_ON_FAILURE
 };
+
+/// `t_on_branch_failure`
+pub const T_ON_BRANCH_FAILURE: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("t_on_branch_failure"),
+    params: &[Param::req("name", Kind::Event(BRANCH_FAILURE))],
+    doc: "Runs `event_route[tm:branch-failure:NAME]` for each branch that fails, with the request, while others may go on (in \
+          branch_route and onreply_route: for that branch). The empty name disarms.",
+    example: r#"t_on_branch_failure("$avp(on_failure)");"#,
+    run: |call| match event_number(call, BRANCH_FAILURE) {
+        Ok(n) => {
+            call.host.armed.branch_failure = n;
+            Step::Done(1)
+        }
+        Err(()) => Step::Done(-1),
+    },
+    ..T_ON_FAILURE
+};
+
+/// `t_reuse_branch`
+pub const T_REUSE_BRANCH: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("t_reuse_branch"),
+    params: &[],
+    routes: RouteSet::letters("RV"),
+    doc: "In `event_route[tm:branch-failure:NAME]`: what t_relay sends next goes where the failed branch went: R-URI, next hop, \
+          path, socket and branch flags are its.",
+    returns: &[(1, "done"), (-1, "no branch has failed here")],
+    example: "if (t_reuse_branch()) t_relay();",
+    run: |call| {
+        let host = &mut call.host;
+        let failed = host.tm.branch.and_then(|b| host.tm.branches.get(usize::from(b))).map(|b| b.target.clone());
+        match failed {
+            Some(target) if host.msg.is_request() => {
+                host.set_main_target(&target);
+                Step::Done(1)
+            }
+            _ => Step::Done(-1),
+        }
+    },
+    ..T_ON_FAILURE
+};
+
+/// What the names of the routes for failed branches begin with.
+const BRANCH_FAILURE: &str = "tm:branch-failure:";
+
+fn event_number(call: &mut Call<'_, SipHost>, prefix: &str) -> Result<Option<u32>, ()> {
+    match call.args.first() {
+        Some(Arg::Route(n)) => Ok(Some(*n)),
+        _ => match call.text(0) {
+            None => Ok(None),
+            Some(name) if name.is_empty() || name == "0" => Ok(None),
+            Some(name) => {
+                let name = [prefix.as_bytes(), &name].concat();
+                call.vm().find_route(RouteKind::Event, &Str::from(name)).map(Some).ok_or(())
+            }
+        },
+    }
+}
 
 fn number(call: &mut Call<'_, SipHost>, kind: RouteKind) -> Result<Option<u32>, ()> {
     match call.args.first() {

@@ -157,7 +157,7 @@ pub const T_IS_SET: FnSpec<SipHost> = FnSpec {
     kamailio: Some("t_is_set"),
     params: &[Param::req("what", Kind::Str)],
     routes: RouteSet::ALL,
-    doc: "Whether a failure_route, branch_route or onreply_route is armed.",
+    doc: "Whether a failure_route, branch_route, onreply_route or branch_failure_route (t_on_branch_failure) is armed.",
     returns: &[(1, "one is"), (-1, "none is")],
     example: r#"if (!t_is_set("failure_route")) t_on_failure("missed");"#,
     run: |call| {
@@ -166,8 +166,11 @@ pub const T_IS_SET: FnSpec<SipHost> = FnSpec {
             Some(b"failure_route") => verdict(armed.failure.is_some()),
             Some(b"branch_route") => verdict(armed.branch.is_some()),
             Some(b"onreply_route") => verdict(armed.reply.is_some()),
-            Some(b"branch_failure_route") => verdict(false),
-            _ => Step::Fail("failure_route, branch_route or onreply_route is expected".to_string()),
+            Some(b"branch_failure_route") => verdict(armed.branch_failure.is_some()),
+            _ => {
+                let names = "failure_route, branch_route, onreply_route or branch_failure_route";
+                Step::Fail(format!("{names} is expected"))
+            }
         }
     },
     ..T_WAS_CANCELLED

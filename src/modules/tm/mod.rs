@@ -1,10 +1,11 @@
 //! `tm`: transactions (opensips.md section 4.3). Whatever touches a transaction is a
 //! [`Request`](super::request::Request) to its owner.
 
-mod arm;
+pub(super) mod arm;
 pub(super) mod ask;
 pub(super) mod branches;
 mod contacts;
+pub mod ids;
 mod relay;
 pub(super) mod send;
 mod tune;
@@ -59,6 +60,7 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         arm::T_ON_FAILURE,
         arm::T_ON_REPLY,
         arm::T_ON_BRANCH,
+        arm::T_ON_BRANCH_FAILURE,
         ask::T_WAS_CANCELLED,
         ask::T_CHECK_STATUS,
         ask::T_LOCAL_REPLIED,

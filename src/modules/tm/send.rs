@@ -29,6 +29,21 @@ pub const T_NEWTRAN: FnSpec<SipHost> = FnSpec {
     finish: Some(code),
 };
 
+/// What `$T(id_index_n)` needs: the transaction is made if there is none.
+pub static MAKE_TRANSACTION: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: None,
+    doc: "",
+    example: "",
+    run: |call| match call.host.tm.key {
+        Some(_) if !call.host.tm.embryonic => Step::Done(1),
+        _ if call.host.phony || !call.host.msg.is_request() => Step::Done(-1),
+        _ => Step::Wait(Request::NewTransaction),
+    },
+    finish: Some(|_call, outcome| Step::Done(if outcome.code() == 0 { 0 } else { 1 })),
+    ..T_NEWTRAN
+};
+
 /// `t_check_trans`
 pub const T_CHECK_TRANS: FnSpec<SipHost> = FnSpec {
     opensips: Some("t_check_trans"),

@@ -1,6 +1,7 @@
 //! Variables about the transaction and its branches: `$T_*`, `$T(...)`, `$tm.branch.*`.
 
-use crate::base::Str;
+use super::ids::TxName;
+use crate::base::{Key, Str};
 use crate::modules::host::{BranchInfo, SipHost, Target};
 use crate::modules::pv::Pv;
 use crate::modules::pv_get::{at, get_other, joined, ruri, socket};
@@ -8,8 +9,18 @@ use crate::script::host::Index;
 use crate::script::value::Value;
 
 /// What `$T(...)` knows.
-pub const FIELDS: &[&str] =
-    &["id_index", "id_label", "reply_code", "reply_reason", "reply_type", "reply_last", "branch_index", "ruri"];
+pub const FIELDS: &[&str] = &[
+    "id_index",
+    "id_label",
+    "id_index_n",
+    "id_label_n",
+    "reply_code",
+    "reply_reason",
+    "reply_type",
+    "reply_last",
+    "branch_index",
+    "ruri",
+];
 
 /// What `$T_branch(...)` knows.
 pub const BRANCH_FIELDS: &[&str] = &["uri", "flags", "ruid"];
@@ -35,6 +46,7 @@ pub fn get(h: &mut SipHost, pv: Pv, sub: Option<&Value>, index: Index) -> Value 
         Pv::TBranchLastReply => branch(h, Index::None).map_or(Value::Null, |b| number(b.last)),
         Pv::TReplyReason => reason(h),
         Pv::TReplyLast => last_reply(h),
+        Pv::TReplyRuid => branch(h, Index::None).map_or(Value::Null, ruid),
         Pv::TRuri => match h.tm.key {
             Some(_) => ruri(h).map_or(Value::Null, Value::text),
             None => Value::Null,
@@ -51,6 +63,7 @@ pub fn get(h: &mut SipHost, pv: Pv, sub: Option<&Value>, index: Index) -> Value 
         Pv::TBranchField => match (branch(h, Index::None), sub.and_then(Value::to_text).as_deref()) {
             (Some(b), Some(b"uri")) => Value::Str(b.target.uri.clone()),
             (Some(b), Some(b"flags")) => joined(&b.target.flags, b" "),
+            (Some(b), Some(b"ruid")) => ruid(b),
             _ => Value::Null,
         },
         Pv::TmBranchLast => branch(h, index).map_or(Value::Null, |b| number(b.last)),
@@ -81,6 +94,12 @@ fn reason(h: &SipHost) -> Value {
     }
 }
 
+/// The location record that a branch goes to, if it came from one.
+fn ruid(branch: &BranchInfo) -> Value {
+    let found = branch.target.attrs.iter().find(|(name, _)| **name == *b"ruid");
+    Value::opt(found.map(|(_, id)| id.clone()))
+}
+
 fn last_reply(h: &SipHost) -> Value {
     if h.msg.is_reply() {
         return number(h.msg.status());
@@ -95,9 +114,9 @@ fn field(h: &SipHost, sub: Option<&Value>) -> Value {
     let name = sub.and_then(Value::to_text).unwrap_or_default();
     let key = h.tm.key.filter(|_| !h.tm.embryonic);
     match &name[..] {
-        b"id_index" => key.map_or(Value::Null, |k| number(k.index)),
-        // The owner is part of it: two numbers name a transaction of the whole server.
-        b"id_label" => key.map_or(Value::Null, |k| number(i64::from(h.tm.worker) << 32 | i64::from(k.generation))),
+        // Those with `_n`: the transaction was made before (`Host::before_reading`).
+        b"id_index" | b"id_index_n" => key.map_or(Value::Null, |key| number(tx_name(h, key).numbers().0)),
+        b"id_label" | b"id_label_n" => key.map_or(Value::Null, |key| number(tx_name(h, key).numbers().1)),
         b"reply_code" => number(h.tm.reply_code),
         b"reply_reason" => reason(h),
         b"reply_last" => last_reply(h),
@@ -106,6 +125,10 @@ fn field(h: &SipHost, sub: Option<&Value>) -> Value {
         b"ruri" => key.and(ruri(h)).map_or(Value::Null, Value::text),
         _ => Value::Null,
     }
+}
+
+fn tx_name(h: &SipHost, key: Key) -> TxName {
+    TxName { worker: h.tm.worker, incarnation: h.tm.incarnation, key }
 }
 
 /// A part of a branch by the name that 2.2 writes in parentheses: `$(branch(uri)[0])`.

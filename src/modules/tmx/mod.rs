@@ -2,7 +2,7 @@
 
 use super::host::SipHost;
 use super::request::Request;
-use super::tm::{ask, branches, send};
+use super::tm::{arm, ask, branches, send};
 use crate::script::ast::{Dialect, RouteKind};
 use crate::script::registry::{Arg, FnSpec, Kind, ModParamKind, ModParamSpec, ModuleSpec, Param, RouteSet, Step};
 
@@ -21,6 +21,8 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         T_IS_REPLY_ROUTE,
         T_DROP,
         T_PRECHECK_TRANS,
+        T_IS_RETR_ASYNC_REPLY,
+        arm::T_REUSE_BRANCH,
         T_SUSPEND,
         T_CONTINUE,
     ],
@@ -101,11 +103,26 @@ const T_SUSPEND: FnSpec<SipHost> = FnSpec {
     kamailio: Some("t_suspend"),
     params: &[],
     routes: RouteSet::ALL,
-    doc: "Keeps the transaction, which is made if need be, open behind the end of this script, until t_continue \
-          or for fr_timer (then 408). The script goes on. `$T(id_index)` and `$T(id_label)` name the transaction.",
-    returns: &[(1, "done, or the request was cancelled"), (-1, "no request, or it is answered")],
+    doc: "Puts aside what the script is about, behind the end of this script and until t_continue: a request, whose \
+          transaction is made if need be; in branch_route the branch, before it is sent; in onreply_route the reply. The script \
+          goes on. `$T(id_index)` and `$T(id_label)` name the transaction. After fr_timer a request's failure_route runs \
+          (without one: 408), a branch has failed, a reply goes on as it is.",
+    returns: &[(1, "done, or the request was cancelled"), (-1, "nothing to put aside, or it is answered")],
     example: "if (!t_suspend()) sl_reply_error();",
     run: |_call| Step::Wait(Request::Suspend),
+    ..send::T_NEWTRAN
+};
+
+const T_IS_RETR_ASYNC_REPLY: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("t_is_retr_async_reply"),
+    params: &[],
+    routes: RouteSet::letters("O"),
+    doc: "In reply_route: whether the reply is the retransmission of one that is suspended or whose route waits. It goes no \
+          further in any case: an onreply_route of a transaction never sees one.",
+    returns: &[(1, "it is"), (-1, "it is not")],
+    example: "if (t_is_retr_async_reply()) drop;",
+    run: |_call| Step::Wait(Request::RepeatsWaiting),
     ..send::T_NEWTRAN
 };
 
@@ -118,11 +135,15 @@ const T_CONTINUE: FnSpec<SipHost> = FnSpec {
         Param::req("route", Kind::Route(RouteKind::Request)),
     ],
     routes: RouteSet::ALL,
-    doc: "Goes on with a suspended transaction of this worker: a route runs with the request, its changes and AVPs as the \
-          script that suspended it left them, once that has ended.",
+    doc: "Goes on with what t_suspend has put aside, whichever worker has it: a route runs there, as a block of the kind that \
+          was suspended, with the message, its changes and AVPs as the script that suspended it left them, once that has \
+          ended. Of several replies of one transaction the oldest goes on. The script waits for the other worker's word.",
     returns: &[
-        (1, "it goes on, or it was cancelled or answered meanwhile"),
-        (-1, "there is no such transaction here, it is not suspended, or there is no such route"),
+        (1, "it goes on, or it was cancelled meanwhile or nobody continued it in time"),
+        (
+            -1,
+            "there is no such transaction, nothing is suspended there, its worker has died, or there is no such route",
+        ),
     ],
     example: r#"t_continue("$var(index)", "$var(label)", "later");"#,
     run: |call| {

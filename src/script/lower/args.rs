@@ -159,7 +159,8 @@ impl<H: Host> Lowerer<'_, H> {
                     ArgPlan::None
                 }
             },
-            Kind::Route(kind) => self.route_arg(&text, kind),
+            Kind::Route(kind) => self.route_arg(&text, kind, ""),
+            Kind::Event(prefix) => self.route_arg(&text, RouteKind::Event, prefix),
             Kind::Map(module, list) => self.map_arg(&text, module, list),
             Kind::Defined(module, param, built_in) => self.defined_arg(&text, module, param, built_in),
         }
@@ -272,18 +273,21 @@ impl<H: Host> Lowerer<'_, H> {
         }
     }
 
-    fn route_arg(&mut self, text: &Text<'_>, kind: RouteKind) -> ArgPlan {
+    fn route_arg(&mut self, text: &Text<'_>, kind: RouteKind, prefix: &str) -> ArgPlan {
         if matches!(text.bytes, b"" | b"0") {
             return ArgPlan::Const(self.konst(Value::Null));
         }
         match self.expanded(text) {
-            Literal::Fixed(name) => match self.find_route(kind, &String::from_utf8_lossy(&name), text.span) {
-                Some(n) => {
-                    self.entries.push(n);
-                    ArgPlan::Route(n)
+            Literal::Fixed(name) => {
+                let name = format!("{prefix}{}", String::from_utf8_lossy(&name));
+                match self.find_route(kind, &name, text.span) {
+                    Some(n) => {
+                        self.entries.push(n);
+                        ArgPlan::Route(n)
+                    }
+                    None => ArgPlan::None,
                 }
-                None => ArgPlan::None,
-            },
+            }
             Literal::Format(n) => ArgPlan::Format(n),
             Literal::Bad => ArgPlan::None,
         }

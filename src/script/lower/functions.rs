@@ -140,7 +140,7 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::Condition => "condition",
         Kind::OutList => "vars",
         Kind::Regex => "regex",
-        Kind::Route(_) => "route",
+        Kind::Route(_) | Kind::Event(_) => "route",
         Kind::Flag => "flag",
         Kind::Subst => "/regex/text/flags",
         Kind::Map(..) => "name of a list",

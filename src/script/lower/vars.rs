@@ -5,7 +5,7 @@ use crate::base::names::suggest;
 use crate::script::ast::{Dialect, StrLit, VarTok};
 use crate::script::diagnostics::Diagnostic;
 use crate::script::host::Host;
-use crate::script::ir::VarRef;
+use crate::script::ir::{CallSite, Instr, VarRef};
 use crate::script::pattern::compile_with;
 use crate::script::pv::{self, Piece, PvText};
 use crate::script::resolve::{Problem, Resolver, Slots};
@@ -37,11 +37,44 @@ impl<H: Host> Lowerer<'_, H> {
         }
         self.check_selects(token.text.as_bytes(), token.span);
         let parsed = pv::parse(token.text.as_bytes()).map_err(Problem::from);
+        if let Ok(v) = &parsed {
+            self.prepare(v, token.span);
+        }
         match parsed.and_then(|v| self.known_var(&v)) {
             Ok(n) => Some(n),
             Err(problem) => {
                 self.problem(problem, token.span, Some(token.text.len()));
                 None
+            }
+        }
+    }
+
+    /// Does, at this place, what variables need before they are read.
+    fn prepare(&mut self, v: &PvText, span: Span) {
+        let sub = v.sub.as_deref().unwrap_or_default();
+        if let [Piece::Text(text)] = sub
+            && let Ok(text) = std::str::from_utf8(text)
+            && let Some(function) = H::before_reading(self.dialect, &v.name, text)
+        {
+            let line = self.map.position(span).1;
+            self.p.sites.push(CallSite {
+                function,
+                name: v.text.as_str().into(),
+                args: Vec::new(),
+                span,
+                file: span.file.into(),
+                line,
+                route: self.route,
+            });
+            self.emit(Instr::Prepare((self.p.sites.len() - 1) as u32));
+        }
+        self.prepare_pieces(sub, span);
+    }
+
+    fn prepare_pieces(&mut self, pieces: &[Piece], span: Span) {
+        for piece in pieces {
+            if let Piece::Var(v) = piece {
+                self.prepare(v, span);
             }
         }
     }
@@ -84,6 +117,9 @@ impl<H: Host> Lowerer<'_, H> {
     pub(super) fn literal(&mut self, lit: &StrLit) -> Literal {
         let inner = inner_span(lit);
         self.check_selects(&lit.text, inner);
+        if let Ok(pieces) = pv::pieces(&lit.text) {
+            self.prepare_pieces(&pieces, inner);
+        }
         match self.format_text(&lit.text) {
             Ok(found) => found,
             Err(problem) => {

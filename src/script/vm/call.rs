@@ -47,6 +47,28 @@ impl<H: Host> Exec<'_, H> {
         self.settle(step, args, pending)
     }
 
+    /// Does what a variable needs before it is read.
+    pub(super) fn prepare(&mut self, site: u32) -> Flow<H> {
+        if self.m.kind == RouteKind::OnSend {
+            return Flow::Next;
+        }
+        let mut state = FnState::default();
+        let step = self.invoke(site, &[], &mut state, Entry::Run, None, None);
+        self.prepared(step, |mode| Pending { site, args: Vec::new(), state, mode, timeout: None })
+    }
+
+    fn prepared(&mut self, step: Step<H>, pending: impl FnOnce(Mode) -> Pending) -> Flow<H> {
+        match step {
+            Step::Done(0) => self.exit(),
+            Step::Wait(request) => {
+                self.m.pending = Some(pending(Mode::Quiet));
+                Flow::Wait(request)
+            }
+            // The variable has no value then.
+            _ => Flow::Next,
+        }
+    }
+
     /// `async(f(...), route[, timeout])`
     pub(super) fn start_async(&mut self, n: u32) -> Flow<H> {
         let p = self.p;
@@ -143,11 +165,14 @@ impl<H: Host> Exec<'_, H> {
     pub(super) fn deliver(&mut self, outcome: H::Outcome) -> Flow<H> {
         let Some(pending) = self.m.pending.take() else { return Flow::Next };
         let Pending { site, args, mut state, mode, timeout } = pending;
-        self.m.note_error(H::outcome_error(&outcome));
+        if !matches!(mode, Mode::Quiet) {
+            self.m.note_error(H::outcome_error(&outcome));
+        }
         let step = self.invoke(site, &args, &mut state, Entry::Finish(outcome), timeout, None);
         let args = Args::from_vec(args);
         let again = |args: Args, mode| Pending { site, args: args.into_vec(), state, mode, timeout };
         match mode {
+            Mode::Quiet => self.prepared(step, |mode| again(args, mode)),
             Mode::Plain => self.settle(step, args, |args| again(args, Mode::Plain)),
             Mode::Async { route } => match step {
                 Step::Wait(request) => {

@@ -51,7 +51,7 @@ impl<H: Host> State<H> {
         let pending = machine.pending.as_ref().is_none_or(|p| {
             (p.site as usize) < program.sites.len()
                 && match p.mode {
-                    Mode::Plain => true,
+                    Mode::Plain | Mode::Quiet => true,
                     Mode::Async { route: r } => route(r),
                     Mode::Launched { route: r, .. } => r.is_none_or(route),
                 }

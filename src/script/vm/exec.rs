@@ -214,6 +214,7 @@ impl<H: Host> Exec<'_, H> {
             Instr::ForNext { source, iterator, done } => self.for_next(source, iterator, done),
             Instr::Assign { var, op } => self.assign(var, op),
             Instr::Call(site) => return self.call(site),
+            Instr::Prepare(site) => return self.prepare(site),
             Instr::Async(n) => return self.start_async(n),
             Instr::Launch(n) => return self.launch(n),
             Instr::Several(n) => return self.start_several(n),

@@ -49,6 +49,8 @@ pub(super) struct Pending {
 pub(super) enum Mode {
     /// As a statement or in an expression: goes on behind it.
     Plain,
+    /// Before a variable is read: the same, and nothing shows of it.
+    Quiet,
     /// By `async()`: goes on in a resume route.
     Async {
         /// Resume route.

@@ -33,7 +33,7 @@ use ast::RouteKind;
 use avp::Avps;
 use host::Host;
 use machine::{Machine, Mode};
-use program::Program;
+use program::{Place, Program};
 use std::rc::Rc;
 use value::Value;
 
@@ -227,17 +227,22 @@ impl<H: Host> Suspended<H> {
             };
         }
         let pending = machine.pending.as_ref();
-        let site = pending.and_then(|p| program.sites.get(p.site as usize));
         let mode = pending.map(|p| &p.mode);
+        let Place { function, route, file, line } = pending.map(|p| program.place(p.site)).unwrap_or_default();
         WaitInfo {
-            function: site.map_or(String::new(), |s| s.name.to_string()),
-            route: site.and_then(|s| program.route(s.route)).map_or(String::new(), |r| r.label()),
-            file: site.and_then(|s| program.files.get(s.file as usize)).cloned().unwrap_or_default(),
-            line: site.map_or(0, |s| s.line),
+            function,
+            route,
+            file,
+            line,
             via_async: matches!(mode, Some(Mode::Async { .. })),
             launched: matches!(mode, Some(Mode::Launched { .. })),
             timeout_secs: pending.and_then(|p| p.timeout),
         }
+    }
+
+    /// The call that waits, for [`Program::place`].
+    pub fn site(&self) -> Option<u32> {
+        self.0.machine.pending.as_ref().map(|p| p.site)
     }
 
     /// Kind of the route block it began in.

@@ -120,6 +120,18 @@ impl Shared {
         })
     }
 
+    /// The first `most` pairs, which stay there: what is kept of each is its key as a name, and its value.
+    pub fn queue_head(&self, queue: &[u8], most: usize) -> Result<Vec<Stored>> {
+        let mut found = Vec::new();
+        self.read(|view| {
+            view.walk(&pairs(queue), None, &mut |_, bytes| {
+                found.push(Stored::decode(bytes));
+                found.len() < most
+            })
+        })?;
+        found.into_iter().collect()
+    }
+
     /// How many pairs a queue holds.
     pub fn queue_len(&self, queue: &[u8]) -> Result<u64> {
         self.read(|view| Ok(head(view, queue)?.count))
@@ -165,6 +177,10 @@ mod tests {
             }
             store.queue_add(b"other", b"k", b"", 0, Doubles::Keep).unwrap();
             assert_eq!(store.queue_len(b"q"), Ok(300));
+            let head: Vec<_> =
+                store.queue_head(b"q", 2).unwrap().into_iter().map(|p| p.name.to_lossy().into_owned()).collect();
+            assert_eq!(head, ["0", "1"]);
+            assert_eq!(store.queue_head(b"other", 9).unwrap().len(), 0);
             let expected: Vec<String> = (0..300).map(|n| format!("{n}=v")).collect();
             assert_eq!(drain(store, b"q"), expected.join(" "));
             assert_eq!(drain(store, b"other"), "k=");

@@ -432,6 +432,7 @@ impl World {
                         self.caller_finals.entry(call).or_default().push(status);
                     }
                 }
+                Output::Lapsed { .. } => {}
                 Output::Unacknowledged { .. } => self.unacknowledged += 1,
                 Output::Ended { tx, .. } => {
                     assert!(self.ended.insert((node, tx)), "ended twice");

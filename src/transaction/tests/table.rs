@@ -68,6 +68,7 @@ impl Bed {
                     format!("chosen {status} b{branch}{}", if timeout { " timeout" } else { "" })
                 }
                 Output::FinalSent { status, .. } => format!("final {status}"),
+                Output::Lapsed { .. } => "lapsed".into(),
                 Output::Unacknowledged { .. } => "no ack".into(),
                 Output::Ended { user, .. } => format!("end {user}"),
             };

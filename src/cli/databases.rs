@@ -7,7 +7,7 @@ use crate::modules::env::{Scheme, Settings};
 use crate::modules::htable::definition::Table;
 use crate::modules::kamailio::sqlops;
 use crate::modules::mqueue::Database;
-use crate::modules::usrloc;
+use crate::modules::{acc, auth_db, usrloc};
 use crate::ops::sql::{DbUrl, Kill};
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
 use crate::script::program::ModParam;
@@ -35,10 +35,6 @@ pub(super) fn read(
     diags: &mut Diagnostics,
 ) {
     let context = client(settings, params, diags);
-    for p in params.iter().filter(|p| p.module == "htable" && p.param == "db_url") {
-        let url = p.value.to_text().unwrap_or_default();
-        add(settings, &context, Table::DATABASE, &url.to_lossy(), p.span, diags);
-    }
     for p in params.iter().filter(|p| p.module == "mqueue" && p.param == "db_url") {
         let url = p.value.to_text().unwrap_or_default();
         add(settings, &context, Database::URL, &url.to_lossy(), p.span, diags);
@@ -58,9 +54,16 @@ pub(super) fn read(
         add(settings, &context, dispatcher::DATABASE, &url.to_lossy(), *span, diags);
         settings.dispatcher.database = true;
     }
-    for p in params.iter().filter(|p| p.module == "usrloc" && p.param == "db_url") {
-        let url = p.value.to_text().unwrap_or_default();
-        add(settings, &context, usrloc::DATABASE, &url.to_lossy(), p.span, diags);
+    for (module, number) in [
+        ("htable", Table::DATABASE),
+        ("auth_db", auth_db::DATABASE),
+        ("acc", acc::DATABASE),
+        ("usrloc", usrloc::DATABASE),
+    ] {
+        for p in params.iter().filter(|p| p.module == module && p.param == "db_url") {
+            let url = p.value.to_text().unwrap_or_default();
+            add(settings, &context, number, &url.to_lossy(), p.span, diags);
+        }
     }
     for p in params.iter().filter(|p| p.module == "sqlops") {
         match p.param.as_str() {
@@ -106,6 +109,12 @@ pub(super) fn read(
         && !settings.db_urls.iter().any(|(n, _)| *n == 0)
     {
         add(settings, &context, 0, &url.to_lossy(), span, diags);
+    }
+    if let Some(p) = params.iter().rfind(|p| p.module == "acc") {
+        let has_database = settings.db_urls.iter().any(|(n, _)| *n == acc::DATABASE || *n == 0);
+        if let Err(why) = settings.acc.complete(has_database) {
+            diags.push(Diagnostic::error("E0505", p.span, why));
+        }
     }
 }
 

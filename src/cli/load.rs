@@ -44,14 +44,18 @@ fn check(dialect: Dialect, config: Config, map: SourceMap, mut diags: Diagnostic
     let params = program.as_ref().map(|p| p.modparams.clone()).unwrap_or_default();
     let mut settings = read_settings(dialect, &config, &params, &mut diags);
     let loaded = |module: &str| program.as_ref().is_some_and(|p| p.modules.contains(&module));
-    settings.settings.dispatcher.loaded = loaded("dispatcher");
     settings.settings.dialogs.loaded = loaded("dlgs");
+    settings.settings.dispatcher.loaded = loaded("dispatcher");
     settings.settings.uac.loaded = loaded("uac");
     let dispatcher = &mut settings.settings.dispatcher;
     // The list lies beside the configuration.
     let main = map.files().first().map_or("", |f| f.path.as_str());
     let file = dispatcher.file.as_deref().unwrap_or("dispatcher.list");
     dispatcher.file = Path::new(main).with_file_name("").join(file).to_str().map(str::to_string);
+    super::counters::read(&mut settings.settings, &params, program.as_ref(), &mut diags);
+    if dialect == Dialect::Kamailio {
+        super::http_client::read(&mut settings.settings, &params, &map, program.as_ref(), &mut diags);
+    }
     if let Some(program) = &program {
         super::groups::check(&config, program, &settings.settings, &mut diags);
     }
@@ -59,6 +63,7 @@ fn check(dialect: Dialect, config: Config, map: SourceMap, mut diags: Diagnostic
         (Some(program), false) => Some((program, settings)),
         _ => None,
     };
+    super::equivalents::add(dialect, &mut diags);
     diags.tell_once(&map);
     Loaded { map, diags, dialect, config, server }
 }

@@ -424,6 +424,7 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
                 s.backends.exec_children = within(int, 1, 10_000).unwrap_or(s.backends.exec_children)
             }
             ("exec", "max_output") => s.exec_output = within(int, 1, 16 << 20).unwrap_or(s.exec_output),
+            ("cfgutils", "initial_gflags") => s.gflags = int.and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
             ("cfgutils", "initial_probability") => s.rand_probability = int.unwrap_or(10).clamp(0, 100) as u8,
             ("mqueue", param) => super::shared::queue(s, &mut bare_queue, param, p, diags),
             ("rtimer", param) => super::shared::timer(s, &mut default_interval, param, p, diags),
@@ -465,10 +466,21 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
                     diags.push(Diagnostic::error("E0505", p.span, why));
                 }
             }
-            ("corex", "network_io_intercept") => s.network_intercept = yes,
+            ("corex", "nio_intercept") => s.network_intercept = yes,
             ("corex", "evname_reply_out") => s.reply_out_event = text.filter(|t| !t.is_empty()),
             ("sanity", param) => {
                 s.sanity.set(param, &p.value);
+            }
+            ("acc", param) => {
+                if let Err(why) = s.acc.set(param, &p.value, dialect == Dialect::Kamailio) {
+                    diags.push(Diagnostic::error("E0505", p.span, why));
+                }
+            }
+            ("auth" | "auth_db", param) => {
+                let set = if p.module == "auth" { s.auth.set(param, &p.value) } else { s.auth_db.set(param, &p.value) };
+                if let Err(why) = set {
+                    diags.push(Diagnostic::error("E0505", p.span, why));
+                }
             }
             ("avpops" | "sqlops", param) => {
                 s.usr.set(param, &p.value);

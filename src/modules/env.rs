@@ -12,7 +12,7 @@ use crate::script::value::Value;
 use crate::sip::Transport;
 use crate::sip::bytes::push_ip;
 use crate::sip::uri::Uri;
-use crate::store::{Floods, Shared, Turns};
+use crate::store::{Counters, Floods, Shared, Turns};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -106,6 +106,10 @@ pub struct Env {
     pub turns: Option<Turns>,
     /// This process's copy of the destinations of `dispatcher`.
     pub dispatcher: super::dispatcher::shared::Copy,
+    /// The server's statistics; `None` where nothing is counted.
+    pub counters: Option<Counters>,
+    /// What nonces are sealed with unless `secret` of auth says otherwise: drawn by main.
+    pub nonce_key: [u8; 32],
 }
 
 /// Typed core and module parameters.
@@ -175,6 +179,10 @@ pub struct Settings {
     pub maxfwd_limit: u32,
     /// rest_client, tls_mgm
     pub http: HttpSettings,
+    /// http_client
+    pub http_client: super::http::settings::ClientSettings,
+    /// http_async_client
+    pub http_async: super::http::settings::AsyncSettings,
     /// avpops, sqlops: database URLs by number.
     pub db_urls: Vec<(i64, Str)>,
     /// What is allowed towards the backends of operations.
@@ -191,12 +199,20 @@ pub struct Settings {
     pub radius: Option<Rc<crate::ops::radius::config::Config>>,
     /// aaa_radius: `fetch_all_values`
     pub radius_fetch_all: bool,
+    /// siputils: what options_reply says.
+    pub capabilities: super::kamailio::uris::Capabilities,
+    /// cfgutils: `initial_gflags`
+    pub gflags: u32,
     /// cfgutils: `initial_probability`, percent.
     pub rand_probability: u8,
     /// sqlops of Kamailio: names of the databases, in the order of their numbers.
     pub sql_connections: Vec<Str>,
     /// sqlops of Kamailio: `results_maxsize`
     pub sql_results: usize,
+    /// counters, statistics: the script's own counters.
+    pub counters: Vec<super::counters::Defined>,
+    /// counters: `script_cnt_grp_name`
+    pub counter_group: String,
     /// mqueue: the queues.
     pub queues: Vec<super::mqueue::Queue>,
     /// rtimer: the timers.
@@ -221,7 +237,7 @@ pub struct Settings {
     pub onsend_replies: bool,
     /// core: `received_route_mode`: `event_route[core:msg-received]` runs.
     pub received_route: bool,
-    /// corex: `network_io_intercept`: `event_route[network:msg]` runs.
+    /// corex: `nio_intercept`: `event_route[network:msg]` runs.
     pub network_intercept: bool,
     /// corex: `evname_reply_out`: the event route for replies that leave.
     pub reply_out_event: Option<Str>,
@@ -233,6 +249,12 @@ pub struct Settings {
     pub sanity: super::sanity::Settings,
     /// Kamailio's dlgs.
     pub dialogs: super::dlgs::Settings,
+    /// acc
+    pub acc: super::acc::Settings,
+    /// auth
+    pub auth: super::auth::Settings,
+    /// auth_db
+    pub auth_db: super::auth_db::Settings,
     /// Kamailio's async module.
     pub async_module: super::async_module::Settings,
     /// The task groups, in the order of their numbers.
@@ -491,6 +513,8 @@ impl Default for Settings {
             rr_add_username: false,
             maxfwd_limit: 256,
             http: HttpSettings::default(),
+            http_client: Default::default(),
+            http_async: Default::default(),
             db_urls: Vec::new(),
             backends: BackendSettings::default(),
             usr: UsrTable::default(),
@@ -499,9 +523,13 @@ impl Default for Settings {
             exec_output: 64 * 1024,
             radius: None,
             radius_fetch_all: false,
+            capabilities: Default::default(),
+            gflags: 0,
             rand_probability: 10,
             sql_connections: Vec::new(),
             sql_results: super::kamailio::sqlops::RESULTS,
+            counters: Vec::new(),
+            counter_group: super::counters::GROUP.to_string(),
             queues: Vec::new(),
             rtimers: Vec::new(),
             tables: Vec::new(),
@@ -520,6 +548,9 @@ impl Default for Settings {
             registrar: super::registrar::Settings::of(Dialect::OpenSips),
             sanity: super::sanity::Settings::default(),
             dialogs: super::dlgs::Settings::default(),
+            acc: super::acc::Settings::default(),
+            auth: super::auth::Settings::default(),
+            auth_db: super::auth_db::Settings::default(),
             async_module: super::async_module::Settings::default(),
             groups: Vec::new(),
             tkv_group: None,
@@ -544,6 +575,8 @@ impl Env {
             floods: None,
             turns: None,
             dispatcher: Default::default(),
+            counters: None,
+            nonce_key: [0; 32],
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::script::host::EventSort;
 
 /// Run by themselves: these may wait. What ends with `:` is followed by a name.
+#[rustfmt::skip]
 const RUN: &[&str] = &[
     "core:modinit-before",
     "core:tkv",
@@ -10,11 +11,13 @@ const RUN: &[&str] = &[
     "dispatcher:dst-up",
     "htable:mod-init",
     "htable:expired:",
+    "htable:reloaded:",
     "mqueue:",
     "sl:filtered-ack",
-    "uac:reply",
     "tm:branch-failure:",
     "tm:local-response",
+    "uac:reply",
+    "usrloc:contact-expired",
 ];
 
 /// Run in the middle of something else.

@@ -211,10 +211,20 @@ pub struct SipHost {
     pub exec_status: Option<i32>,
     /// Last internal error, for `sl_reply_error`: code and phrase.
     pub last_error: Option<(u16, Str)>,
+    /// What `do_accounting` has ordered.
+    pub acc: Option<Box<super::acc::Wanted>>,
+    /// What checks of credentials have found.
+    pub auth: Option<Box<super::auth::Kept>>,
     /// What `sanity_check` found.
     pub refusal: Option<Box<super::sanity::Refusal>>,
     /// Parameters of the event in event routes: name and value.
     pub event: Vec<(Str, Str)>,
+    /// Names that the run has looked up.
+    pub names: Option<Box<super::ipops::names::Kept>>,
+    /// Walks over headers that the run has begun.
+    pub walks: Option<Box<super::kamailio::header_walk::Walks>>,
+    /// What HTTP of Kamailio's modules has left, and is asked to do.
+    pub web: Option<Box<super::http::Web>>,
     /// What statements of Kamailio's sqlops have left.
     pub sql: Option<Box<super::kamailio::sqlops::Kept>>,
     /// The request that `$uac_req(...)` puts together.
@@ -272,8 +282,13 @@ impl SipHost {
             http_domain: None,
             exec_status: None,
             last_error: None,
+            acc: None,
+            auth: None,
             refusal: None,
             event: Vec::new(),
+            names: None,
+            walks: None,
+            web: None,
             sql: None,
             uac: None,
             location: None,
@@ -319,6 +334,7 @@ impl SipHost {
         base.other = None;
         base.bavps = Avps::default();
         base.tm.branches.clear();
+        base.auth = None;
         base
     }
 
@@ -446,10 +462,12 @@ impl Host for SipHost {
             "get_static_lock",
             "get_dynamic_lock",
             "sht_lock",
+            "http_async_query",
             "save",
             "reg_send_reply",
             "lookup",
             "lookup_branches",
+            "lookup_to_dset",
             "registered",
             "reg_fetch_contacts",
             "unregister",

@@ -84,6 +84,11 @@ pub enum Request {
         /// The peer's address.
         peer: SocketAddr,
     },
+    /// The connection the message came over lives that long, also if nothing goes over it.
+    ConnKeep {
+        /// For so many seconds.
+        seconds: u32,
+    },
     /// `t_cancel_branch`
     CancelBranch {
         /// Which ones.
@@ -164,6 +169,11 @@ pub enum Request {
     },
     /// `get_static_lock`, `get_dynamic_lock`: waits while another run holds it.
     Lock {
+        /// Its key.
+        key: Str,
+    },
+    /// `trylock`: takes a lock that nobody else holds.
+    TryLock {
         /// Its key.
         key: Str,
     },

@@ -47,6 +47,8 @@ impl Worker {
             ToChild::Call { id, method, params } => {
                 let result = if method.starts_with("dispatcher") || method.starts_with("ds_") {
                     self.dispatcher_call(id, &method, &params)
+                } else if matches!(method.as_str(), "htable.reload" | "htable.store") {
+                    Some(self.table_order(&params, method == "htable.store"))
                 } else if let Some(done) = self.store_call(&method, &params) {
                     Some(done)
                 } else if let Some(done) = self.contacts_call(&method, &params) {
@@ -96,6 +98,20 @@ impl Worker {
             "kill-wait" => self.kill_wait(params),
             "tcp-list" | "core.tcp_list" => Ok(self.list_streams()),
             "tcp-close" => self.close_stream(params),
+            "httpclient.listcon" => {
+                let line = |c: &crate::modules::http::settings::Connection| {
+                    json!({
+                        "connection": c.name.to_lossy(),
+                        "url": c.base.to_lossy(),
+                        "username": c.manner.user.to_lossy(),
+                        "failover": c.failover.as_ref().map(|f| f.to_lossy().into_owned()),
+                        "timeout_ms": c.manner.timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX)),
+                        "maxdatasize": c.manner.kept,
+                        "httpredirect": u8::from(c.manner.options.redirects > 0),
+                    })
+                };
+                Ok(self.env().settings.http_client.connections.iter().map(line).collect())
+            }
             "transactions" => Ok(json!({
                 "count": self.tm.len(), "timers": self.tm.timers(), "states": self.tm.states(),
                 "parked": self.parked.len(), "operations": self.driver.len(), "jobs": self.jobs.len() + self.ways.len(),

@@ -40,14 +40,17 @@ impl Worker {
         }
         if self.now >= drain.until {
             self.give_up_waits();
+            self.lose_rows();
         }
         if self.parked.is_empty()
             && self.work.is_empty()
             && self.yielded.is_empty()
             && !self.calls_in_progress()
             && self.written()
+            && self.accounting.is_empty()
             && !self.courier_waits()
             && self.contacts_are_safe(self.drain.as_ref().is_none_or(|d| self.now >= d.until))
+            && self.tables_are_safe(self.drain.as_ref().is_none_or(|d| self.now >= d.until))
         {
             self.flush_sockets();
             self.tell_main(&ToMain::Idle);

@@ -142,6 +142,10 @@ impl Worker {
             None => chosen,
         };
         let route = data.host.as_ref().and_then(|h| h.armed.failure);
+        if !(data.busy && route.is_some()) {
+            self.account_missed(tx, chosen.status, best.as_ref());
+        }
+        let Some(data) = self.tm.user_mut(tx) else { return };
         let (Some(route), Some(base)) = (route, data.host.as_ref()) else { return self.release(tx) };
         if data.busy {
             data.failure = Some(chosen);

@@ -11,6 +11,7 @@ pub mod run;
 pub mod seat;
 pub mod sim;
 
+mod accounting;
 mod asks;
 mod away;
 mod blacklist;
@@ -61,6 +62,7 @@ mod state;
 mod statistics;
 mod streams;
 mod suspend;
+mod tables;
 mod timers;
 mod uac;
 mod unreachable;

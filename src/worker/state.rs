@@ -132,6 +132,10 @@ pub struct TxData {
     pub lapsed: bool,
     /// The branch that stands for that, until a failure route has heard of it.
     pub blind: Option<BranchNo>,
+    /// The request and its AVPs when a script answered it without relaying it, for accounting.
+    pub account: Option<Box<super::accounting::Account>>,
+    /// The provisional reply that was accounted last.
+    pub early: Option<Str>,
     /// `async()` made it: a resume route that ends without an answer is answered 500.
     pub by_async: bool,
 }
@@ -377,6 +381,8 @@ pub struct Worker {
     pub(super) dispatching: super::dispatcher::Dispatching,
     /// The queues that have event routes.
     pub(super) consumers: Vec<super::queues::Consumer>,
+    /// What is under way for tables that have a database.
+    pub(super) table_work: super::tables::TableWork,
     /// Routes that run in the middle of something else.
     pub(super) hooks: super::hooks::Hooks,
     /// What is under way for the contacts of users.
@@ -395,6 +401,7 @@ pub struct Worker {
     pub(super) told: super::statistics::Told,
     pub(super) tide: super::memory::Tide,
     pub(super) scratch: Vec<u8>,
+    pub(super) accounting: super::accounting::Accounting,
 }
 
 /// How old datagrams are when they are read: moving average with hysteresis.

@@ -31,6 +31,8 @@ enum What {
     Routes(Vec<u32>),
     /// Takes out the items of tables that have ended.
     Items,
+    /// Forgets calls that were followed long enough.
+    Dialogs,
     /// Asks destinations whether they live.
     Pings,
     /// Takes out the calls of destinations that nobody has ended.
@@ -39,8 +41,8 @@ enum What {
     Names,
     /// Keeps the ways to contacts open.
     Ways,
-    /// Forgets calls that were followed long enough.
-    Dialogs,
+    /// Loads a table again.
+    Table(Str),
     /// Looks after the contacts of users.
     Contacts,
 }
@@ -74,6 +76,11 @@ impl Worker {
         }
         self.rtimers();
         if !self.env().settings.tables.is_empty() {
+            for table in self.env().settings.tables.clone().into_iter().filter(|t| t.reload > 0) {
+                let name = format!("htable#{}", table.name.to_lossy());
+                let interval = Duration::from_secs(table.reload.into());
+                self.timers.push(TimerJob::new(What::Table(table.name), name, interval));
+            }
             let interval = self.env().settings.table_interval;
             self.timers.push(TimerJob::new(What::Items, "htable".to_string(), interval));
         }
@@ -190,6 +197,12 @@ impl Worker {
                     Ok(true) => self.arm_job_at(key.index as usize, self.now + Duration::from_millis(10)),
                     _ => self.arm_timer_route(key.index as usize, interval),
                 };
+            }
+            What::Table(name) => {
+                if let Err(why) = self.reload_table(&name) {
+                    emit(-1, "htable", &why);
+                }
+                return self.arm_timer_route(key.index as usize, interval);
             }
             What::Items | What::Contacts | What::Dialogs => {
                 let again = match what {

@@ -62,6 +62,12 @@ loadmodule "pv.so"
 loadmodule "xlog.so"
 loadmodule "textops.so"
 loadmodule "siputils.so"
+loadmodule "textopsx.so"
+loadmodule "ipops.so"
+loadmodule "cfgutils.so"
+loadmodule "counters.so"
+modparam("cfgutils", "lock_set_size", 4)
+modparam("counters", "script_counter", "mine")
 grp.num = 7 desc "a number"
 grp.txt = "tt" desc "a text"
 request_route {{
@@ -111,7 +117,7 @@ fn ask(socket: &UdpSocket, port: u16, n: &str, wait: Duration) -> Option<String>
 }
 
 /// The answers to all cases.
-fn answers(port: u16, count: usize, log: &dyn Fn() -> String) -> Vec<String> {
+pub fn answers(port: u16, count: usize, log: &dyn Fn() -> String) -> Vec<String> {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let give_up = Instant::now() + SECOND * 20;
     while ask(&socket, port, "", Duration::from_millis(200)).is_none() {
@@ -121,14 +127,14 @@ fn answers(port: u16, count: usize, log: &dyn Fn() -> String) -> Vec<String> {
     (0..count).map(one).collect()
 }
 
-/// A running Kamailio.
+/// A running Kamailio; ends with its handle.
 pub struct Kamailio {
     child: Child,
     dir: TempDir,
 }
 
 impl Kamailio {
-    /// Starts it with a configuration.
+    /// Starts it with this configuration; it may take a while until it answers.
     pub fn start(config: &str) -> Kamailio {
         let dir = process::directory("kamailio");
         let file = dir.path().join("kamailio.cfg");
@@ -143,7 +149,7 @@ impl Kamailio {
 }
 
 impl Kamailio {
-    /// What it has said.
+    /// What it has logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }

@@ -9,7 +9,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acc;
 mod async_examples;
+mod auth;
 mod backends;
 mod calls;
 mod common;
@@ -23,6 +25,7 @@ mod faults;
 mod forks;
 mod groups;
 mod harness;
+mod http_kamailio;
 mod kamailio;
 mod kamailio_modules;
 mod location;
@@ -35,6 +38,7 @@ mod plain;
 mod processes;
 mod radius;
 mod recovery;
+mod registrations;
 mod reinvites;
 mod saved_queues;
 mod seeds;

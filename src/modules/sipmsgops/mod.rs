@@ -2,7 +2,7 @@
 //! `$hdr()` and `is_present_hf` still show the message as it came.
 
 mod codecs;
-mod headers;
+pub mod headers;
 mod lists;
 mod parts;
 mod ruri;

@@ -7,7 +7,7 @@ use crate::modules::env::{Scheme, Settings};
 use crate::modules::htable::definition::Table;
 use crate::modules::kamailio::sqlops;
 use crate::modules::mqueue::Database;
-use crate::modules::{acc, auth_db, usrloc};
+use crate::modules::{acc, alias_db, auth_db, domain, permissions, speeddial, usrloc};
 use crate::ops::sql::{DbUrl, Kill};
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
 use crate::script::program::ModParam;
@@ -35,15 +35,6 @@ pub(super) fn read(
     diags: &mut Diagnostics,
 ) {
     let context = client(settings, params, diags);
-    for p in params.iter().filter(|p| p.module == "mqueue" && p.param == "db_url") {
-        let url = p.value.to_text().unwrap_or_default();
-        add(settings, &context, Database::URL, &url.to_lossy(), p.span, diags);
-    }
-    super::shared::check_queues(settings, params, diags);
-    for p in params.iter().filter(|p| p.module == "dispatcher" && p.param == "db_url") {
-        let url = p.value.to_text().unwrap_or_default();
-        add(settings, &context, dispatcher::DATABASE, &url.to_lossy(), p.span, diags);
-    }
     // OpenSIPS' has no file, unless one is named.
     let own = |name: &str| params.iter().any(|p| p.module == "dispatcher" && p.param == name);
     if let Some((url, span)) = &default
@@ -56,15 +47,22 @@ pub(super) fn read(
     }
     for (module, number) in [
         ("htable", Table::DATABASE),
+        ("mqueue", Database::URL),
+        ("dispatcher", dispatcher::DATABASE),
         ("auth_db", auth_db::DATABASE),
         ("acc", acc::DATABASE),
         ("usrloc", usrloc::DATABASE),
+        ("permissions", permissions::DATABASE),
+        ("domain", domain::DATABASE),
+        ("alias_db", alias_db::DATABASE),
+        ("speeddial", speeddial::DATABASE),
     ] {
         for p in params.iter().filter(|p| p.module == module && p.param == "db_url") {
             let url = p.value.to_text().unwrap_or_default();
             add(settings, &context, number, &url.to_lossy(), p.span, diags);
         }
     }
+    super::shared::check_queues(settings, params, diags);
     for p in params.iter().filter(|p| p.module == "sqlops") {
         match p.param.as_str() {
             "sqlcon" => named(settings, &context, p, diags),

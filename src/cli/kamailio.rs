@@ -83,6 +83,9 @@ pub(super) fn module_setting(out: &mut ServerConfig, p: &ModParam) {
             }
         }
         ("async", "workers") => out.settings.async_module.seconds = int.is_none_or(|n| n > 0),
+        ("async", "return") => {
+            out.settings.async_module.returns = int.and_then(|n| i32::try_from(n).ok()).unwrap_or_default();
+        }
         ("async", "ms_timer") => out.settings.async_module.millis = yes,
         ("pv", "varset") => out.varset.extend(p.value.to_text().as_deref().and_then(super::settings::varset)),
         _ => {}

@@ -331,6 +331,7 @@ pub(super) fn environment(config: &ServerConfig, listeners: &[Listener], random:
         dispatcher: Default::default(),
         counters: None,
         nonce_key: [0; 32],
+        copies: Default::default(),
     }
 }
 

@@ -428,6 +428,14 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
             ("cfgutils", "initial_probability") => s.rand_probability = int.unwrap_or(10).clamp(0, 100) as u8,
             ("mqueue", param) => super::shared::queue(s, &mut bare_queue, param, p, diags),
             ("rtimer", param) => super::shared::timer(s, &mut default_interval, param, p, diags),
+            ("permissions", param) => {
+                if let Err(why) = s.permissions.set(param, &p.value) {
+                    diags.push(Diagnostic::error("E0505", p.span, why));
+                }
+            }
+            ("domain", param) => s.domain.set(param, &p.value),
+            ("alias_db", param) => s.aliases.set(param, &p.value),
+            ("speeddial", param) => s.speeddial.set(param, &p.value),
             ("dlgs", param) => s.dialogs.set(param, &p.value),
             ("htable", param) => super::shared::table(s, param, p, diags),
             ("cfgutils" | "pv", "shvset") => match text.as_deref().and_then(varset) {

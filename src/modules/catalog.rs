@@ -2,9 +2,10 @@
 
 use super::host::SipHost;
 use super::{
-    aaa_radius, acc, async_module, auth, auth_db, avpops, cfgutils, core, counters, db_mysql, dispatcher, dlgs, exec,
-    htable, http, ipops, jansson, kamailio, maxfwd, mqueue, nathelper, path, pike, registrar, rest_client, rr, rtimer,
-    sanity, signaling, sipmsgops, sl, sqlops, textops, tm, tmx, uac, uac_redirect, usrloc,
+    aaa_radius, acc, alias_db, async_module, auth, auth_db, avpops, cfgutils, core, counters, db_mysql, dispatcher,
+    dlgs, domain, exec, htable, http, ipops, jansson, kamailio, maxfwd, mqueue, nathelper, path, permissions, pike,
+    registrar, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, speeddial, sqlops, textops, tm, tmx, uac,
+    uac_redirect, usrloc,
 };
 use super::{proto_tcp, tls_mgm, tolerated};
 use crate::script::ast::Dialect;
@@ -59,6 +60,10 @@ static KAMAILIO: Catalog<SipHost> = Catalog {
         &uac::MODULE,
         &db_mysql::DB_MYSQL,
         &dlgs::MODULE,
+        &permissions::MODULE,
+        &alias_db::MODULE,
+        &speeddial::MODULE,
+        &domain::MODULE,
         &kamailio::DB_SQLITE,
         &kamailio::CTL,
         &kamailio::CFG_RPC,

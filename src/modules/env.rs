@@ -110,6 +110,8 @@ pub struct Env {
     pub counters: Option<Counters>,
     /// What nonces are sealed with unless `secret` of auth says otherwise: drawn by main.
     pub nonce_key: [u8; 32],
+    /// What this process keeps of tables.
+    pub copies: super::lists::Copies,
 }
 
 /// Typed core and module parameters.
@@ -247,6 +249,14 @@ pub struct Settings {
     pub registrar: super::registrar::Settings,
     /// sanity
     pub sanity: super::sanity::Settings,
+    /// permissions
+    pub permissions: super::permissions::Settings,
+    /// domain
+    pub domain: super::domain::Settings,
+    /// alias_db
+    pub aliases: super::alias_db::Settings,
+    /// speeddial
+    pub speeddial: super::speeddial::Settings,
     /// Kamailio's dlgs.
     pub dialogs: super::dlgs::Settings,
     /// acc
@@ -547,6 +557,10 @@ impl Default for Settings {
             usrloc: super::usrloc::Settings::of(Dialect::OpenSips),
             registrar: super::registrar::Settings::of(Dialect::OpenSips),
             sanity: super::sanity::Settings::default(),
+            permissions: super::permissions::Settings::default(),
+            domain: super::domain::Settings::default(),
+            aliases: super::alias_db::Settings::default(),
+            speeddial: super::speeddial::Settings::default(),
             dialogs: super::dlgs::Settings::default(),
             acc: super::acc::Settings::default(),
             auth: super::auth::Settings::default(),
@@ -577,6 +591,7 @@ impl Env {
             dispatcher: Default::default(),
             counters: None,
             nonce_key: [0; 32],
+            copies: super::lists::Copies::default(),
         }
     }
 
@@ -595,6 +610,7 @@ impl Env {
             let advertised = l.advertised.as_ref().is_some_and(|(h, _)| h.eq_ignore_ascii_case(bare.as_bytes()));
             (same_host && port_fits(l.addr.port())) || (advertised && port_fits(l.via_port()))
         }) || self.aliases.iter().any(|a| a.host.eq_ignore_ascii_case(bare) && a.port.is_none_or(port_fits))
+            || super::domain::is_ours(self, bare.as_bytes())
     }
 
     /// Whether a text names us: a URI, or `[proto:]host[:port]`; with a protocol, one of our sockets

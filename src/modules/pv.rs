@@ -95,6 +95,7 @@ pvs! {
     DiversionReason Never ro "reason of Diversion" ["dir"]
     DiversionPrivacy Never ro "privacy of Diversion" ["dip"]
     Path Never ro "Path" ["path"]
+    AccExtra Required rw "a further field of accounting" ["acc_extra"]
     AuthUri Never ro "digest uri" ["adu"]
     AuthRealm Never ro "digest realm" ["ar"]
     AuthUser Never ro "user part of the digest username" ["au"]

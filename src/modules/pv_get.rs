@@ -108,6 +108,7 @@ pub fn get(h: &mut SipHost, pv: Pv, sub: Option<&Value>, index: Index, now: Time
         | Pv::AuthAlgorithm
         | Pv::AuthQop
         | Pv::AuthNc => auth(h, pv),
+        Pv::AccExtra => super::acc::extra(h, &sub.and_then(Value::to_text).unwrap_or_default()),
         Pv::AccUser => match auth(h, Pv::AuthUser) {
             Value::Null => name_addr(h.msg.header(HeaderId::From).map(|x| x.value), Pv::FUser),
             v => v,

@@ -45,6 +45,7 @@ pub fn set(
             };
             Ok(())
         }
+        Pv::AccExtra => super::acc::set_extra(h, &sub.and_then(Value::to_text).unwrap_or_default(), value),
         Pv::DDomain => edit_du(h, UriPart::Host, &value),
         Pv::DPort => edit_du(h, UriPart::Port, &value),
         Pv::MsgFlag => set_flag(&mut h.flags, sub, &value),

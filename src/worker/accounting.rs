@@ -108,7 +108,7 @@ impl Worker {
         let Some(host) = self.account_of(tx) else { return };
         let s = &self.env().settings.acc;
         let (wanted, cancel) = (acc::wanted(host), host.msg.method() == Method::Cancel);
-        if wanted == Wanted::default() || (cancel && !s.report_cancels) {
+        if wanted.is_nothing() || (cancel && !s.report_cancels) {
             return;
         }
         let filtered = s.failed_filter.contains(&status);

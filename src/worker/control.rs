@@ -4,6 +4,7 @@ use super::seat::{CallError, ToChild, ToMain};
 use super::state::{Parked, Waiting, Worker};
 use crate::base::Key;
 use crate::modules::emit;
+use crate::modules::lists::List;
 use crate::net::bus::Bus;
 use crate::net::connections::Why;
 use crate::net::connections::conn::State;
@@ -53,6 +54,8 @@ impl Worker {
                     Some(done)
                 } else if let Some(done) = self.contacts_call(&method, &params) {
                     Some(done)
+                } else if let Some(list) = List::reloaded_by(&method) {
+                    self.reload_list(id, list)
                 } else if method.starts_with("t_") || method.starts_with("tm") {
                     self.transaction_call(id, &method, &params)
                 } else {

@@ -14,6 +14,7 @@ impl Worker {
     pub(super) fn load_all(&mut self) -> Result<(), String> {
         self.load_tables()?;
         self.load_destinations()?;
+        self.load_lists()?;
         self.load_contacts()?;
         self.load_queues()
     }

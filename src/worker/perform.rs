@@ -46,6 +46,7 @@ impl Worker {
         match request {
             Request::Op { op, limit } => self.operation(run, role, op, limit),
             Request::Travel { group } => self.travel_to(group),
+            Request::Beside { after, group } => self.go_beside(run, role, after, group),
             Request::Task { group, route, event } => code(self.task(group, route, event)),
             Request::Stateless(reply) => {
                 self.note_account(run, role, &reply);
@@ -197,7 +198,7 @@ impl Worker {
     fn note_account(&mut self, run: &Suspended<SipHost>, role: &Role, reply: &ReplyRequest) {
         let Some(tx) = role.tx.filter(|_| self.accounting.on && reply.code >= 200) else { return };
         let host = run.host();
-        if host.msg.is_request() && crate::modules::acc::wanted(host) != Default::default() {
+        if host.msg.is_request() && !crate::modules::acc::wanted(host).is_nothing() {
             let account = Box::new((host.base(), run.avps().clone()));
             if let Some(data) = self.tm.user_mut(tx) {
                 data.account = Some(account);

@@ -6,7 +6,7 @@ use super::neighbours::Adopted;
 use super::owners::Owners;
 use super::seat::MainChannel;
 use super::timers::TimerJob;
-use crate::base::{Key, Slab, Str, Time};
+use crate::base::{Key, Seldom, Slab, Str, Time};
 use crate::modules::env::Env;
 use crate::modules::host::{SipHost, Target};
 use crate::modules::request::Outcome;
@@ -128,6 +128,8 @@ pub struct TxData {
     pub no_new_conn: bool,
     /// What of it waits for `t_continue`, the oldest first.
     pub suspensions: Vec<super::suspend::Suspension>,
+    /// The copy of the run that goes on when it is continued (`return=1` of `async`).
+    pub beside: Option<Box<super::beside::Beside>>,
     /// Nobody has continued it in time.
     pub lapsed: bool,
     /// The branch that stands for that, until a failure route has heard of it.
@@ -163,7 +165,7 @@ pub struct BranchData {
     /// Where it goes.
     pub target: Target,
     /// Its AVPs.
-    pub bavps: Avps,
+    pub bavps: Seldom<Avps>,
     /// A name is being looked up for it.
     pub locating: Option<Key>,
     /// The way to further destinations, should its own fail.
@@ -369,6 +371,8 @@ pub struct Worker {
     /// Counts what was drawn by lot.
     pub(super) drawn: u64,
     pub(super) work: VecDeque<Work>,
+    /// The transactions whose copied runs wait for these sleeps.
+    pub(super) copies: HashMap<OpId, TxKey>,
     /// Runs that have used up their budget: they go on in the next turn.
     pub(super) yielded: VecDeque<Work>,
     /// Operations that may change something: not cut off when their run is dropped.
@@ -387,6 +391,8 @@ pub struct Worker {
     pub(super) hooks: super::hooks::Hooks,
     /// What is under way for the contacts of users.
     pub(super) location: super::location::Location,
+    /// Tables that are being read anew.
+    pub(super) reloads: super::load_lists::Reloads,
     pub(super) drain: Option<Drain>,
     pub(super) stalled: super::block::Stalled,
     pub(super) traffic: bool,

@@ -193,6 +193,9 @@ impl Worker {
         self.tm.keep(tx);
         role.kept = true;
         self.refresh(&mut host, &role);
+        if route == super::beside::COPY {
+            return self.go_on_beside(tx, *host, avps, role);
+        }
         let run = Run::new(self.program(), route, *host).with_kind(part.route_kind()).with_avps(avps);
         self.work.push_back(Work::Go(Box::new(run), role));
     }

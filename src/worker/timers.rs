@@ -246,7 +246,7 @@ impl Worker {
         let program = self.program();
         let Some(route) = program.find_route(RouteKind::Event, Some(text)) else { return };
         let mut host = SipHost::without_message(self.env().clone());
-        host.event.clone_from(&params);
+        host.event = params.clone().into();
         // The destination that it is about is the R-URI.
         if name.starts_with(b"dispatcher:") {
             host.ruri = params.iter().find(|(n, _)| **n == *b"address").map(|(_, uri)| uri.clone());

@@ -380,7 +380,7 @@ fn credentials_that_cannot_be_read() {
     let mut d = Desk::kamailio(CLEAR, DB);
     for (bad, wanted) in [
         ("Digest", "200 -1 -1"),
-        ("Digest username=\"a\", realm=\"example.com\"", "200 -1 -1"),
+        ("Digest username=\"a\", realm=\"example.com\"", "200 -1 1"),
         ("Digest username=alice, username=bob", "200 -1 -1"),
         ("Basic YWxpY2U6eA==", "401 Unauthorized"),
         ("", "401 Unauthorized"),
@@ -458,5 +458,70 @@ route {
         assert_eq!(fresh(Answer { password: "x", ..answer() }), ("200 -2".into(), "200 -3".into()));
         assert_eq!(fresh(Answer { user: "carol", ..answer() }), ("200 -1".into(), "200 -3".into()));
     }
+    d.end();
+}
+
+#[test]
+fn opensips_questions_about_uris() {
+    let script = r#"
+route {
+    if ($rU == "exists") {
+        db_does_uri_exist("sip:alice@example.com", "subscriber");
+        sl_send_reply(200, "$rc");
+        exit;
+    }
+    if ($rU == "id") {
+        db_get_auth_id("uri", "sip:sales@example.com", $var(id), $var(realm));
+        $var(rc) = $rc;
+        sl_send_reply(200, "$var(rc) $var(id) $var(realm)");
+        exit;
+    }
+    db_is_to_authorized("uri");
+    $var(before) = $rc;
+    if (!www_authorize("", "subscriber")) { www_challenge("", "0"); exit; }
+    db_is_to_authorized("uri");
+    $var(to) = $rc;
+    db_is_from_authorized("uri");
+    sl_send_reply(200, "$var(before) $var(to) $rc");
+}"#;
+    let mut d = Desk::new(&format!("socket=udp:{PROXY}\n{OPENSIPS}{script}"));
+    let register = ask("REGISTER");
+    let challenge = d.challenge(&register);
+    // Where there are no accepted credentials nobody is asked.
+    assert!(d.asked.is_empty());
+    let with = Ask { lines: answer().line(&register, &challenge), ..register };
+    d.send(&with);
+    d.answer_queries();
+    let row = |d: &mut Desk, wanted: &str, row: Option<Vec<&str>>| {
+        let operations = d.sim.operations();
+        assert_eq!(operations[0].text, wanted);
+        let rows = row.map(|r| r.into_iter().map(|t| SqlValue::Text(Str::from(t))).collect());
+        let result =
+            SqlResult { columns: vec![Str::from("x")], rows: rows.into_iter().collect(), ..Default::default() };
+        assert!(d.sim.answer(operations[0].id, Outcome::Sql(result)));
+    };
+    let uri = "SELECT username FROM uri WHERE username = ? AND domain = ? AND uri_user = ? (\"alice\", \"example.com\", \"alice\")";
+    row(&mut d, uri, Some(vec!["alice"]));
+    row(&mut d, uri, None);
+    assert_eq!(d.reply().unwrap().reason(), b"-1 1 -1");
+    let options = |user: &str| format!("OPTIONS sip:{user}@127.0.0.1 SIP/2.0");
+    let raw = |d: &mut Desk, user: &str| {
+        d.sent += 1;
+        let text = format!(
+            "{}\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKo{}\r\nMax-Forwards: 70\r\nFrom: <sip:a@b>;tag=f\r\n\
+             To: <sip:a@b>\r\nCall-ID: {user}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n",
+            options(user),
+            d.sent
+        );
+        assert!(d.sim.receive(addr("a1"), PROXY.parse().unwrap(), text.as_bytes()));
+    };
+    raw(&mut d, "exists");
+    let exists = "SELECT username FROM subscriber WHERE username = ? AND domain = ? (\"alice\", \"example.com\")";
+    row(&mut d, exists, Some(vec!["alice"]));
+    assert_eq!(d.reply().unwrap().reason(), b"1");
+    raw(&mut d, "id");
+    let id = "SELECT username, domain FROM uri WHERE uri_user = ? AND domain = ? (\"sales\", \"example.com\")";
+    row(&mut d, id, Some(vec!["bob", "example.com"]));
+    assert_eq!(d.reply().unwrap().reason(), b"1 bob example.com");
     d.end();
 }

@@ -16,7 +16,9 @@ use crate::modules::host::SipHost;
 use crate::modules::request::{Outcome, Request};
 use crate::ops::{self, SqlRequest, SqlValue};
 use crate::script::ast::Dialect;
+use crate::script::host::SetError;
 use crate::script::registry::{Call, ModParamKind, ModParamSpec, Step};
+use crate::script::value::Value;
 use record::{Expand, Record, What};
 use serde::{Deserialize, Serialize};
 
@@ -52,11 +54,43 @@ pub struct Wanted {
     pub table: Option<Str>,
     /// When `do_accounting` was called, microseconds since 1970.
     pub created: Option<i64>,
+    /// Values of `$acc_extra(name)`, by name.
+    pub extra: Vec<(Str, Value)>,
+}
+
+/// Most different `$acc_extra` of a request.
+const MAX_EXTRA: usize = 100;
+
+impl Wanted {
+    /// Whether nothing is to be accounted.
+    pub fn is_nothing(&self) -> bool {
+        self.log.is_none() && self.db.is_none()
+    }
+}
+
+/// Reads `$acc_extra(name)`.
+pub fn extra(h: &SipHost, name: &[u8]) -> Value {
+    let found = h.acc.as_ref().and_then(|own| own.extra.iter().find(|(n, _)| **n == *name));
+    found.map_or(Value::Null, |(_, value)| value.clone())
+}
+
+/// Assigns `$acc_extra(name)`; NULL removes it.
+pub fn set_extra(h: &mut SipHost, name: &[u8], value: Value) -> Result<(), SetError> {
+    let extra = &mut h.acc.get_or_insert_default().extra;
+    extra.retain(|(n, _)| **n != *name);
+    if value.is_null() {
+        return Ok(());
+    }
+    if extra.len() >= MAX_EXTRA {
+        return Err(SetError::BadValue("a request has a hundred $acc_extra already"));
+    }
+    extra.push((Str::from(name), value));
+    Ok(())
 }
 
 /// What a request's flags (Kamailio), or the script's calls (OpenSIPS), want to have accounted.
 pub fn wanted(h: &SipHost) -> Wanted {
-    if let Some(own) = &h.acc {
+    if let Some(own) = h.acc.as_ref().filter(|own| !own.is_nothing()) {
         return (**own).clone();
     }
     let s = &h.env().settings.acc;
@@ -95,7 +129,7 @@ pub fn statement(h: &SipHost, text: String, params: Vec<SqlValue>) -> Result<Sql
 struct InCall<'a, 'b>(&'a mut Call<'b, SipHost>);
 
 impl Expand for InCall<'_, '_> {
-    fn value(&mut self, text: &[u8]) -> crate::script::value::Value {
+    fn value(&mut self, text: &[u8]) -> Value {
         self.0.value(text)
     }
 

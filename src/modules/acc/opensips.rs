@@ -38,6 +38,7 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
             INT,
             "rows of a worker that may wait for the database; what comes then is lost, and counted; default 10000",
         ),
+        param("extra_fields", STR, "further fields: `log:key->name;key`, `db:key->column`: what $acc_extra(key) holds"),
         param("leg_fields", STR, "only empty"),
         param("multi_leg_info", STR, "only empty"),
         param("multi_leg_bye_info", STR, "only empty"),
@@ -107,7 +108,7 @@ const DROP_ACCOUNTING: FnSpec<SipHost> = FnSpec {
             Ok(flags) => flags,
             Err(why) => return Step::Fail(why),
         };
-        let Some(own) = &mut call.host.acc else { return Step::Done(-1) };
+        let Some(own) = call.host.acc.as_mut().filter(|own| !own.is_nothing()) else { return Step::Done(-1) };
         for (chosen, target) in [(log, &mut own.log), (db, &mut own.db)] {
             match ways {
                 _ if !chosen => {}
@@ -117,9 +118,6 @@ const DROP_ACCOUNTING: FnSpec<SipHost> = FnSpec {
                     target.failed &= !some.failed;
                 }
             }
-        }
-        if own.log.is_none() && own.db.is_none() {
-            call.host.acc = None;
         }
         Step::Done(1)
     },

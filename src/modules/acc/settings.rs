@@ -153,6 +153,7 @@ impl Settings {
             }
             "log_extra" => self.log_extra = extras(&text.to_lossy(), false)?,
             "db_extra" => self.db_extra = extras(&text.to_lossy(), true)?,
+            "extra_fields" => self.extra_fields(&text.to_lossy())?,
             "db_table_acc" => self.table = table(text)?,
             "db_table_missed_calls" => self.missed_table = table(text)?,
             "acc_method_column" => self.columns.method = column()?,
@@ -183,6 +184,30 @@ impl Settings {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// `log:key->name;key`, `db:key->column`: what `$acc_extra(key)` holds becomes a field.
+    fn extra_fields(&mut self, text: &str) -> Result<(), String> {
+        let (kind, list) = text.split_once(':').ok_or("extra_fields is `log:key->name;key` or `db:key->column`")?;
+        let db = match kind.trim() {
+            "log" => false,
+            "db" => true,
+            "aaa" | "evi" => return Ok(()),
+            other => return Err(format!("`{other}` is no type of accounting: log and db are")),
+        };
+        let mut written = String::new();
+        for part in list.split(';').map(str::trim).filter(|p| !p.is_empty()) {
+            let (key, name) = part.split_once("->").unwrap_or((part, part));
+            let (key, name) = (key.trim(), name.trim());
+            if key.is_empty() || !key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.')) {
+                return Err(format!("`{key}` is no name for $acc_extra"));
+            }
+            written.push_str(&format!("{name}=$acc_extra({key});"));
+        }
+        let fields = extras(&written, db)?;
+        let all = if db { &mut self.db_extra } else { &mut self.log_extra };
+        all.extend(fields);
         Ok(())
     }
 
@@ -258,13 +283,20 @@ mod tests {
             ("db_table_acc", "acc_$time(year)"),
             ("time_mode", "2"),
             ("time_attr", "time_hires"),
+            ("extra_fields", "db: a->col_a; b"),
+            ("extra_fields", "log:c"),
         ] {
             assert_eq!(s.set(name, &Value::from(value), true), Ok(()), "{name}");
         }
         assert_eq!((s.log_flag.as_deref(), &s.db_missed_flag, s.log_level), (Some(&b"1"[..]), &None, 2));
         assert_eq!(s.failed_filter, [404, 407]);
         assert_eq!(s.log_extra[1], Extra { name: Str::from("ip"), format: Str::from("$si") });
+        assert_eq!(s.db_extra[0], Extra { name: Str::from("col_a"), format: Str::from("$acc_extra(a)") });
+        assert_eq!((s.db_extra.len(), s.log_extra.len()), (2, 4));
         for (name, value) in [
+            ("extra_fields", "a->b"),
+            ("extra_fields", "db:a b"),
+            ("extra_fields", "db:a->b c"),
             ("failed_filter", "200"),
             ("log_extra", "a"),
             ("log_extra", "a=b"),

@@ -46,7 +46,8 @@ impl Wanted {
 
     /// The header lines.
     pub fn lines(&self, h: &SipHost) -> Vec<u8> {
-        let name = self.side.challenge().as_bytes();
+        let settings = &h.env().settings.auth;
+        let name: &[u8] = if self.side == Side::Www { &settings.www_header } else { &settings.proxy_header };
         self.values(h).iter().flat_map(|value| [name, b": ", &value[..], b"\r\n"].concat()).collect()
     }
 }

@@ -28,8 +28,9 @@ pub enum Spend {
     OnSuccess,
 }
 
-/// The credentials for this realm; `Err`: there are some that cannot be read, in the header that starts there.
-fn find<'a>(h: &'a SipHost, side: Side, realm: &[u8]) -> Result<Option<(Header<'a>, Credentials<'a>)>, u32> {
+/// The credentials for this realm; `Err`: there are some that cannot be read, in the header that
+/// starts there if they are for this realm.
+fn find<'a>(h: &'a SipHost, side: Side, realm: &[u8]) -> Result<Option<(Header<'a>, Credentials<'a>)>, Option<u32>> {
     let mut unreadable = None;
     for header in h.msg.headers_of(side.credentials()) {
         match Credentials::parse(header.value) {
@@ -38,7 +39,7 @@ fn find<'a>(h: &'a SipHost, side: Side, realm: &[u8]) -> Result<Option<(Header<'
             // Those for somebody else are not looked at.
             Err(_) if digests(header.value).is_none() => {}
             Err(_) if realm_of(header.value).is_some_and(|other| other != realm) => {}
-            Err(_) => unreadable = Some(header.start),
+            Err(_) => unreadable = Some(realm_of(header.value).map(|_| header.start)),
         }
     }
     unreadable.map_or(Ok(None), Err)
@@ -88,7 +89,7 @@ pub fn begin(h: &mut SipHost, side: Side, realm: &[u8], spend: Spend) -> Result<
         Ok(None) => (Err(Verdict::NoCredentials), None),
         Err(start) => {
             log_line(h, 3, "auth: the credentials cannot be read");
-            (Err(Verdict::Error), Some(start))
+            (Err(Verdict::Error), start)
         }
     };
     if found.is_some() {

@@ -55,6 +55,8 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         param("secret", STR, "what nonces are sealed with; default: drawn at the start, the same for all workers"),
         param("nonce_expire", INT, "seconds that a nonce is good for; default 300"),
         param("nonce_auth_max_drift", INT, "seconds that a nonce may come from the future; default 3"),
+        param("www_challenge_header", STR, "header with the challenge of a 401; default WWW-Authenticate"),
+        param("proxy_challenge_header", STR, "header with the challenge of a 407; default Proxy-Authenticate"),
         param("force_stateless_reply", INT, "1: challenges are sent without a transaction"),
         param("realm_prefix", STR, "beginning of host names that does not count when they are compared with the realm"),
         param("use_domain", INT, "1: pv_auth_check compares hosts with the realm, too; default 0"),

@@ -43,14 +43,6 @@ impl Side {
         }
     }
 
-    /// Name of the header with the challenge.
-    pub fn challenge(self) -> &'static str {
-        match self {
-            Side::Www => "WWW-Authenticate",
-            Side::Proxy => "Proxy-Authenticate",
-        }
-    }
-
     /// Status and phrase of the reply with the challenge.
     pub fn reply(self) -> (u16, &'static str) {
         match self {

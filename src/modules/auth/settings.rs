@@ -46,6 +46,10 @@ pub struct Settings {
     pub use_domain: bool,
     /// `force_stateless_reply`
     pub stateless: bool,
+    /// `www_challenge_header`
+    pub www_header: Str,
+    /// `proxy_challenge_header`
+    pub proxy_header: Str,
     /// `calculate_ha1`: `password_spec` holds passwords.
     pub clear_text: bool,
     /// `username_spec`: a variable as written.
@@ -70,6 +74,8 @@ impl Default for Settings {
             realm_prefix: Str::default(),
             use_domain: false,
             stateless: false,
+            www_header: Str::from("WWW-Authenticate"),
+            proxy_header: Str::from("Proxy-Authenticate"),
             clear_text: false,
             username: None,
             password: None,
@@ -123,6 +129,13 @@ impl Settings {
             "realm_prefix" => self.realm_prefix = text,
             "use_domain" => self.use_domain = yes,
             "force_stateless_reply" => self.stateless = yes,
+            "www_challenge_header" | "proxy_challenge_header" => {
+                if !crate::sip::bytes::is_token(&text) {
+                    return Err(format!("{name} is the name of a header"));
+                }
+                let place = if name == "www_challenge_header" { &mut self.www_header } else { &mut self.proxy_header };
+                *place = text;
+            }
             "calculate_ha1" => self.clear_text = yes,
             "username_spec" | "password_spec" => {
                 if text.first() != Some(&b'$') {
@@ -183,6 +196,7 @@ mod tests {
             ("algorithm", "sha-256,MD5"),
             ("realm_prefix", "sip."),
             ("password_spec", "$avp(p)"),
+            ("www_challenge_header", "X-Authenticate"),
         ] {
             assert_eq!(s.set(name, &Value::from(value)), Ok(()), "{name}");
         }
@@ -199,6 +213,7 @@ mod tests {
             ("auth_checks_in_dlg", "16"),
             ("algorithm", "SHA-1"),
             ("username_spec", "name"),
+            ("proxy_challenge_header", "X: y"),
             ("add_authinfo_hdr", "1"),
         ] {
             assert!(s.set(name, &Value::from(value)).is_err(), "{name}");

@@ -27,7 +27,7 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         param(
             "load_credentials",
             STR,
-            "columns that go into AVPs when the credentials are right: `$avp(name)=column;column`; default rpid",
+            "columns that go into AVPs when the credentials are right: `$avp(name)=column;column`",
         ),
         ignored("version_table", "the tables' versions are not looked at"),
     ],

@@ -72,8 +72,7 @@ impl Default for Settings {
 impl Settings {
     /// What Kamailio has.
     pub fn of_kamailio() -> Settings {
-        let rpid = Str::from("rpid");
-        Settings { use_domain: false, load: vec![(rpid.clone(), rpid)], ..Settings::default() }
+        Settings { use_domain: false, ..Settings::default() }
     }
 
     /// Takes over a parameter.
@@ -174,11 +173,13 @@ mod tests {
     #[test]
     fn parameters_are_read_or_refused() {
         let mut s = Settings::of_kamailio();
-        assert_eq!((s.use_domain, s.load.len()), (false, 1));
-        for (name, value) in [("password_column", "password"), ("calculate_ha1", "1"), ("load_credentials", "")] {
+        assert_eq!((s.use_domain, s.load.len()), (false, 0));
+        for (name, value) in
+            [("password_column", "password"), ("calculate_ha1", "1"), ("load_credentials", "rpid;email")]
+        {
             assert_eq!(s.set(name, &Value::from(value)), Ok(()));
         }
-        assert_eq!((s.clear_text, s.load.len()), (true, 0));
+        assert_eq!((s.clear_text, s.load.len()), (true, 2));
         assert_eq!(&**s.column(Algorithm::Sha256, true, false), b"password");
         assert!(s.set("user_column", &Value::from("name; DROP TABLE x")).is_err());
         let s = Settings::default();

@@ -324,7 +324,7 @@ fn find_branches(call: &mut Call<'_, SipHost>, found: Vec<Vec<Binding>>) -> Step
 
 /// The contacts of R-URI and branches take their places.
 fn branches(call: &mut Call<'_, SipHost>, found: Vec<Vec<Binding>>, methods: bool) -> Step<SipHost> {
-    let old: Vec<Target> = std::mem::take(&mut call.host.branches);
+    let old: Vec<Target> = call.host.branches.take();
     let mut uris = vec![Str::from(call.host.current_ruri())];
     uris.extend(old.iter().map(|t| t.uri.clone()));
     let mut contacts = Vec::new();
@@ -341,7 +341,7 @@ fn branches(call: &mut Call<'_, SipHost>, found: Vec<Vec<Binding>>, methods: boo
         }
     }
     if !contacts.iter().any(|c| matches!(c, Place::Found(_))) {
-        call.host.branches = old;
+        call.host.branches = old.into();
         return Step::Done(worst);
     }
     // Whoever was found first is the R-URI.

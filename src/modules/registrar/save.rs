@@ -385,7 +385,7 @@ fn go_on(call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost> {
             reply_with(call, saving, prepared)
         }
         Stage::Replying => {
-            call.host.reply_headers = saving.headers.to_vec();
+            call.host.reply_headers = saving.headers.to_vec().into();
             done(call, &saving, outcome.code())
         }
     }

@@ -459,7 +459,7 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
                     diags.push(Diagnostic::error("E0505", p.span, why));
                 }
             }
-            ("uac", param) => {
+            ("uac" | "uac_auth", param) => {
                 if let Err(why) = s.uac.set(param, &p.value) {
                     diags.push(Diagnostic::error("E0505", p.span, why));
                 }

@@ -93,6 +93,7 @@ static OPENSIPS: Catalog<SipHost> = Catalog {
         &tmx::MODULE,
         &uac_redirect::MODULE,
         &uac::MODULE,
+        &uac::UAC_AUTH,
         &rr::MODULE,
         &maxfwd::MODULE,
         &signaling::MODULE,

@@ -1,7 +1,8 @@
-//! What the control socket knows of floods.
+//! What the control socket knows of floods and of the keep-alives of contacts.
 
 use super::seat::CallError;
 use super::state::Worker;
+use crate::modules::nathelper;
 use crate::store::floods::Source;
 use serde_json::{Value, json};
 
@@ -9,6 +10,26 @@ use serde_json::{Value, json};
 const LISTED: usize = 1000;
 
 impl Worker {
+    /// `nathelper.enable_ping [0|1]`
+    pub(super) fn natping_call(&self, params: &str) -> Result<Value, CallError> {
+        let params: Value = serde_json::from_str(params).unwrap_or(Value::Null);
+        let given = match &params {
+            Value::Array(list) => list.first(),
+            Value::Object(map) => map.get("state"),
+            _ => None,
+        };
+        let word = given.and_then(|v| v.as_str().map(str::to_string).or_else(|| v.as_i64().map(|n| n.to_string())));
+        match word.as_deref() {
+            None => {}
+            Some(word @ ("0" | "1")) => {
+                let done = nathelper::switch_pings(self.env(), word == "1");
+                done.map_err(|message| CallError { code: -32000, message })?;
+            }
+            Some(_) => return Err(CallError::bad_params("0 or 1 is expected")),
+        }
+        Ok(json!({ "pings": nathelper::pings_are_on(self.env()) }))
+    }
+
     /// Answers a method of `pike`.
     pub(super) fn pike_call(&self, method: &str, params: &str) -> Result<Value, CallError> {
         let env = self.env();

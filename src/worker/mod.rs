@@ -48,6 +48,7 @@ mod lock_table;
 mod locks;
 mod loops;
 mod memory;
+mod natping;
 mod neighbours;
 mod outputs;
 mod owners;

@@ -240,6 +240,9 @@ impl Worker {
     }
 
     fn reply(&mut self, msg: Message, origin: Origin) {
+        if self.answers_ping(&msg) {
+            return;
+        }
         if validate::validate(&msg).is_err() {
             self.counters.inc(Counter::ErrReplies);
             return;

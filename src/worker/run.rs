@@ -211,6 +211,7 @@ impl Worker {
             writing: HashSet::new(),
             locks: Locks::default(),
             timers: Vec::new(),
+            natping: Default::default(),
             dispatching: Default::default(),
             consumers: Vec::new(),
             table_work: Default::default(),

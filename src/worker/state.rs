@@ -379,6 +379,8 @@ pub struct Worker {
     pub(super) writing: HashSet<OpId>,
     pub(super) locks: Locks,
     pub(super) timers: Vec<TimerJob>,
+    /// How far the keep-alives of contacts are.
+    pub(super) natping: super::natping::Walk,
     /// Pings and reloads of dispatcher's destinations.
     pub(super) dispatching: super::dispatcher::Dispatching,
     /// The queues that have event routes.

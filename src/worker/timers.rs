@@ -39,6 +39,8 @@ enum What {
     Calls,
     /// Looks up the names of destinations.
     Names,
+    /// Keeps the ways to contacts open.
+    Ways,
     /// Loads a table again.
     Table(Str),
     /// Looks after the contacts of users.
@@ -82,26 +84,34 @@ impl Worker {
             let interval = self.env().settings.table_interval;
             self.timers.push(TimerJob::new(What::Items, "htable".to_string(), interval));
         }
+        self.dispatcher_jobs();
+        if let Some(interval) = self.natping_interval() {
+            self.timers.push(TimerJob::new(What::Ways, "nathelper".to_string(), interval));
+        }
         if self.env().settings.dialogs.loaded {
             let interval = self.env().settings.dialogs.interval;
             self.timers.push(TimerJob::new(What::Dialogs, "dlgs".to_string(), interval));
-        }
-        let dispatcher = &self.env().settings.dispatcher;
-        if dispatcher.loaded {
-            let (pings, calls) = (dispatcher.interval, dispatcher.call_check);
-            let counts = dispatcher.counts_calls;
-            self.timers.push(TimerJob::new(What::Names, "dispatcher:names".to_string(), Duration::from_secs(1)));
-            if !pings.is_zero() {
-                self.timers.push(TimerJob::new(What::Pings, "dispatcher".to_string(), pings));
-            }
-            if counts {
-                self.timers.push(TimerJob::new(What::Calls, "dispatcher:calls".to_string(), calls));
-            }
         }
         if let Some(interval) = self.location_interval() {
             self.timers.push(TimerJob::new(What::Contacts, "usrloc".to_string(), interval));
         }
         self.share_timer_routes();
+    }
+
+    /// What has to be done for destinations from time to time.
+    fn dispatcher_jobs(&mut self) {
+        let settings = &self.env().settings.dispatcher;
+        if !settings.loaded {
+            return;
+        }
+        let (pings, calls, counts) = (settings.interval, settings.call_check, settings.counts_calls);
+        self.timers.push(TimerJob::new(What::Names, "dispatcher:names".to_string(), Duration::from_secs(1)));
+        if !pings.is_zero() {
+            self.timers.push(TimerJob::new(What::Pings, "dispatcher".to_string(), pings));
+        }
+        if counts {
+            self.timers.push(TimerJob::new(What::Calls, "dispatcher:calls".to_string(), calls));
+        }
     }
 
     /// The timers of `rtimer`: each of a timer's jobs is one of its own, in whichever worker.
@@ -170,6 +180,12 @@ impl Worker {
             What::Pings => {
                 self.ping_destinations();
                 return self.arm_timer_route(key.index as usize, interval);
+            }
+            What::Ways => {
+                return match self.ping_contacts() {
+                    Some(soon) => self.arm_job_at(key.index as usize, self.now + soon),
+                    None => self.arm_timer_route(key.index as usize, interval),
+                };
             }
             What::Names => {
                 self.look_up_destinations();

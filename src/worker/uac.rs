@@ -5,6 +5,7 @@ use super::local::{Asker, OwnRequest};
 use super::state::{Role, RoleKind, Work, Worker};
 use crate::base::Str;
 use crate::modules::host::SipHost;
+use crate::modules::uac::auth::answer;
 use crate::modules::uac::request::Draft;
 use crate::script::ast::RouteKind;
 use crate::script::value::Value;
@@ -13,6 +14,9 @@ use crate::sip::edits::Edits;
 use crate::sip::nameaddr::NameAddr;
 use crate::sip::{HeaderId, Message};
 use crate::transaction::{BranchNo, TxKey};
+
+/// Field of a request that was answered with a login already.
+const RETRIED: &str = "retried";
 
 impl Worker {
     /// `uac_req_send`
@@ -57,7 +61,7 @@ impl Worker {
         }
         // Its Content-Type stands in the headers, or it has none that is known.
         let body = text("body").map(|b| Str::from([b"text/plain ", &b[..]].concat()));
-        let tells = draft.get(b"evroute").to_int().is_some_and(|n| n != 0);
+        let tells = draft.get(b"evroute").to_int().is_some_and(|n| n != 0) || draft.login().is_some();
         let order = OwnRequest {
             method: need("method"),
             ruri: need("ruri"),
@@ -75,7 +79,16 @@ impl Worker {
 
     /// A request of a script has its final reply, or none: `event_route[uac:reply]`.
     pub(super) fn draft_answered(&mut self, mut draft: Box<Draft>, status: u16, reply: Option<Message>) {
+        let again = reply.as_ref().and_then(|reply| self.with_login(&draft, reply));
+        if let Some(again) = again
+            && self.send_draft(Box::new(again)) == 1
+        {
+            return;
+        }
         let program = self.program();
+        if draft.get(b"evroute").to_int().is_none_or(|n| n == 0) {
+            return;
+        }
         let Some(route) = program.find_route(RouteKind::Event, Some("uac:reply")) else { return };
         draft.put("evcode", Value::Int(i64::from(status)));
         draft.put("evtype", Value::Int(if reply.is_some() { 1 } else { 2 }));
@@ -87,6 +100,26 @@ impl Worker {
         host.rare.uac = Some(draft);
         let run = Run::new(program, route, host);
         self.work.push_back(Work::Go(Box::new(run), Role::new(RoleKind::Event)));
+    }
+
+    /// The request once more, with the answer to the challenge that its reply has brought; once only.
+    fn with_login(&mut self, draft: &Draft, reply: &Message) -> Option<Draft> {
+        if !matches!(reply.status(), 401 | 407) || draft.get(RETRIED.as_bytes()).to_int().is_some() {
+            return None;
+        }
+        let login = draft.login()?;
+        let hashed = draft.get(b"flags").to_int().is_some_and(|n| n & 1 != 0);
+        let salt = self.hash(&self.now.as_micros().to_be_bytes());
+        let uri = draft.text("ruri")?;
+        let line = answer(reply, &|_| Some(login.clone()), reply.method_bytes(), &uri, hashed, salt)?;
+        let mut again = draft.clone();
+        let headers = [&draft.text("hdrs").unwrap_or_default()[..], b"\n", &line].concat();
+        again.put("hdrs", Value::text(headers));
+        again.put("callid", Value::text(reply.call_id()));
+        again.put("ftag", Value::text(reply.from_tag()?));
+        again.put("cseqno", Value::Int(i64::from(reply.cseq().number) + 1));
+        again.put(RETRIED, Value::Int(1));
+        Some(again)
     }
 
     /// Gives a reply the From and To that its request came with, if it left with others.

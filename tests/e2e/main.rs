@@ -32,6 +32,7 @@ mod location;
 mod locks;
 mod main_job;
 mod malformed;
+mod natted;
 mod parts;
 mod plain;
 mod processes;

@@ -79,14 +79,7 @@ impl NetNs {
 
     /// Runs a function in a thread that is inside, and gives what it made: sockets stay inside for ever.
     pub fn enter<T: Send>(&self, make: impl FnOnce() -> T + Send) -> T {
-        std::thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                let file = std::fs::File::open(format!("/run/netns/{}", self.name)).expect("the namespace's file");
-                nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).expect("the namespace entered");
-                make()
-            });
-            inside.join().expect("made inside the namespace")
-        })
+        enter(&self.name, make)
     }
 
     /// A namespace that is a router: see [`NetNs::beyond`].
@@ -121,6 +114,29 @@ impl NetNs {
         self.inside(&["addr", "add", &format!("{address}/32"), "dev", "lo"]);
     }
 
+    /// A network behind this router, which hides it: what leaves has the router's address (its [`NetNs::peer`]).
+    pub fn masquerade(&self) -> Lan {
+        let lan = Lan { name: format!("{}-lan", self.name) };
+        ip(&["netns", "add", &lan.name]);
+        self.inside(&["link", "add", "lan", "type", "veth", "peer", "name", "far"]);
+        self.inside(&["link", "set", "far", "netns", &lan.name]);
+        self.inside(&["addr", "add", "10.77.0.1/24", "dev", "lan"]);
+        self.inside(&["link", "set", "lan", "up"]);
+        for args in [
+            ["link", "set", "lo", "up"].as_slice(),
+            &["addr", "add", "10.77.0.2/24", "dev", "far"],
+            &["link", "set", "far", "up"],
+            &["route", "add", "default", "via", "10.77.0.1"],
+        ] {
+            ip(&[&["-n", lan.name.as_str()], args].concat());
+        }
+        let nft = process::find("nft").expect("nft installed").display().to_string();
+        self.output(&[&nft, "add table ip nat"]);
+        self.output(&[&nft, "add chain ip nat post { type nat hook postrouting priority 100 ; }"]);
+        self.output(&[&nft, "add rule ip nat post oifname eth0 masquerade random"]);
+        lan
+    }
+
     /// A command that runs inside (start it with [`process::spawn`]).
     pub fn command(&self, program: &str) -> Command {
         let mut command = process::command("ip");
@@ -149,6 +165,35 @@ impl Drop for NetNs {
         let _ = process::command("ip").args(["link", "del", &self.device]).output();
         let _ = process::command("ip").args(["netns", "del", &self.name]).output();
     }
+}
+
+/// A network behind a router.
+pub struct Lan {
+    name: String,
+}
+
+impl Lan {
+    /// As [`NetNs::enter`].
+    pub fn enter<T: Send>(&self, make: impl FnOnce() -> T + Send) -> T {
+        enter(&self.name, make)
+    }
+}
+
+impl Drop for Lan {
+    fn drop(&mut self) {
+        let _ = process::command("ip").args(["netns", "del", &self.name]).output();
+    }
+}
+
+fn enter<T: Send>(namespace: &str, make: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            let file = std::fs::File::open(format!("/run/netns/{namespace}")).expect("the namespace's file");
+            nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).expect("the namespace entered");
+            make()
+        });
+        inside.join().expect("made inside the namespace")
+    })
 }
 
 fn ip(args: &[&str]) {

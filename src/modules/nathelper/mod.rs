@@ -4,6 +4,7 @@
 mod alias;
 mod contact;
 mod judge;
+mod pings;
 mod sdp;
 
 #[cfg(test)]
@@ -19,6 +20,7 @@ use crate::sip::Transport;
 use std::net::IpAddr;
 
 pub use judge::is_private;
+pub use pings::{Pings, pings_are_on, switch_pings};
 
 /// The module's parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,11 +31,13 @@ pub struct Settings {
     pub nortpproxy: Option<Str>,
     /// `append_sdp_oldmediaip`
     pub old_address: bool,
+    /// Keep-alives.
+    pub pings: Pings,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { received_avp: None, nortpproxy: None, old_address: true }
+        Settings { received_avp: None, nortpproxy: None, old_address: true, pings: Pings::default() }
     }
 }
 
@@ -48,7 +52,7 @@ impl Settings {
             "received_avp" => self.received_avp = Some(avp_name(&text).ok_or("received_avp is an AVP: $avp(name)")?),
             "nortpproxy_str" => self.nortpproxy = Some(text),
             "append_sdp_oldmediaip" => self.old_address = value.to_int().is_some_and(|n| n != 0),
-            _ => {}
+            _ => self.pings.set(param, value)?,
         }
         Ok(())
     }
@@ -65,6 +69,18 @@ pub fn avp_name(text: &[u8]) -> Option<Str> {
 
 const fn param(name: &'static str, kind: ModParamKind, ignored: bool, doc: &'static str) -> ModParamSpec {
     ModParamSpec { name, kind, ignored, doc }
+}
+
+const fn int(name: &'static str, doc: &'static str) -> ModParamSpec {
+    param(name, ModParamKind::Int, false, doc)
+}
+
+const fn text(name: &'static str, doc: &'static str) -> ModParamSpec {
+    param(name, ModParamKind::Str, false, doc)
+}
+
+const fn any(name: &'static str, doc: &'static str) -> ModParamSpec {
+    param(name, ModParamKind::Any, false, doc)
 }
 
 /// The module.
@@ -93,30 +109,33 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
             false,
             "the line that fix_nated_sdp(4) adds; default `a=nortpproxy:yes`",
         ),
-        param("force_socket", ModParamKind::Any, true, "no pings are sent"),
-        param("natping_interval", ModParamKind::Int, true, "no pings are sent"),
-        param("natping_processes", ModParamKind::Int, true, "no pings are sent"),
-        param("natping_partitions", ModParamKind::Int, true, "no pings are sent"),
-        param("natping_socket", ModParamKind::Str, true, "no pings are sent"),
-        param("natping_tcp", ModParamKind::Int, true, "no pings are sent"),
-        param("ping_nated_only", ModParamKind::Int, true, "no pings are sent"),
-        param("ping_threshold", ModParamKind::Int, true, "no pings are sent"),
-        param("max_pings_lost", ModParamKind::Int, true, "no pings are sent"),
-        param("remove_on_timeout_bflag", ModParamKind::Any, true, "no pings are sent"),
-        param("keepalive_timeout", ModParamKind::Int, true, "no pings are sent"),
-        param("sipping_bflag", ModParamKind::Any, true, "no pings are sent"),
-        param("sipping_from", ModParamKind::Str, true, "no pings are sent"),
-        param("sipping_method", ModParamKind::Str, true, "no pings are sent"),
-        param("sipping_latency_flag", ModParamKind::Any, true, "no pings are sent"),
-        param("udpping_from_path", ModParamKind::Int, true, "no pings are sent"),
+        text("force_socket", "the same"),
+        int("natping_interval", "seconds between the keep-alives of registered contacts; default 0: none"),
+        param("natping_processes", ModParamKind::Int, true, "keep-alives are a job of one worker"),
+        param("natping_partitions", ModParamKind::Int, true, "contacts are pinged some at a time"),
+        text(
+            "natping_socket",
+            "the socket that keep-alives leave from; default: the one that a contact was registered at",
+        ),
+        param("natping_tcp", ModParamKind::Int, true, "connections are kept open by their clients"),
+        int("ping_nated_only", "1: only contacts with the branch flag that nat_bflag of usrloc names; default 0"),
+        param("ping_threshold", ModParamKind::Int, true, "answers to keep-alives are not looked at"),
+        param("max_pings_lost", ModParamKind::Int, true, "answers to keep-alives are not looked at"),
+        param("remove_on_timeout_bflag", ModParamKind::Any, true, "answers to keep-alives are not looked at"),
+        param("keepalive_timeout", ModParamKind::Int, true, "answers to keep-alives are not looked at"),
+        any("sipping_bflag", "contacts with this branch flag are sent requests, others four bytes that are no message"),
+        text("sipping_from", "From of those requests"),
+        text("sipping_method", "their method; default OPTIONS"),
+        param("sipping_latency_flag", ModParamKind::Any, true, "answers to keep-alives are not looked at"),
+        int("udpping_from_path", "1: contacts with a Path are pinged at its first address; default 0: not"),
         param(
             "append_sdp_oldmediaip",
             ModParamKind::Int,
             false,
             "1 (default): fix_nated_sdp says in `a=oldmediaip` what the address was",
         ),
-        param("filter_flags", ModParamKind::Int, true, "no pings are sent"),
-        param("filter_server_id", ModParamKind::Int, true, "no pings are sent"),
+        param("filter_flags", ModParamKind::Int, true, "answers to keep-alives are not looked at"),
+        param("filter_server_id", ModParamKind::Int, true, "answers to keep-alives are not looked at"),
         param("alias_name", ModParamKind::Str, true, "the parameter is `alias`"),
     ],
     any_param: false,

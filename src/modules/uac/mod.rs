@@ -1,6 +1,7 @@
 //! `uac`: this server as the one who calls (kamailio.md section 4.6, opensips.md 4.17): other addresses in From and To,
 //! requests of its own.
 
+pub mod auth;
 mod dialog;
 mod replace;
 pub mod request;
@@ -33,6 +34,10 @@ pub struct Settings {
     pub password: Str,
     /// `rr_from_store_param`, `rr_to_store_param`
     params: [Str; 2],
+    /// `credential`
+    pub logins: Vec<auth::Login>,
+    /// `auth_realm_avp`, `auth_username_avp`, `auth_password_avp`
+    pub login_avps: [Option<Str>; 3],
     /// The module is loaded.
     pub loaded: bool,
 }
@@ -40,7 +45,14 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let params = [Str::from("vsf"), Str::from("vst")];
-        Settings { restore: Restore::Auto, password: Str::default(), params, loaded: false }
+        Settings {
+            restore: Restore::Auto,
+            password: Str::default(),
+            params,
+            logins: Vec::new(),
+            login_avps: Default::default(),
+            loaded: false,
+        }
     }
 }
 
@@ -62,6 +74,17 @@ impl Settings {
     /// What is wrong with its value.
     pub fn set(&mut self, param: &str, value: &Value) -> Result<(), String> {
         let text = value.to_text().unwrap_or_default();
+        if param == "credential" {
+            let login = auth::Login::parse(&text).ok_or("credential is `USER:REALM:PASSWORD`")?;
+            self.logins.push(login);
+            return Ok(());
+        }
+        let avps = ["auth_realm_avp", "auth_username_avp", "auth_password_avp"];
+        if let Some(slot) = avps.iter().position(|a| *a == param).and_then(|at| self.login_avps.get_mut(at)) {
+            let name = crate::modules::nathelper::avp_name(&text);
+            *slot = Some(name.ok_or_else(|| format!("{param} is an AVP: $avp(name)"))?);
+            return Ok(());
+        }
         let [from, to] = &mut self.params;
         let slot = match param {
             "restore_mode" => {
@@ -105,6 +128,21 @@ const fn ignored(name: &'static str, doc: &'static str) -> ModParamSpec {
     ModParamSpec { name, kind: ModParamKind::Any, ignored: true, doc }
 }
 
+const CREDENTIAL: ModParamSpec = text("credential", "`USER:REALM:PASSWORD`: a user of ours at others' servers");
+const REALM: ModParamSpec = text("auth_realm_avp", "the AVP with the realm that the next two are for; empty: any");
+const USERNAME: ModParamSpec = text("auth_username_avp", "the AVP with the user for uac_auth");
+const PASSWORD: ModParamSpec = text("auth_password_avp", "the AVP with its password");
+
+/// `uac_auth` of OpenSIPS: the users for uac_auth.
+pub static UAC_AUTH: ModuleSpec<SipHost> = ModuleSpec {
+    name: "uac_auth",
+    dialects: &[Dialect::OpenSips],
+    functions: &[],
+    params: &[CREDENTIAL, REALM, USERNAME, PASSWORD],
+    any_param: false,
+    needs: &[],
+};
+
 /// The module.
 pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
     name: "uac",
@@ -115,6 +153,7 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         replace::UAC_RESTORE_FROM,
         replace::UAC_RESTORE_TO,
         request::UAC_REQ_SEND,
+        auth::UAC_AUTH,
     ],
     params: &[
         text(
@@ -125,6 +164,10 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         text("restore_passwd", "what the addresses in the Record-Route are mixed with"),
         text("rr_from_store_param", "name of the Record-Route's parameter for From; default `vsf`"),
         text("rr_to_store_param", "name of the Record-Route's parameter for To; default `vst`"),
+        CREDENTIAL,
+        REALM,
+        USERNAME,
+        PASSWORD,
         ignored("restore_dlg", "the Record-Route carries the addresses"),
         ignored("restore_from_avp", "the Record-Route carries the addresses"),
         ignored("restore_to_avp", "the Record-Route carries the addresses"),

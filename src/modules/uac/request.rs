@@ -42,6 +42,12 @@ impl Draft {
         }
     }
 
+    /// The user for a challenge that its answer may bring.
+    pub fn login(&self) -> Option<super::auth::Login> {
+        let (user, password) = (self.text("auser")?, self.text("apasswd")?);
+        Some(super::auth::Login { realm: None, user, password })
+    }
+
     fn size(&self) -> usize {
         self.fields.iter().map(|(_, v)| v.to_text().map_or(0, |t| t.len())).sum()
     }
@@ -86,7 +92,8 @@ pub const UAC_REQ_SEND: FnSpec<SipHost> = FnSpec {
     doc: "Sends the request that was put together in `$uac_req(...)`: method, ruri, furi and turi, and if they are wanted \
           ftag, ttag, callid, cseqno, hdrs (lines of headers), body, ouri (the next hop), sock. With `evroute` 1, \
           `event_route[uac:reply]` runs with the final reply: `$uac_req(evcode)` is its status, `$uac_req(evtype)` 1 \
-          if it came and 2 if none did; `evparam` is there again.",
+          if it came and 2 if none did; `evparam` is there again. With `auser` and `apasswd` (with `flags` 1 the hash of \
+          user, realm and password) a 401 or 407 is answered once, and only what follows counts.",
     returns: &[(1, "it is on its way"), (-1, "something is missing or not valid")],
     example: r#"uac_req_send();"#,
     run: |call| {

@@ -161,6 +161,18 @@ impl Records<'_> {
         })
     }
 
+    /// Some records, from behind a row on: the rows' keys with them.
+    pub fn page(&self, after: Option<&[u8]>, most: usize) -> Result<Vec<(Vec<u8>, Record)>> {
+        let mut all = Vec::new();
+        self.store.read(|view| {
+            view.walk(&of(b'r').owner(self.table), after, &mut |key, bytes| {
+                all.extend(decode(bytes).ok().map(|record| (key.to_vec(), record)));
+                all.len() < most
+            })
+        })?;
+        Ok(all)
+    }
+
     /// Notes rows that the database has to forget.
     pub fn bury(&self, ruids: &[Str]) -> Result<()> {
         if ruids.is_empty() {

@@ -29,7 +29,8 @@ fn all() -> Vec<(&'static str, &'static Function, String)> {
 /// The same in Kamailio's language.
 fn kamailio_config(module: &str, example: &str, routes: RouteSet) -> String {
     let mut text = String::from("#!KAMAILIO\nlisten=udp:127.0.0.1:5060\n");
-    let mut modules = BTreeSet::from(["tm", "tmx", "sl", "rr", "pv", "textops", "siputils", "xlog", module]);
+    let mut modules =
+        BTreeSet::from(["tm", "tmx", "sl", "rr", "pv", "textops", "siputils", "xlog", "auth", "auth_db", module]);
     modules.remove("core");
     if module == "registrar" {
         modules.insert("usrloc");
@@ -62,7 +63,7 @@ fn kamailio_config(module: &str, example: &str, routes: RouteSet) -> String {
 fn config(module: &str, example: &str, routes: RouteSet) -> String {
     let mut text = String::from("socket=udp:127.0.0.1:5060\n");
     // Examples use functions of other modules too.
-    let mut modules = BTreeSet::from(["tm", "sl", "rr", "signaling", "sipmsgops", module]);
+    let mut modules = BTreeSet::from(["tm", "sl", "rr", "signaling", "sipmsgops", "auth", "auth_db", module]);
     modules.remove("core");
     if module == "registrar" {
         modules.insert("usrloc");

@@ -21,6 +21,8 @@ pub(super) fn prepare(out: &mut ServerConfig, config: &Config) {
     // exec hands over the message's variables unless told otherwise.
     out.settings.exec_setvars = true;
     out.settings.cancel_reason = true;
+    out.settings.auth = crate::modules::auth::Settings::of_kamailio();
+    out.settings.auth_db = crate::modules::auth_db::Settings::of_kamailio();
     // A transaction's variables are there in all of its routes.
     out.settings.onreply_avps = true;
     out.tm.losers_hear_why = true;
@@ -68,6 +70,17 @@ pub(super) fn module_setting(out: &mut ServerConfig, p: &ModParam) {
         ("tm", "remap_503_500") => {
             out.tm.translate_503 = yes;
             out.settings.keep_503 = !yes;
+        }
+        ("siputils", name) => {
+            let text = p.value.to_text().unwrap_or_default();
+            let c = &mut out.settings.capabilities;
+            match name {
+                "options_accept" => c.accept = text,
+                "options_accept_encoding" => c.encoding = text,
+                "options_accept_language" => c.language = text,
+                "options_support" => c.supported = text,
+                _ => {}
+            }
         }
         ("async", "workers") => out.settings.async_module.seconds = int.is_none_or(|n| n > 0),
         ("async", "return") => {

@@ -19,8 +19,8 @@ use crate::script::parse::Options;
 use crate::script::program::Program;
 use crate::script::render::render;
 use crate::sip::Transport;
-use crate::store::ConnTable;
 use crate::store::shared::home::Home;
+use crate::store::{ConnTable, Floods, Turns};
 use crate::supervisor::facts::Facts;
 use crate::supervisor::{ControlPlan, GroupPlan, HelperPlan, Plan, run};
 use crate::worker;
@@ -73,7 +73,15 @@ pub fn start(args: &StartArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let env = Rc::new(environment(&config, &plan.listeners, random(), WallClock::default()));
+    let mut env = environment(&config, &plan.listeners, random(), WallClock::default());
+    env.nonce_key = match nonce_key() {
+        Ok(key) => key,
+        Err(e) => {
+            eprintln!("reprise: /dev/urandom: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let env = Rc::new(env);
     let streams = plan.listeners.iter().any(|l| l.transport.is_stream());
     raise_limit(config.open_files, needed(&config, &program, streams));
     let conns = match ConnTable::new(plan.workers, config.streams.max_connections) {
@@ -159,6 +167,7 @@ fn plan(args: &StartArgs, config: &ServerConfig, log: logpipe::LogHandle) -> Res
         (None, None) => cpus,
     };
     let mut plan = Plan::new(workers, listeners, log);
+    plan.extra_counters = config.settings.counters.iter().map(|c| c.name.clone()).collect();
     plan.user.clone_from(&args.user);
     plan.group.clone_from(&args.group);
     plan.pidfile.clone_from(&args.pidfile);
@@ -290,6 +299,13 @@ fn random() -> u64 {
     u64::from_be_bytes(random)
 }
 
+/// What nonces are sealed with.
+fn nonce_key() -> std::io::Result<[u8; 32]> {
+    let mut key = [0; 32];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut key)?;
+    Ok(key)
+}
+
 /// What runs may know about the server; `random` makes its To-tags its own.
 pub(super) fn environment(config: &ServerConfig, listeners: &[Listener], random: u64, clock: WallClock) -> Env {
     let transport = |t: crate::net::listen::Transport| Transport::from_bytes(t.name().to_ascii_uppercase().as_bytes());
@@ -310,6 +326,12 @@ pub(super) fn environment(config: &ServerConfig, listeners: &[Listener], random:
         clock,
         // Each worker opens its own.
         store: None,
+        floods: Floods::new().inspect_err(|e| emit(-1, "pike", &format!("sources cannot be counted: {e}"))).ok(),
+        turns: Turns::new().inspect_err(|e| emit(-1, "dispatcher", &format!("turns cannot be counted: {e}"))).ok(),
+        dispatcher: Default::default(),
+        counters: None,
+        nonce_key: [0; 32],
+        copies: Default::default(),
     }
 }
 

@@ -69,6 +69,7 @@ pub fn simulated_blueprint(
     let listeners = listeners(&config)?;
     let mut env = environment(&config, &listeners, options.seed, WallClock::simulated(options.wall));
     env.store = Some(Shared::in_memory());
+    env.nonce_key[..8].copy_from_slice(&options.seed.to_be_bytes());
     let env = Rc::new(env);
     let conns =
         ConnTable::new(1, config.streams.max_connections).map_err(|e| format!("the table of connections: {e}"))?;

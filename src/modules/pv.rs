@@ -95,6 +95,7 @@ pvs! {
     DiversionReason Never ro "reason of Diversion" ["dir"]
     DiversionPrivacy Never ro "privacy of Diversion" ["dip"]
     Path Never ro "Path" ["path"]
+    AccExtra Required rw "a further field of accounting" ["acc_extra"]
     AuthUri Never ro "digest uri" ["adu"]
     AuthRealm Never ro "digest realm" ["ar"]
     AuthUser Never ro "user part of the digest username" ["au"]
@@ -160,6 +161,7 @@ pvs! {
     TFrInvTimeout Never rw "fr_inv_timeout of this transaction, seconds" ["T_fr_inv_timeout"]
     ExecStatus Never ro "exit status of the last exec" ["exec_status"]
     Shv Required rw "variable of all processes" ["shv"]
+    Stat Required ro "a statistic of the server" ["stat"]
     SdpLine Required ro "a line of the SDP" ["sdp.line"]
 }
 

@@ -45,6 +45,7 @@ pub fn set(
             };
             Ok(())
         }
+        Pv::AccExtra => super::acc::set_extra(h, &sub.and_then(Value::to_text).unwrap_or_default(), value),
         Pv::DDomain => edit_du(h, UriPart::Host, &value),
         Pv::DPort => edit_du(h, UriPart::Port, &value),
         Pv::MsgFlag => set_flag(&mut h.flags, sub, &value),
@@ -128,6 +129,8 @@ pub fn set(
             Ok(())
         }
         Pv::Shv => super::shared::set_variable(h, sub, &value),
+        Pv::Kamailio(super::pv_kamailio::Kpv::UacReq) => super::uac::request::set(h, sub, value),
+        Pv::Kamailio(super::pv_kamailio::Kpv::HttpWanted) => super::http::async_client::set(h, sub, &value),
         Pv::Kamailio(pv) => super::htable::items::set(h, pv, sub, &value),
         Pv::LogLevel => level(&value).map(|l| h.levels.0 = l),
         Pv::XlogLevel => level(&value).map(|l| h.levels.1 = l),

@@ -94,6 +94,11 @@ pub enum Request {
         /// The peer's address.
         peer: SocketAddr,
     },
+    /// The connection the message came over lives that long, also if nothing goes over it.
+    ConnKeep {
+        /// For so many seconds.
+        seconds: u32,
+    },
     /// `t_cancel_branch`
     CancelBranch {
         /// Which ones.
@@ -177,6 +182,11 @@ pub enum Request {
         /// Its key.
         key: Str,
     },
+    /// `trylock`: takes a lock that nobody else holds.
+    TryLock {
+        /// Its key.
+        key: Str,
+    },
     /// Releases a lock this run holds.
     Unlock {
         /// Its key.
@@ -186,6 +196,11 @@ pub enum Request {
     Queued {
         /// The queue.
         queue: Str,
+    },
+    /// `uac_req_send`
+    UacSend {
+        /// What the script has put together.
+        draft: Box<super::uac::request::Draft>,
     },
     /// `raise_event`
     RaiseEvent {

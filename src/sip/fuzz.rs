@@ -45,6 +45,18 @@ pub fn fuzz(data: &[u8]) {
     }
 }
 
+/// Feeds `data` to what reads digest credentials, alone and in a header.
+pub fn fuzz_credentials(data: &[u8]) {
+    super::digest::exercise(data);
+    let value: Vec<u8> = data.iter().copied().filter(|b| !matches!(b, b'\r' | b'\n')).collect();
+    let head = b"REGISTER sip:a SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKx\r\nFrom: <sip:a>;tag=1\r\n\
+        To: <sip:a>\r\nCall-ID: 1\r\nCSeq: 1 REGISTER\r\nAuthorization: ";
+    let bytes = [&head[..], &value, b"\r\nContent-Length: 0\r\n\r\n"].concat();
+    if let Ok(message) = Message::parse(Str::from(bytes)) {
+        message.headers_of(HeaderId::Authorization).for_each(|h| super::digest::exercise(h.value));
+    }
+}
+
 /// The parsers of single values, on the raw input.
 fn pieces(data: &[u8]) {
     if let Ok(uri) = Uri::parse(data) {

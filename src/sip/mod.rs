@@ -7,6 +7,7 @@
 pub mod bytes;
 pub mod check;
 pub mod cseq;
+pub mod digest;
 pub mod edits;
 pub mod error;
 pub mod framer;

@@ -88,7 +88,7 @@ impl Worker {
             return;
         }
         let mut host = SipHost::without_message(self.env().clone());
-        host.event = event;
+        host.event = event.into();
         let run = Run::new(self.program(), route, host);
         self.arrives(Box::new(run), Role::new(RoleKind::Launched));
     }

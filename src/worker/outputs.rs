@@ -70,10 +70,6 @@ impl Worker {
                 Output::Send { tx, branch, kind, bytes, dest } => {
                     self.counters.inc(Counter::FwdRequests);
                     let first = kind == SendKind::Request;
-                    if first && self.hooks.onsend.is_some() && !self.branch_may_leave(tx, branch, &bytes, &dest) {
-                        let _ = self.tm.fail_branch(self.now, tx, branch, 408);
-                        continue;
-                    }
                     if !self.send_request(&dest, &bytes, !first) && first && dest.conn.is_some() {
                         let _ = self.tm.fail_branch(self.now, tx, branch, 503);
                     }
@@ -84,6 +80,7 @@ impl Worker {
                         self.tm.user(tx).is_some_and(|d| d.no_new_conn || self.replies_open_none(d.host.as_deref()));
                     self.follow_reply(&bytes);
                     self.send_reply(&path, &bytes);
+                    self.reply_left(tx, &bytes);
                 }
                 Output::Local { tx, status } => self.answer_transaction(tx, status),
                 Output::Deliver { .. } => self.delivered(output),
@@ -94,7 +91,8 @@ impl Worker {
                 Output::FinalChosen { tx, branch, status, timeout } => {
                     self.all_failed(tx, Chosen { branch, status, timeout });
                 }
-                Output::FinalSent { tx, status, .. } => {
+                Output::FinalSent { tx, branch, status } => {
+                    self.account_final(tx, branch, status);
                     self.counters.inc(match status / 100 {
                         2 => Counter::Tm2xx,
                         3 => Counter::Tm3xx,

@@ -5,8 +5,10 @@ use super::forward::ForwardOrder;
 use super::local::OwnRequest;
 use super::relay::RelayOrder;
 use super::state::{ReplyPath, Role, RoleKind, TxData, Waiting, Worker, origin_of};
+use super::streams::ConnOrder;
 use crate::base::{Str, Time};
 use crate::modules::host::SipHost;
+use crate::modules::kamailio::REPLY_CLOSE;
 use crate::modules::request::{CancelWhich, Outcome, ReplyRequest, Request};
 use crate::ops::{self, OpId};
 use crate::script::vm::{Suspended, WaitInfo};
@@ -46,9 +48,19 @@ impl Worker {
             Request::Travel { group } => self.travel_to(group),
             Request::Beside { after, group } => self.go_beside(run, role, after, group),
             Request::Task { group, route, event } => code(self.task(group, route, event)),
-            Request::Stateless(reply) => self.stateless(run.host_mut(), role, reply),
-            Request::Stateful(reply) => self.stateful(run.host_mut(), role, reply),
+            Request::Stateless(reply) => {
+                self.note_account(run, role, &reply);
+                self.stateless(run.host_mut(), role, reply)
+            }
+            Request::Stateful(reply) => {
+                if role.tx.is_none() && self.accounting.on {
+                    let _ = self.make_quietly(run.host_mut(), role);
+                }
+                self.note_account(run, role, &reply);
+                self.stateful(run.host_mut(), role, reply)
+            }
             Request::AnyReply(reply) => {
+                self.note_account(run, role, &reply);
                 if role.tx.is_some() {
                     self.stateful(run.host_mut(), role, reply)
                 } else {
@@ -61,9 +73,12 @@ impl Worker {
             Request::RepeatsWaiting => code(if self.repeats_waiting(&run.host().msg) { 1 } else { -1 }),
             Request::CheckTransaction => self.check_transaction(role, run.host()),
             Request::Relay { flags, proxy } => {
+                if let RoleKind::Request(Matched::Ack2xx(Some(invite))) = role.kind {
+                    self.account_ack(invite, run.host());
+                }
                 let act = self.relay(run.host_mut(), role, flags, proxy);
                 // Replies may come before the run that relays has ended.
-                if self.env().settings.onreply_avps
+                if (self.env().settings.onreply_avps || self.accounting.on)
                     && let Some(data) = role.tx.and_then(|tx| self.tm.user_mut(tx))
                 {
                     data.avps = run.avps().clone();
@@ -82,6 +97,7 @@ impl Worker {
             }
             Request::SendCopy { dest, headers } => Act::Forward(ForwardOrder::copy(dest, headers)),
             Request::ConnAlias { port } => code(self.force_alias(run.host(), port)),
+            Request::ConnKeep { seconds } => code(self.keep_conn(run.host(), seconds)),
             Request::ConnClose { peer } => code(self.close_conn(peer)),
             Request::CancelBranch { which } => self.cancel_branch(role, which),
             Request::Replicate { uri, flags } => self.replicate(run.host(), uri, flags),
@@ -139,11 +155,18 @@ impl Worker {
                 }
                 self.lock(role, key)
             }
+            Request::TryLock { key } => {
+                if self.must_wait(role, &key) && !self.shelter(run, role) {
+                    return code(-1);
+                }
+                self.try_lock(role, key)
+            }
             Request::Unlock { key } => code(self.unlock(role, &key)),
             Request::Queued { queue } => {
                 self.queued(&queue);
                 code(1)
             }
+            Request::UacSend { draft } => code(self.send_draft(draft)),
             Request::RaiseEvent { name, params } => {
                 self.raise_event(&name, params);
                 code(1)
@@ -169,6 +192,18 @@ impl Worker {
         }
         self.counters.inc(Counter::WaitsStarted);
         Act::Park(Waiting::Op(id))
+    }
+
+    /// A script answers the request itself: what accounting will need of it is noted.
+    fn note_account(&mut self, run: &Suspended<SipHost>, role: &Role, reply: &ReplyRequest) {
+        let Some(tx) = role.tx.filter(|_| self.accounting.on && reply.code >= 200) else { return };
+        let host = run.host();
+        if host.msg.is_request() && !crate::modules::acc::wanted(host).is_nothing() {
+            let account = Box::new((host.base(), run.avps().clone()));
+            if let Some(data) = self.tm.user_mut(tx) {
+                data.account = Some(account);
+            }
+        }
     }
 
     /// `script_io=block`, and a call that this is about.
@@ -330,6 +365,7 @@ impl Worker {
         }
         self.scratch = out;
         self.count_stateless(reply.code);
+        self.close_if_wanted(host, reply.code);
         code(1)
     }
 
@@ -428,7 +464,18 @@ impl Worker {
             self.replied_locally(own.bytes(), origin_of(host));
         }
         self.flush_transactions();
+        self.close_if_wanted(host, reply.code);
         sent
+    }
+
+    /// `set_reply_close`: behind its final reply the connection is of no more use.
+    fn close_if_wanted(&mut self, host: &SipHost, status: u16) {
+        if status >= 200
+            && let Some(conn) = host.conn
+            && host.has_flag(REPLY_CLOSE.as_bytes())
+        {
+            self.order_conn(conn, ConnOrder::Close);
+        }
     }
 }
 

@@ -108,6 +108,7 @@ impl Worker {
                 }
             });
         }
+        blueprint.env = Rc::new(Env { counters: Some(seat.counters.clone()), ..Env::clone(&blueprint.env) });
         let mut driver = Driver::with_resolver(blueprint.resolver.load());
         let backends = &blueprint.env.settings.backends;
         driver.backends().set_latencies(seat.counters.latencies());
@@ -210,7 +211,9 @@ impl Worker {
             writing: HashSet::new(),
             locks: Locks::default(),
             timers: Vec::new(),
+            dispatching: Default::default(),
             consumers: Vec::new(),
+            table_work: Default::default(),
             group: seat.group,
             groups: super::groups::Groups::new(&blueprint.env.settings.groups, seat.index, seat.count, bus_peers),
             guests: Default::default(),
@@ -218,6 +221,7 @@ impl Worker {
             copies: HashMap::new(),
             hooks: Default::default(),
             location: Default::default(),
+            reloads: Default::default(),
             drain: None,
             stalled: super::block::Stalled::default(),
             traffic: false,
@@ -230,8 +234,10 @@ impl Worker {
             told: Default::default(),
             tide: Default::default(),
             scratch: Vec::new(),
+            accounting: Default::default(),
             blueprint,
         };
+        worker.accounting.on = worker.blueprint.program.modules.contains(&"acc");
         worker.find_hooks();
         if seat.incarnation > 1 && seat.group.is_none() {
             worker.recover_locks();
@@ -337,6 +343,7 @@ impl Worker {
                     self.tm.expire(self.now);
                     self.flush_transactions();
                 }
+                Event::Due(Source::Worker, key) if *key == super::accounting::TIMER => self.write_rows(),
                 Event::Due(Source::Worker, key) if key.index == super::guests::PAUSE => self.start_arrived(),
                 Event::Due(Source::Worker, key) if key.index != u32::MAX => self.timer_due(*key),
                 Event::Due(Source::Locks, _) => self.expire_locks(),

@@ -244,7 +244,7 @@ impl Worker {
         // Without: its run still goes on.
         if let Some(host) = suspension.and_then(|s| s.host) {
             emit(1, "tm", "nobody has continued a suspended reply in time: it goes on as it is");
-            let disposition = self.edited_reply(*host);
+            let disposition = self.edited_reply(*host, (tx, branch));
             self.reply_processed(tx, branch, disposition);
         }
         self.flush_transactions();

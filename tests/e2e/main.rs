@@ -9,7 +9,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acc;
 mod async_examples;
+mod auth;
 mod backends;
 mod calls;
 mod common;
@@ -17,12 +19,15 @@ mod core_params;
 #[path = "../torture/corpus.rs"]
 mod corpus;
 mod demo;
+mod dispatcher;
 mod dns;
 mod faults;
 mod forks;
 mod groups;
 mod harness;
+mod http_kamailio;
 mod kamailio;
+mod kamailio_modules;
 mod location;
 mod locks;
 mod main_job;
@@ -32,6 +37,7 @@ mod plain;
 mod processes;
 mod radius;
 mod recovery;
+mod registrations;
 mod reinvites;
 mod saved_queues;
 mod seeds;

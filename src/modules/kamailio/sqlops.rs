@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub const RESULTS: usize = 32;
 
 /// Number of the first named connection among all database URLs; the others follow.
-const FIRST: i64 = i64::MIN + 1;
+const FIRST: i64 = i64::MIN + 1_000;
 
 /// Number of the named connection `at` among all database URLs.
 pub fn number(at: usize) -> i64 {

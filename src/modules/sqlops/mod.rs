@@ -107,7 +107,7 @@ fn finish_code(_call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost>
 
 /// A name as it may stand in a statement: table or column, with its schema (`db.table`). Names may
 /// come from the network, so nothing else is let through.
-fn identifier(name: &[u8]) -> Result<&str, String> {
+pub fn identifier(name: &[u8]) -> Result<&str, String> {
     let text = std::str::from_utf8(name).unwrap_or_default();
     let fine =
         |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$'));

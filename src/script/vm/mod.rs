@@ -196,6 +196,12 @@ impl<H: Host> Run<H> {
         std::mem::replace(&mut self.0.machine.avps, avps)
     }
 
+    /// The value of a text with variables in it, as they are at this point of the run; a single variable keeps its type.
+    pub fn value(&mut self, text: &[u8], now: Time) -> Value {
+        let State { program, host, machine, .. } = &mut *self.0;
+        read::Reader::new(program, machine, host, now).computed(text)
+    }
+
     /// Ends it here, as `exit` does.
     pub fn abandon(self) -> Finished<H> {
         self.0.finished(true)

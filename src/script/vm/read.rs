@@ -147,6 +147,19 @@ impl<'a, H: Host> Reader<'a, H> {
         }
     }
 
+    /// The value of a text computed at run time: a single variable keeps its type, what is no format string is itself.
+    pub(super) fn computed(&mut self, text: &[u8]) -> Value {
+        match self.p.format(text) {
+            Some(f) if self.depth < MAX_EVAL => {
+                self.depth += 1;
+                let out = self.value(&f).unwrap_or_default();
+                self.depth -= 1;
+                out
+            }
+            _ => Value::text(text),
+        }
+    }
+
     fn base(&mut self, base: Base<H::Pv>, sub: Option<&Value>, index: Index) -> Value {
         let m = self.m;
         match base {
@@ -327,7 +340,7 @@ pub(super) fn store<H: Host>(
     let Some(v) = p.vars.get(out.var as usize) else { return Err("no such variable") };
     match v.base {
         Base::Var(slot) => {
-            let value = if value.is_null() { p.unset_var() } else { value };
+            let value = if value.is_null() { p.unset_slot(slot) } else { value };
             if m.collect {
                 m.outputs.retain(|(s, _)| *s != slot);
                 m.outputs.push((slot, value.clone()));

@@ -69,6 +69,10 @@ impl<H: Host> ScopeWith<H> for Scope<'_, H> {
         Reader::new(self.p, self.m, host, self.now).expand(format)
     }
 
+    fn value_of(&mut self, host: &mut H, text: &[u8]) -> Value {
+        Reader::new(self.p, self.m, host, self.now).computed(text)
+    }
+
     fn plain(&mut self) -> &mut dyn PlainScope {
         self
     }

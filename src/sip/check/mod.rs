@@ -2,11 +2,11 @@
 //! of RFC 4475): one implementation for the server's own checks ([`super::validate()`]) and for
 //! those that scripts ask for (`sanity_check`, `sipmsg_validate`).
 
-pub mod credentials;
 pub mod parts;
 pub mod strict;
 
 use super::bytes::{is_lws, parse_u32};
+use super::digest::{Credentials, digests};
 use super::error::Fault;
 use super::header::{Header, HeaderId};
 use super::list::split_list;
@@ -234,9 +234,9 @@ fn header(m: &Message, h: &Header<'_>, policy: &Policy<'_>) -> Result<(), Fault>
             }
         }
         HeaderId::Authorization | HeaderId::ProxyAuthorization => {
-            let digest = credentials::is_digest(h.value);
+            let digest = digests(h.value).is_some();
             let wanted = checks.has(Checks::DIGEST) || (digest && checks.has(Checks::AUTHORIZATION));
-            ensure(!wanted || (digest && credentials::digest_is_complete(h.value)), "Bad Credentials")?;
+            ensure(!wanted || (digest && Credentials::parse(h.value).is_ok()), "Bad Credentials")?;
         }
         _ => {}
     }

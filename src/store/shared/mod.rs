@@ -17,6 +17,7 @@ pub mod home;
 mod key;
 pub mod lists;
 mod lock;
+pub mod nonces;
 pub mod queues;
 pub mod tables;
 mod value;

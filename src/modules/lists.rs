@@ -77,9 +77,9 @@ impl List {
     /// Takes in rows.
     pub fn read(self, rows: &[Vec<SqlValue>]) -> Read {
         match self {
-            List::Addresses => all(rows, |r| Address::of_row(r)),
-            List::Trusted => all(rows, |r| Trusted::of_row(r)),
-            List::Domains => all(rows, |r| super::domain::of_row(r)),
+            List::Addresses => all(rows, Address::of_row),
+            List::Trusted => all(rows, Trusted::of_row),
+            List::Domains => all(rows, super::domain::of_row),
         }
     }
 }

@@ -666,35 +666,33 @@ fn tasks_are_given_away_in_every_kind_of_route() {
     t_on_failure("F");
     t_relay();
 "#;
-    let routes = format!(
-        r#"
+    let routes = r#"
 loadmodule "rtimer.so"
 modparam("rtimer", "timer", "name=t;interval=100000u;mode=1")
 modparam("rtimer", "exec", "timer=t;route=TIMER")
-event_route[core:worker-one-init] {{ async_task_data("NOTE", "startup"); }}
-event_route[mqueue:q] {{
+event_route[core:worker-one-init] { async_task_data("NOTE", "startup"); }
+event_route[mqueue:q] {
     while (mq_fetch("q")) async_task_data("NOTE", "event");
-}}
+}
 modparam("mqueue", "mqueue", "name=q")
-route[TIMER] {{
+route[TIMER] {
     if ($shv(ticks) < 3) async_task_data("NOTE", "timer");
     $shv(ticks) = $shv(ticks) + 1;
-}}
-branch_route[B] {{
+}
+branch_route[B] {
     async_task_data("NOTE", "branch");
-}}
-onreply_route[R] {{ async_task_data("NOTE", "reply"); }}
-reply_route {{ async_task_data("NOTE", "any reply"); }}
-onsend_route {{ async_task_data("NOTE", "onsend"); }}
-failure_route[F] {{
+}
+onreply_route[R] { async_task_data("NOTE", "reply"); }
+reply_route { async_task_data("NOTE", "any reply"); }
+onsend_route { async_task_data("NOTE", "onsend"); }
+failure_route[F] {
     async_task_data("NOTE", "failure");
     mq_add("q", "a", "b");
-}}
-route[NOTE] {{ xlog("L_INFO", "given away: $async(data) to $pp\n"); }}
-"#
-    );
+}
+route[NOTE] { xlog("L_INFO", "given away: $async(data) to $pp\n"); }
+"#;
     let script = script.replace("t_relay();", &format!("$du = \"sip:{}\";\n    t_relay();", callee.addr));
-    let (server, port) = start("async_workers=1\n", &script, &routes, "1");
+    let (server, port) = start("async_workers=1\n", &script, routes, "1");
     let client = SipClient::new(port);
     assert_eq!(ask(&client, "bob").0, 486);
     let task = tasks(&server, "default")[0];

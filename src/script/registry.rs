@@ -81,7 +81,8 @@ pub enum Kind {
     /// Either: a literal or expression as a format string (`Arg::Value`), or a single writable
     /// variable, also quoted (`Arg::Out`); the function decides.
     StrOrOut,
-    /// A format string (`Arg::Value`); written as the last argument, a writable variable (`Arg::Out`).
+    /// A format string (`Arg::Value`), which may be NULL (`Arg::None`); written as the last argument, a writable
+    /// variable (`Arg::Out`).
     StrThenOut,
     /// A string that is not expanded (the function interprets it), or a single writable variable
     /// without quotes (`Arg::Out`).

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::common::SECOND;
 use crate::groups::tasks;
 use crate::support::free_port;
+use crate::support::nginx::Nginx;
 use crate::support::reprise::{Reprise, run};
 use crate::support::sip::SipClient;
 use crate::support::uas::Uas;
@@ -210,5 +211,50 @@ fn the_parameters_alone_are_understood() {
         std::fs::write(&file, text).unwrap();
         let out = run(&["-c", "-f", &file.display().to_string()], SECOND * 30);
         assert_eq!((out.code, out.stderr.contains("error")), (0, false), "{line}: {}", out.stderr);
+    }
+}
+
+/// 1.8
+const SHAPER: &str = r#"
+request_route {
+    $du = "sip:CALLEE";
+    route(REQUESTSHAPER);
+}
+route[REQUESTSHAPER] {
+	$var(res) = http_connect("leakybucket",
+			"/add?key=$fd", $null, $null,"$avp(delay)");
+	$var(d) = $(avp(delay){s.int});
+	if ($var(d) > 0) {
+		# Delay the request by $avp(delay) ms
+		async_ms_sleep("$var(d)");
+		if (!t_relay()) {
+			sl_reply_error();
+		}
+		exit;
+	}
+	# No delay
+	if (!t_relay()) {
+		sl_reply_error();
+	}
+	exit;
+}
+"#;
+
+#[test]
+fn example_8_a_request_is_delayed_as_a_web_server_says() {
+    let (callee, nginx) = (Uas::answering(), Nginx::shared());
+    let script = SHAPER.replace("CALLEE", &callee.addr.to_string());
+    for (bucket, delay) in [("/full", 400), ("/empty", 0)] {
+        let params = format!(
+            "loadmodule \"http_client.so\"\nmodparam(\"http_client\", \"httpcon\", \"leakybucket=>{}\")\n\
+             modparam(\"async\", \"ms_timer\", 10)",
+            nginx.url(&format!("/bucket{bucket}"))
+        );
+        let (_server, port) = server("", &params, &script);
+        let (status, _, took) = ask(port);
+        assert_eq!(status, 200);
+        assert!(took >= Duration::from_millis(delay), "{took:?} for {delay} ms");
+        // It was asked with the caller's domain.
+        assert!(nginx.count(&format!("/bucket{bucket}/add?key=127.0.0.1")) > 0, "{:?}", nginx.requests());
     }
 }

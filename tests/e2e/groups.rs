@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::common::{Footprint, SECOND, address, held, wait_quiet};
 use crate::support::mariadb::MariaDb;
+use crate::support::nginx::Nginx;
 use crate::support::probe::{Probe, Stats};
 use crate::support::reprise::Reprise;
 use crate::support::sip::{Request, SipClient};
@@ -249,6 +250,8 @@ route[ALL] {
     $avp(credit) = $dbr(ra=>[0,0]);
     sql_result_free("ra");
     exec_avp("echo $rU", "$avp(out)");
+    http_client_query("NGINX/now", "$var(now)");
+    $avp(out) = $avp(out) + $var(now);
     async_ms_sleep(50);
     $sht(t=>$ci) = "shared";
     sht_lock("t=>$ci");
@@ -268,7 +271,8 @@ event_route[mqueue:q] {
         globals,
         script,
         &format!(
-            "modparam(\"mqueue\", \"mqueue\", \"name=q\")\nmodparam(\"htable\", \"htable\", \"t=>size=4\")\n{routes}"
+            "loadmodule \"http_client.so\"\nmodparam(\"mqueue\", \"mqueue\", \"name=q\")\nmodparam(\"htable\", \"htable\", \"t=>size=4\")\n{}",
+            routes.replace("NGINX", &Nginx::shared().url(""))
         ),
         "2",
     );
@@ -277,7 +281,7 @@ event_route[mqueue:q] {
     for _ in 0..4 {
         let (status, reason) = ask(&client, "bob");
         let words: Vec<&str> = reason.split(' ').collect();
-        assert_eq!((status, &words[..3]), (200, &["100", "bob", "shared"][..]), "{reason}");
+        assert_eq!((status, &words[..3]), (200, &["100", "bobnow", "shared"][..]), "{reason}");
         assert!(groups.contains(&words[3].parse().unwrap()), "{reason}");
     }
     let line = server.wait_log(r"fetched bob in \d+$", SECOND * 5);
@@ -650,4 +654,68 @@ fn what_a_group_waits_for_is_listed_and_can_be_ended() {
     server.ctl("kill-wait", serde_json::json!([id]));
     assert_eq!(client.expect("an answer", SECOND * 10, |m| m.status() >= 200).reason(), "ended");
     assert_idle(&server);
+}
+
+#[test]
+fn tasks_are_given_away_in_every_kind_of_route() {
+    let callee = Uas::rejecting(486, "Busy Here");
+    let script = r#"
+    async_task_data("NOTE", "request");
+    t_on_branch("B");
+    t_on_reply("R");
+    t_on_failure("F");
+    t_relay();
+"#;
+    let routes = r#"
+loadmodule "rtimer.so"
+modparam("rtimer", "timer", "name=t;interval=100000u;mode=1")
+modparam("rtimer", "exec", "timer=t;route=TIMER")
+event_route[core:worker-one-init] { async_task_data("NOTE", "startup"); }
+event_route[mqueue:q] {
+    while (mq_fetch("q")) async_task_data("NOTE", "event");
+}
+modparam("mqueue", "mqueue", "name=q")
+route[TIMER] {
+    if ($shv(ticks) < 3) async_task_data("NOTE", "timer");
+    $shv(ticks) = $shv(ticks) + 1;
+}
+branch_route[B] {
+    async_task_data("NOTE", "branch");
+}
+onreply_route[R] { async_task_data("NOTE", "reply"); }
+reply_route { async_task_data("NOTE", "any reply"); }
+onsend_route { async_task_data("NOTE", "onsend"); }
+failure_route[F] {
+    async_task_data("NOTE", "failure");
+    mq_add("q", "a", "b");
+}
+route[NOTE] { xlog("L_INFO", "given away: $async(data) to $pp\n"); }
+"#;
+    let script = script.replace("t_relay();", &format!("$du = \"sip:{}\";\n    t_relay();", callee.addr));
+    let (server, port) = start("async_workers=1\n", &script, routes, "1");
+    let client = SipClient::new(port);
+    assert_eq!(ask(&client, "bob").0, 486);
+    let task = tasks(&server, "default")[0];
+    for kind in ["startup", "request", "branch", "onsend", "any reply", "reply", "failure", "event", "timer"] {
+        server.wait_log(&format!("given away: {kind} to {task}$"), SECOND * 10);
+    }
+    assert_idle(&server);
+}
+
+#[test]
+fn an_orderly_end_waits_for_what_is_in_a_group() {
+    let script = "    async_task_route(\"LATER\");\n";
+    let routes = "route[LATER] {\n    exec_cmd(\"sleep $rU\");\n    t_reply(\"200\", \"OK\");\n}\n";
+    let (mut server, port) = start("async_workers=2\ndrain_timeout=3\n", script, routes, "2");
+    let client = SipClient::new(port);
+    client.send_request(&client.request("MESSAGE", "sip:1@example.test"));
+    client.send_request(&client.request("MESSAGE", "sip:60@example.test"));
+    wait_for(&server, "exec", 2);
+    let tree = server.tree();
+    server.signal(Signal::SIGTERM);
+    // One ends in time, the other is given up.
+    assert_eq!(client.expect("an answer", SECOND * 10, |m| m.status() >= 200).status(), 200);
+    assert_eq!(client.expect("an answer", SECOND * 10, |m| m.status() >= 200).status(), 500);
+    assert_eq!(server.wait_exit(SECOND * 20), 0);
+    eventually("nothing is left behind", SECOND * 10, || tree.iter().all(|pid| !process::alive(*pid)));
 }

@@ -32,12 +32,12 @@ impl<H: Host> Lowerer<'_, H> {
         for i in 0..spec.params.len().max(call.args.len()) {
             let plan = match (call.args.get(i), spec.params.get(i).or(spec.params.last())) {
                 (Some(Some(expr)), Some(param)) => {
-                    let kind = match param.kind {
-                        Kind::StrThenOut if i + 1 == call.args.len() => Kind::Out,
-                        Kind::StrThenOut => Kind::Str,
-                        kind => kind,
+                    let (kind, required) = match param.kind {
+                        Kind::StrThenOut if i + 1 == call.args.len() => (Kind::Out, param.required),
+                        Kind::StrThenOut => (Kind::Str, false),
+                        kind => (kind, param.required),
                     };
-                    self.arg(expr, &Param { kind, ..*param }, i, &call.name.text, spec)
+                    self.arg(expr, &Param { kind, required, ..*param }, i, &call.name.text, spec)
                 }
                 _ => ArgPlan::None,
             };

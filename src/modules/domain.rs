@@ -193,6 +193,6 @@ mod tests {
         assert!(row("", SqlValue::Null).is_none());
         let all = Domains::new(rows);
         assert!(all.has(b"example.org") && all.has(b"B.TEST") && !all.has(b"org"));
-        assert_eq!(all.all().last().unwrap().1, "two");
+        assert_eq!(all.all().first().unwrap().1, "two");
     }
 }

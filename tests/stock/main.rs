@@ -8,14 +8,20 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod baresip;
+mod calls;
+mod database;
 mod dlgs;
+mod flood;
+mod forms;
+mod load;
+mod methods;
 mod operators;
-#[allow(dead_code)]
 mod phone;
-#[allow(dead_code)]
+mod registrations;
 mod schema;
-#[allow(dead_code)]
 mod server;
+mod six;
 mod tables;
 
 use std::time::Duration;

@@ -50,6 +50,24 @@ fn bad_configurations_say_what_is_wrong() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Names that are not there, and what stands in their place.
+#[test]
+fn unknown_names_say_what_to_use() {
+    let bless = std::env::var_os("REPRISE_BLESS").is_some();
+    let mut wrong = Vec::new();
+    for path in configs("tests/ui/names") {
+        let (text, _) = reprise::cli::check::check_files(&[&path], false);
+        let expected = path.with_extension("stderr");
+        if bless {
+            fs::write(&expected, &text).expect("writable folder");
+        }
+        if fs::read_to_string(&expected).unwrap_or_default() != text {
+            wrong.push(format!("{}:\n{text}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn good_configurations_say_nothing() {
     let all = configs("tests/ui/good");

@@ -13,6 +13,9 @@ use std::rc::Rc;
 pub struct Str(Option<Rc<[u8]>>);
 
 impl Str {
+    /// The empty one.
+    pub const EMPTY: Str = Str(None);
+
     /// The bytes as text, with invalid UTF-8 replaced: for logs only.
     pub fn to_lossy(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(self)

@@ -2,11 +2,13 @@
 
 pub mod bytestr;
 pub mod names;
+pub mod seldom;
 pub mod slab;
 pub mod time;
 pub mod wheel;
 
 pub use bytestr::Str;
+pub use seldom::Seldom;
 pub use slab::{Key, Slab};
 pub use time::Time;
 pub use wheel::{TimerKey, Wheel};

@@ -2,11 +2,12 @@
 //! of the MySQL client.
 
 use crate::base::Str;
+use crate::modules::dispatcher;
 use crate::modules::env::{Scheme, Settings};
 use crate::modules::htable::definition::Table;
 use crate::modules::kamailio::sqlops;
 use crate::modules::mqueue::Database;
-use crate::modules::{acc, auth_db, usrloc};
+use crate::modules::{acc, alias_db, auth_db, domain, permissions, speeddial, usrloc};
 use crate::ops::sql::{DbUrl, Kill};
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
 use crate::script::program::ModParam;
@@ -34,12 +35,27 @@ pub(super) fn read(
     diags: &mut Diagnostics,
 ) {
     let context = client(settings, params, diags);
+    // OpenSIPS' has no file, unless one is named.
+    let own = |name: &str| params.iter().any(|p| p.module == "dispatcher" && p.param == name);
+    if let Some((url, span)) = &default
+        && !own("db_url")
+        && !own("list_file")
+        && params.iter().any(|p| p.module == "dispatcher")
+    {
+        add(settings, &context, dispatcher::DATABASE, &url.to_lossy(), *span, diags);
+        settings.dispatcher.database = true;
+    }
     for (module, number) in [
         ("htable", Table::DATABASE),
         ("mqueue", Database::URL),
+        ("dispatcher", dispatcher::DATABASE),
         ("auth_db", auth_db::DATABASE),
         ("acc", acc::DATABASE),
         ("usrloc", usrloc::DATABASE),
+        ("permissions", permissions::DATABASE),
+        ("domain", domain::DATABASE),
+        ("alias_db", alias_db::DATABASE),
+        ("speeddial", speeddial::DATABASE),
     ] {
         for p in params.iter().filter(|p| p.module == module && p.param == "db_url") {
             let url = p.value.to_text().unwrap_or_default();

@@ -12,6 +12,9 @@ const OTHERS: u64 = 512;
 /// Of one command: three pipes and the pidfd.
 const PER_COMMAND: usize = 4;
 
+/// Of one task worker: the bus's wake-up in every process, and main's ends of its channel and its log.
+const PER_TASK_WORKER: usize = 4;
+
 /// How many files a worker may have open at the same time, if it uses what the configuration allows; `None` if that
 /// is no more than any process may.
 pub(super) fn needed(config: &ServerConfig, program: &Program<SipHost>, streams: bool) -> Option<u64> {
@@ -27,6 +30,8 @@ pub(super) fn needed(config: &ServerConfig, program: &Program<SipHost>, streams:
         of.push(backends.policy(OpKind::Http).in_flight_total);
     }
     of.push(config.settings.db_urls.len().saturating_mul(backends.db_connections));
+    let tasks: usize = config.settings.groups.iter().map(|g| g.workers).sum();
+    of.push(tasks.saturating_mul(PER_TASK_WORKER));
     let all = of.into_iter().fold(0u64, |sum, n| sum.saturating_add(n as u64));
     (all > 0).then(|| all.saturating_add(OTHERS))
 }

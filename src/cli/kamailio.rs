@@ -71,7 +71,21 @@ pub(super) fn module_setting(out: &mut ServerConfig, p: &ModParam) {
             out.tm.translate_503 = yes;
             out.settings.keep_503 = !yes;
         }
+        ("siputils", name) => {
+            let text = p.value.to_text().unwrap_or_default();
+            let c = &mut out.settings.capabilities;
+            match name {
+                "options_accept" => c.accept = text,
+                "options_accept_encoding" => c.encoding = text,
+                "options_accept_language" => c.language = text,
+                "options_support" => c.supported = text,
+                _ => {}
+            }
+        }
         ("async", "workers") => out.settings.async_module.seconds = int.is_none_or(|n| n > 0),
+        ("async", "return") => {
+            out.settings.async_module.returns = int.and_then(|n| i32::try_from(n).ok()).unwrap_or_default();
+        }
         ("async", "ms_timer") => out.settings.async_module.millis = yes,
         ("pv", "varset") => out.varset.extend(p.value.to_text().as_deref().and_then(super::settings::varset)),
         _ => {}

@@ -1,16 +1,19 @@
 //! The command line: flags and sub-commands.
 
 pub mod check;
+mod counters;
 pub mod ctl;
 mod databases;
 pub mod db;
 pub mod demo;
 mod dns;
+mod equivalents;
 mod files;
 pub mod functions;
 mod groups;
 pub mod helper;
 mod http;
+mod http_client;
 mod kamailio;
 pub mod load;
 mod location;

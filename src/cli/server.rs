@@ -19,8 +19,8 @@ use crate::script::parse::Options;
 use crate::script::program::Program;
 use crate::script::render::render;
 use crate::sip::Transport;
-use crate::store::ConnTable;
 use crate::store::shared::home::Home;
+use crate::store::{ConnTable, Floods, Turns};
 use crate::supervisor::facts::Facts;
 use crate::supervisor::{ControlPlan, GroupPlan, HelperPlan, Plan, run};
 use crate::worker;
@@ -167,6 +167,7 @@ fn plan(args: &StartArgs, config: &ServerConfig, log: logpipe::LogHandle) -> Res
         (None, None) => cpus,
     };
     let mut plan = Plan::new(workers, listeners, log);
+    plan.extra_counters = config.settings.counters.iter().map(|c| c.name.clone()).collect();
     plan.user.clone_from(&args.user);
     plan.group.clone_from(&args.group);
     plan.pidfile.clone_from(&args.pidfile);
@@ -325,7 +326,12 @@ pub(super) fn environment(config: &ServerConfig, listeners: &[Listener], random:
         clock,
         // Each worker opens its own.
         store: None,
+        floods: Floods::new().inspect_err(|e| emit(-1, "pike", &format!("sources cannot be counted: {e}"))).ok(),
+        turns: Turns::new().inspect_err(|e| emit(-1, "dispatcher", &format!("turns cannot be counted: {e}"))).ok(),
+        dispatcher: Default::default(),
+        counters: None,
         nonce_key: [0; 32],
+        copies: Default::default(),
     }
 }
 

@@ -361,6 +361,7 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
         params.iter().for_each(|p| super::kamailio::module_setting(out, p));
     }
     let s = &mut out.settings;
+    s.dispatcher.prepare(dialect);
     super::location::read(s, dialect, params, diags);
     let out_streams = &mut out.streams;
     // What `mqueue_name` and timers without an interval go by: parameters that stand before them.
@@ -423,9 +424,18 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
                 s.backends.exec_children = within(int, 1, 10_000).unwrap_or(s.backends.exec_children)
             }
             ("exec", "max_output") => s.exec_output = within(int, 1, 16 << 20).unwrap_or(s.exec_output),
+            ("cfgutils", "initial_gflags") => s.gflags = int.and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
             ("cfgutils", "initial_probability") => s.rand_probability = int.unwrap_or(10).clamp(0, 100) as u8,
             ("mqueue", param) => super::shared::queue(s, &mut bare_queue, param, p, diags),
             ("rtimer", param) => super::shared::timer(s, &mut default_interval, param, p, diags),
+            ("permissions", param) => {
+                if let Err(why) = s.permissions.set(param, &p.value) {
+                    diags.push(Diagnostic::error("E0505", p.span, why));
+                }
+            }
+            ("domain", param) => s.domain.set(param, &p.value),
+            ("alias_db", param) => s.aliases.set(param, &p.value),
+            ("speeddial", param) => s.speeddial.set(param, &p.value),
             ("dlgs", param) => s.dialogs.set(param, &p.value),
             ("htable", param) => super::shared::table(s, param, p, diags),
             ("cfgutils" | "pv", "shvset") => match text.as_deref().and_then(varset) {
@@ -444,7 +454,27 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
                     "varset is not of the form `name=s:text` or `name=i:5`",
                 )),
             },
-            ("corex", "network_io_intercept") => s.network_intercept = yes,
+            ("dispatcher", param) => {
+                if let Err(why) = s.dispatcher.set(param, &p.value) {
+                    diags.push(Diagnostic::error("E0505", p.span, why));
+                }
+            }
+            ("uac", param) => {
+                if let Err(why) = s.uac.set(param, &p.value) {
+                    diags.push(Diagnostic::error("E0505", p.span, why));
+                }
+            }
+            ("pike", param) => {
+                if let Err(why) = s.pike.set(dialect, param, &p.value) {
+                    diags.push(Diagnostic::error("E0505", p.span, why));
+                }
+            }
+            ("nathelper", param) => {
+                if let Err(why) = s.nathelper.set(param, &p.value) {
+                    diags.push(Diagnostic::error("E0505", p.span, why));
+                }
+            }
+            ("corex", "nio_intercept") => s.network_intercept = yes,
             ("corex", "evname_reply_out") => s.reply_out_event = text.filter(|t| !t.is_empty()),
             ("sanity", param) => {
                 s.sanity.set(param, &p.value);

@@ -197,7 +197,7 @@ mod tests {
         let name = file.display();
         let wanted = format!(
             "{name} (Kamailio)\n  modules supported (1 of 2): sl\n  functions supported (1 of 2): sl_send_reply\n  missing\n    \
-             unknown function `imc_manager` (2 times, first in {name}:8)\n    unknown module `imc` ({name}:5)\n    unknown \
+             unknown function `imc_manager` (2 times, first in {name}:8); no equivalent in this version\n    unknown module `imc` ({name}:5); no equivalent in this version\n    unknown \
              variable `$unheardof` ({name}:9)\n  different\n    `memlog` has no effect here ({name}:2)\n  cannot be used yet: 3 \
              missing, 0 wrong, 1 different\n\n"
         );

@@ -12,7 +12,7 @@ use crate::script::value::Value;
 use crate::sip::Transport;
 use crate::sip::bytes::push_ip;
 use crate::sip::uri::Uri;
-use crate::store::Shared;
+use crate::store::{Counters, Floods, Shared, Turns};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -100,8 +100,18 @@ pub struct Env {
     pub clock: WallClock,
     /// What all processes share; `None` where none could be opened.
     pub store: Option<Shared>,
+    /// How much each source sends, for all processes.
+    pub floods: Option<Floods>,
+    /// Whose turn it is, for all processes.
+    pub turns: Option<Turns>,
+    /// This process's copy of the destinations of `dispatcher`.
+    pub dispatcher: super::dispatcher::shared::Copy,
+    /// The server's statistics; `None` where nothing is counted.
+    pub counters: Option<Counters>,
     /// What nonces are sealed with unless `secret` of auth says otherwise: drawn by main.
     pub nonce_key: [u8; 32],
+    /// What this process keeps of tables.
+    pub copies: super::lists::Copies,
 }
 
 /// Typed core and module parameters.
@@ -171,6 +181,10 @@ pub struct Settings {
     pub maxfwd_limit: u32,
     /// rest_client, tls_mgm
     pub http: HttpSettings,
+    /// http_client
+    pub http_client: super::http::settings::ClientSettings,
+    /// http_async_client
+    pub http_async: super::http::settings::AsyncSettings,
     /// avpops, sqlops: database URLs by number.
     pub db_urls: Vec<(i64, Str)>,
     /// What is allowed towards the backends of operations.
@@ -187,12 +201,20 @@ pub struct Settings {
     pub radius: Option<Rc<crate::ops::radius::config::Config>>,
     /// aaa_radius: `fetch_all_values`
     pub radius_fetch_all: bool,
+    /// siputils: what options_reply says.
+    pub capabilities: super::kamailio::uris::Capabilities,
+    /// cfgutils: `initial_gflags`
+    pub gflags: u32,
     /// cfgutils: `initial_probability`, percent.
     pub rand_probability: u8,
     /// sqlops of Kamailio: names of the databases, in the order of their numbers.
     pub sql_connections: Vec<Str>,
     /// sqlops of Kamailio: `results_maxsize`
     pub sql_results: usize,
+    /// counters, statistics: the script's own counters.
+    pub counters: Vec<super::counters::Defined>,
+    /// counters: `script_cnt_grp_name`
+    pub counter_group: String,
     /// mqueue: the queues.
     pub queues: Vec<super::mqueue::Queue>,
     /// rtimer: the timers.
@@ -205,11 +227,19 @@ pub struct Settings {
     pub table_interval: Duration,
     /// cfgutils, pv: `shvset`: shared variables that are set from the start.
     pub shared_vars: Vec<(Str, Value)>,
+    /// dispatcher
+    pub dispatcher: super::dispatcher::Settings,
+    /// uac
+    pub uac: super::uac::Settings,
+    /// pike
+    pub pike: super::pike::Settings,
+    /// nathelper
+    pub nathelper: super::nathelper::Settings,
     /// core: `onsend_route_reply`: onsend_route runs for replies too.
     pub onsend_replies: bool,
     /// core: `received_route_mode`: `event_route[core:msg-received]` runs.
     pub received_route: bool,
-    /// corex: `network_io_intercept`: `event_route[network:msg]` runs.
+    /// corex: `nio_intercept`: `event_route[network:msg]` runs.
     pub network_intercept: bool,
     /// corex: `evname_reply_out`: the event route for replies that leave.
     pub reply_out_event: Option<Str>,
@@ -219,14 +249,22 @@ pub struct Settings {
     pub registrar: super::registrar::Settings,
     /// sanity
     pub sanity: super::sanity::Settings,
+    /// permissions
+    pub permissions: super::permissions::Settings,
+    /// domain
+    pub domain: super::domain::Settings,
+    /// alias_db
+    pub aliases: super::alias_db::Settings,
+    /// speeddial
+    pub speeddial: super::speeddial::Settings,
+    /// Kamailio's dlgs.
+    pub dialogs: super::dlgs::Settings,
     /// acc
     pub acc: super::acc::Settings,
     /// auth
     pub auth: super::auth::Settings,
     /// auth_db
     pub auth_db: super::auth_db::Settings,
-    /// Kamailio's dlgs.
-    pub dialogs: super::dlgs::Settings,
     /// Kamailio's async module.
     pub async_module: super::async_module::Settings,
     /// The task groups, in the order of their numbers.
@@ -485,6 +523,8 @@ impl Default for Settings {
             rr_add_username: false,
             maxfwd_limit: 256,
             http: HttpSettings::default(),
+            http_client: Default::default(),
+            http_async: Default::default(),
             db_urls: Vec::new(),
             backends: BackendSettings::default(),
             usr: UsrTable::default(),
@@ -493,15 +533,23 @@ impl Default for Settings {
             exec_output: 64 * 1024,
             radius: None,
             radius_fetch_all: false,
+            capabilities: Default::default(),
+            gflags: 0,
             rand_probability: 10,
             sql_connections: Vec::new(),
             sql_results: super::kamailio::sqlops::RESULTS,
+            counters: Vec::new(),
+            counter_group: super::counters::GROUP.to_string(),
             queues: Vec::new(),
             rtimers: Vec::new(),
             tables: Vec::new(),
             table_columns: Default::default(),
             table_interval: Duration::from_secs(20),
             shared_vars: Vec::new(),
+            dispatcher: super::dispatcher::Settings::default(),
+            uac: super::uac::Settings::default(),
+            pike: super::pike::Settings::default(),
+            nathelper: super::nathelper::Settings::default(),
             onsend_replies: false,
             received_route: false,
             network_intercept: false,
@@ -509,10 +557,14 @@ impl Default for Settings {
             usrloc: super::usrloc::Settings::of(Dialect::OpenSips),
             registrar: super::registrar::Settings::of(Dialect::OpenSips),
             sanity: super::sanity::Settings::default(),
+            permissions: super::permissions::Settings::default(),
+            domain: super::domain::Settings::default(),
+            aliases: super::alias_db::Settings::default(),
+            speeddial: super::speeddial::Settings::default(),
+            dialogs: super::dlgs::Settings::default(),
             acc: super::acc::Settings::default(),
             auth: super::auth::Settings::default(),
             auth_db: super::auth_db::Settings::default(),
-            dialogs: super::dlgs::Settings::default(),
             async_module: super::async_module::Settings::default(),
             groups: Vec::new(),
             tkv_group: None,
@@ -534,7 +586,12 @@ impl Env {
             tag_prefix: String::new(),
             clock: WallClock::default(),
             store: None,
+            floods: None,
+            turns: None,
+            dispatcher: Default::default(),
+            counters: None,
             nonce_key: [0; 32],
+            copies: super::lists::Copies::default(),
         }
     }
 
@@ -553,6 +610,7 @@ impl Env {
             let advertised = l.advertised.as_ref().is_some_and(|(h, _)| h.eq_ignore_ascii_case(bare.as_bytes()));
             (same_host && port_fits(l.addr.port())) || (advertised && port_fits(l.via_port()))
         }) || self.aliases.iter().any(|a| a.host.eq_ignore_ascii_case(bare) && a.port.is_none_or(port_fits))
+            || super::domain::is_ours(self, bare.as_bytes())
     }
 
     /// Whether a text names us: a URI, or `[proto:]host[:port]`; with a protocol, one of our sockets

@@ -3,15 +3,21 @@
 use crate::script::host::EventSort;
 
 /// Run by themselves: these may wait. What ends with `:` is followed by a name.
+#[rustfmt::skip]
 const RUN: &[&str] = &[
     "core:modinit-before",
     "core:tkv",
+    "dispatcher:dst-down",
+    "dispatcher:dst-up",
     "htable:mod-init",
     "htable:expired:",
+    "htable:reloaded:",
     "mqueue:",
     "sl:filtered-ack",
     "tm:branch-failure:",
     "tm:local-response",
+    "uac:reply",
+    "usrloc:contact-expired",
 ];
 
 /// Run in the middle of something else.

@@ -5,7 +5,8 @@
 use super::env::Env;
 use super::pv::{self, Context, ScopedPv};
 use super::request::{Outcome, Request};
-use crate::base::{Key, Str, Time};
+use crate::base::seldom::Vacant;
+use crate::base::{Key, Seldom, Str, Time};
 use crate::ops;
 use crate::script::ast::Dialect;
 use crate::script::avp::Avps;
@@ -153,7 +154,21 @@ pub struct RouteState {
     pub params: Str,
 }
 
-/// Everything outside of the machine that a run sees and changes.
+impl Vacant for RouteState {
+    fn vacant() -> &'static Self {
+        const { &RouteState { own_params: None, record: None, preset: Vec::new(), params: Str::EMPTY } }
+    }
+}
+
+/// Host and port.
+impl Vacant for (Option<Str>, Option<u16>) {
+    fn vacant() -> &'static Self {
+        const { &(None, None) }
+    }
+}
+
+/// Everything outside of the machine that a run sees and changes. What most requests have no use for is [`Seldom`]
+/// there: thousands of these may wait at a time.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SipHost {
     /// The server; attached anew after a journey.
@@ -172,9 +187,9 @@ pub struct SipHost {
     /// Path to add as Route.
     pub path: Option<Str>,
     /// Which contacts `get_redirects` takes.
-    pub redirect: super::uac_redirect::Filters,
+    pub redirect: Seldom<super::uac_redirect::Filters>,
     /// AVPs of the branch in work (`$bavp`).
-    pub bavps: Avps,
+    pub bavps: Seldom<Avps>,
     /// Preference of the R-URI branch.
     pub q: Option<u16>,
     /// Message flags by name.
@@ -182,7 +197,7 @@ pub struct SipHost {
     /// Flags of branch 0.
     pub bflags: Vec<Str>,
     /// Further branches.
-    pub branches: Vec<Target>,
+    pub branches: Seldom<Vec<Target>>,
     /// Number of the forced outgoing listener.
     pub socket_out: Option<u16>,
     /// Where the message came from.
@@ -192,19 +207,19 @@ pub struct SipHost {
     /// The connection it came in on; `None` for a datagram.
     pub conn: Option<ConnId>,
     /// Header lines for replies (`append_to_reply`), each with its CRLF.
-    pub reply_headers: Vec<u8>,
+    pub reply_headers: Seldom<Vec<u8>>,
     /// Per-message advertised address and port.
-    pub advertised: (Option<Str>, Option<u16>),
+    pub advertised: Seldom<(Option<Str>, Option<u16>)>,
     /// Routes armed for the transaction.
     pub armed: Armed,
     /// Loose routing and record routing.
-    pub rr: RouteState,
+    pub rr: Seldom<RouteState>,
     /// The transaction.
     pub tm: TmView,
     /// `force_rport()` was called.
     pub rport: bool,
     /// Header lines for the next HTTP request of this run (`rest_append_hf`).
-    pub http_headers: Vec<Str>,
+    pub http_headers: Seldom<Vec<Str>>,
     /// The TLS domain of the next HTTP request of this run (`rest_init_client_tls`).
     pub http_domain: Option<Str>,
     /// `$exec_status`
@@ -218,15 +233,23 @@ pub struct SipHost {
     /// What `sanity_check` found.
     pub refusal: Option<Box<super::sanity::Refusal>>,
     /// Parameters of the event in event routes: name and value.
-    pub event: Vec<(Str, Str)>,
+    pub event: Seldom<Vec<(Str, Str)>>,
+    /// Names that the run has looked up.
+    pub names: Option<Box<super::ipops::names::Kept>>,
+    /// Walks over headers that the run has begun.
+    pub walks: Option<Box<super::kamailio::header_walk::Walks>>,
+    /// What HTTP of Kamailio's modules has left, and is asked to do.
+    pub web: Option<Box<super::http::Web>>,
     /// What statements of Kamailio's sqlops have left.
     pub sql: Option<Box<super::kamailio::sqlops::Kept>>,
+    /// The request that `$uac_req(...)` puts together.
+    pub uac: Option<Box<super::uac::request::Draft>>,
     /// What the run keeps of registrations.
     pub location: Option<Box<super::usrloc::Kept>>,
     /// What the run fetched last from each queue.
-    pub fetched: Vec<super::mqueue::Fetched>,
+    pub fetched: Seldom<Vec<super::mqueue::Fetched>>,
     /// Walks over tables that the run has begun.
-    pub iterators: Vec<super::htable::Iterator>,
+    pub iterators: Seldom<Vec<super::htable::Iterator>>,
     /// `rand_set_prob` value, percent.
     pub probability: Option<u8>,
     /// `$log_level` and `$xlog_level` set by the script.
@@ -236,7 +259,7 @@ pub struct SipHost {
     /// Counts the messages of the process (`$mi`).
     pub message_id: u32,
     /// A lock name that the run holds; released at its end.
-    pub locks: Vec<Str>,
+    pub locks: Seldom<Vec<Str>>,
     /// The bytes in hand where there is no message yet, or where one is about to leave.
     pub packet: Option<Box<super::packet::Packet>>,
     /// Whether `drop` may suppress `msg`.
@@ -254,39 +277,43 @@ impl SipHost {
             ruri: None,
             du: None,
             path: None,
-            redirect: Default::default(),
-            bavps: Avps::default(),
+            redirect: Seldom::default(),
+            bavps: Seldom::default(),
             q: None,
             flags: Vec::new(),
             bflags: Vec::new(),
-            branches: Vec::new(),
+            branches: Seldom::default(),
             socket_out: None,
             source,
             listener,
             conn: None,
-            reply_headers: Vec::new(),
-            advertised: (None, None),
+            reply_headers: Seldom::default(),
+            advertised: Seldom::default(),
             armed: Armed::default(),
-            rr: RouteState::default(),
+            rr: Seldom::default(),
             tm: TmView::default(),
             rport: false,
-            http_headers: Vec::new(),
+            http_headers: Seldom::default(),
             http_domain: None,
             exec_status: None,
             last_error: None,
             acc: None,
             auth: None,
             refusal: None,
-            event: Vec::new(),
+            event: Seldom::default(),
+            names: None,
+            walks: None,
+            web: None,
             sql: None,
+            uac: None,
             location: None,
-            fetched: Vec::new(),
-            iterators: Vec::new(),
+            fetched: Seldom::default(),
+            iterators: Seldom::default(),
             probability: None,
             levels: (None, None),
             received_at: 0,
             message_id: 0,
-            locks: Vec::new(),
+            locks: Seldom::default(),
             packet: None,
             phony: false,
         }
@@ -318,9 +345,9 @@ impl SipHost {
     /// run it is taken from only.
     pub fn base(&self) -> SipHost {
         let mut base = self.clone();
-        base.branches.clear();
+        base.branches.reset();
         base.other = None;
-        base.bavps = Avps::default();
+        base.bavps.reset();
         base.tm.branches.clear();
         base.auth = None;
         base
@@ -450,10 +477,12 @@ impl Host for SipHost {
             "get_static_lock",
             "get_dynamic_lock",
             "sht_lock",
+            "http_async_query",
             "save",
             "reg_send_reply",
             "lookup",
             "lookup_branches",
+            "lookup_to_dset",
             "registered",
             "reg_fetch_contacts",
             "unregister",
@@ -516,4 +545,20 @@ pub fn split_host_port(text: &[u8]) -> (&[u8], Option<u16>) {
 
 fn parse_port(b: &[u8]) -> Option<u16> {
     std::str::from_utf8(b).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It counts once per request that waits, and again per transaction.
+    #[test]
+    fn a_host_stays_small() {
+        assert!(
+            size_of::<SipHost>() <= 640,
+            "{} bytes, of which {} are TmView",
+            size_of::<SipHost>(),
+            size_of::<TmView>()
+        );
+    }
 }

@@ -161,6 +161,7 @@ pvs! {
     TFrInvTimeout Never rw "fr_inv_timeout of this transaction, seconds" ["T_fr_inv_timeout"]
     ExecStatus Never ro "exit status of the last exec" ["exec_status"]
     Shv Required rw "variable of all processes" ["shv"]
+    Stat Required ro "a statistic of the server" ["stat"]
     SdpLine Required ro "a line of the SDP" ["sdp.line"]
 }
 

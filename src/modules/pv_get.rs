@@ -54,8 +54,9 @@ pub fn get(h: &mut SipHost, pv: Pv, sub: Option<&Value>, index: Index, now: Time
             let body = h.msg.body();
             if body.is_empty() { Value::Null } else { Value::text(body) }
         }
-        Pv::MessageText => Value::text(h.msg.bytes()),
-        Pv::MessageLength => Value::Int(h.msg.bytes().len() as i64),
+        // Bytes that have not been read stand for the message that there is none of.
+        Pv::MessageText => Value::text(bytes_in_hand(h)),
+        Pv::MessageLength => Value::Int(bytes_in_hand(h).len() as i64),
         Pv::MessageId => Value::Int(i64::from(h.message_id)),
         Pv::MessageFlags => joined(&h.flags, b" "),
         Pv::BranchFlags => joined(&h.bflags, b" "),
@@ -113,6 +114,7 @@ pub fn get(h: &mut SipHost, pv: Pv, sub: Option<&Value>, index: Index, now: Time
             v => v,
         },
         Pv::Shv => super::shared::get_variable(h, sub),
+        Pv::Stat => super::counters::stat(h, sub),
         Pv::SourceIp => Value::from(h.source.ip().to_string().as_str()),
         Pv::SourcePort => number(h.source.port()),
         Pv::RecvIp | Pv::RecvPort | Pv::Proto | Pv::Af | Pv::SocketIn => socket(h, Some(h.listener), pv, sub),
@@ -429,4 +431,12 @@ pub fn random(now: Time) -> u32 {
     let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
     hasher.write_u64(now.as_micros());
     hasher.finish() as u32
+}
+
+/// The message's bytes, or those that are no message (yet).
+fn bytes_in_hand(h: &SipHost) -> &[u8] {
+    match &h.packet {
+        Some(packet) if h.phony => &packet.bytes,
+        _ => h.msg.bytes(),
+    }
 }

@@ -4,6 +4,7 @@
 use super::env::bracketed;
 use super::host::SipHost;
 use super::htable;
+use super::http;
 use super::pv::Pv;
 use super::pv_get::{self, number, ruri};
 use super::time_text;
@@ -43,6 +44,7 @@ pvs! {
     FromLength Never "length of the From URI" ["ful"]
     FuserLength Never "length of the From URI's user" ["fUl"]
     TuserLength Never "length of the To URI's user" ["tUl"]
+    BodyText Never "body, the empty text if there is none" ["rb"]
     BodyLength Never "length of the body" ["bs"]
     CseqText Never "CSeq as it stands" ["csb"]
     ContactUri Never "URI of the first Contact" ["ctu"]
@@ -53,6 +55,8 @@ pvs! {
     RecvUri Never "sip:address:port the message came in on" ["Ru"]
     RecvUriFull Never "the same with its transport" ["Rut"]
     RecvSocket Never "proto:address:port the message came in on" ["Ras"]
+    NextHop Required "a part of the next hop" ["nh"]
+    Expiry Required "least or greatest expiry of the contacts: min, max" ["expires"]
     RecvName Never "name of the socket the message came in on" ["Rn"]
     AdvertisedIp Never "advertised address of the socket" ["RAi"]
     AdvertisedPort Never "advertised port of the socket" ["RAp"]
@@ -63,8 +67,8 @@ pvs! {
     Received Never "seconds since 1970 when the message came" ["Ts"]
     ReceivedText Never "time the message came, as text" ["Tf"]
     TimeValue Required "seconds and microseconds" ["TV"]
-    TimeField Required "a field of the time the message came" ["time"]
-    TimeFormatted Required "strftime of the time the message came" ["timef"]
+    TimeField Required "a field of the time the message came" ["time", "utime"]
+    TimeFormatted Required "strftime of the time the message came" ["timef", "utimef"]
     Newline Never "line end" ["En"]
     Return Never "carriage return" ["Er"]
     Tab Never "tab" ["Et"]
@@ -94,6 +98,27 @@ pvs! {
     ShtIteratorValue Required "value of the item an iterator stands at" ["shtitval"]
     DbResult Required "a part of a result: result=>[row,column]" ["dbr"]
     SqlRows Required "how many rows the last statement on a database changed" ["sqlrows"]
+    UacReq Required "a field of the request that uac_req_send sends" ["uac_req"]
+    DnsResult Required "a part of what dns_query found: id=>addr[i]" ["dns"]
+    SrvResult Required "a part of what srv_query found: id=>target[i]" ["srvquery"]
+    NaptrResult Required "a part of what naptr_query found: id=>services[i]" ["naptrquery"]
+    PtrResult Required "what ptr_query found: id=>hostname" ["ptrquery"]
+    WalkName Required "name of the header a walk stands at" ["hfitname"]
+    WalkBody Required "value of the header a walk stands at" ["hfitbody"]
+    CurlError Required "text of a number of libcurl" ["curlerror"]
+    HttpReplyHeader Required "header of the last answer to http_client" ["httprhdr"]
+    HttpWanted Required "what the next http_async_query is to do" ["http_req"]
+    HttpQueryId Never "name of the last http_async_query" ["http_req_id"]
+    HttpOk Never "1 if there was an answer, else 0" ["http_ok"]
+    HttpError Never "why there is no answer" ["http_err"]
+    HttpStatus Never "status of the answer" ["http_rs"]
+    HttpReason Never "reason phrase of the answer" ["http_rr"]
+    HttpHeader Required "header of the answer" ["http_hdr"]
+    HttpBody Never "body of the answer" ["http_rb"]
+    HttpBodySize Never "size of the body" ["http_bs"]
+    HttpWhole Never "the answer with its headers" ["http_mb"]
+    HttpWholeSize Never "size of all that" ["http_ml"]
+    HttpTime Required "seconds until the exchange got there" ["http_time"]
     QueueKey Required "key of the pair that was fetched last" ["mqk"]
     QueueValue Required "value of the pair that was fetched last" ["mqv"]
     QueueSize Required "how many pairs a queue holds" ["mq_size"]
@@ -200,6 +225,27 @@ pub const NAMES: &[&str] = &[
     "shtitval",
     "dbr",
     "sqlrows",
+    "uac_req",
+    "dns",
+    "srvquery",
+    "naptrquery",
+    "ptrquery",
+    "hfitname",
+    "hfitbody",
+    "curlerror",
+    "httprhdr",
+    "http_req",
+    "http_req_id",
+    "http_ok",
+    "http_err",
+    "http_rs",
+    "http_rr",
+    "http_hdr",
+    "http_rb",
+    "http_bs",
+    "http_mb",
+    "http_ml",
+    "http_time",
     "mqk",
     "mqv",
     "mq_size",
@@ -221,16 +267,12 @@ pub const NAMES: &[&str] = &[
 /// Finds a variable by its name.
 pub fn find(name: &str, sub: Option<&str>) -> Option<PvSpec<Pv>> {
     let (_, pv, need) = TABLE.iter().find(|(n, ..)| *n == name)?;
-    let known = match pv {
+    let known: &[&str] = match pv {
         Kpv::MsgField => MSG_FIELDS,
         Kpv::TimeValue => TIME_VALUES,
-        _ => &[],
-    };
-    if !known.is_empty() && sub.is_some_and(|s| !known.contains(&s)) {
-        return None;
-    }
-    let known = match pv {
-        Kpv::AsyncTask => &["data", "gname"][..],
+        Kpv::HttpWanted => http::async_client::KEYS,
+        Kpv::HttpTime => http::vars::TIMES,
+        Kpv::AsyncTask => &["data", "gname"],
         Kpv::KeyValueTask => &["type", "key", "val"],
         _ => &[],
     };
@@ -244,7 +286,7 @@ pub fn find(name: &str, sub: Option<&str>) -> Option<PvSpec<Pv>> {
     if packet && sub.is_some_and(|s| !super::packet::FIELDS.contains(&s)) {
         return None;
     }
-    let writable = matches!(pv, Kpv::Sht | Kpv::ShtExpire);
+    let writable = matches!(pv, Kpv::Sht | Kpv::ShtExpire | Kpv::UacReq | Kpv::HttpWanted);
     Some(PvSpec { pv: Pv::Kamailio(*pv), sub: *need, writable })
 }
 
@@ -274,7 +316,25 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
         | Kpv::ShtDecrement => {
             return htable::items::get(h, pv, sub);
         }
+        Kpv::UacReq => return super::uac::request::get(h, sub),
         Kpv::DbResult | Kpv::SqlRows => return super::kamailio::sqlops::get(h, pv, sub),
+        Kpv::DnsResult | Kpv::SrvResult | Kpv::NaptrResult | Kpv::PtrResult => {
+            return super::ipops::names::get(h, pv, sub);
+        }
+        Kpv::WalkName | Kpv::WalkBody => return super::kamailio::header_walk::get(h, pv, sub),
+        Kpv::CurlError
+        | Kpv::HttpReplyHeader
+        | Kpv::HttpQueryId
+        | Kpv::HttpOk
+        | Kpv::HttpError
+        | Kpv::HttpStatus
+        | Kpv::HttpReason
+        | Kpv::HttpHeader
+        | Kpv::HttpBody
+        | Kpv::HttpBodySize
+        | Kpv::HttpWhole
+        | Kpv::HttpWholeSize
+        | Kpv::HttpTime => return http::vars::get(h, pv, sub, index),
         Kpv::QueueKey | Kpv::QueueValue | Kpv::QueueSize => return super::mqueue::get(h, pv, sub),
         Kpv::Contacts => return super::usrloc::get(h, sub, index),
         Kpv::Ruid | Kpv::LocationAgent => {
@@ -314,6 +374,7 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
             None => Value::Null,
         },
         Kpv::RuriLength => Value::Int(ruri(h).map_or(0, <[u8]>::len) as i64),
+        Kpv::BodyText => Value::text(h.msg.body()),
         Kpv::BodyLength => Value::Int(h.msg.body().len() as i64),
         Kpv::CseqText => Value::opt(h.msg.header(HeaderId::CSeq).map(|x| Str::from(x.value))),
         Kpv::ContactUri => {
@@ -341,6 +402,8 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
         Kpv::TimeValue => time_value(h, &text(), now),
         Kpv::TimeField => time_field(&text(), h.received_at / 1_000_000),
         Kpv::TimeFormatted => Value::text(time_text::format(&text().to_lossy(), h.received_at / 1_000_000)),
+        Kpv::NextHop => super::kamailio::next_hop(h, &text()),
+        Kpv::Expiry => expiry(h, &text()),
         Kpv::Newline => Value::from("\n"),
         Kpv::Return => Value::from("\r"),
         Kpv::Tab => Value::from("\t"),
@@ -365,6 +428,22 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
         Kpv::Constant => constant(&text()).map_or(Value::Null, Value::Int),
         _ => Value::Null,
     }
+}
+
+/// The least or greatest expiry of the contacts: each contact's own, else that of the message.
+fn expiry(h: &SipHost, which: &[u8]) -> Value {
+    let usual = h.msg.expires();
+    let own = |n: NameAddr<'_>| {
+        let text = n.param(b"expires").and_then(|v| std::str::from_utf8(v).ok()?.parse().ok());
+        text.or(usual)
+    };
+    let all = h.msg.contacts().filter_map(own);
+    let found = match which {
+        b"min" => all.min(),
+        b"max" => all.max(),
+        _ => None,
+    };
+    found.or(usual).map_or(Value::Null, |n| Value::Int(n.into()))
 }
 
 /// The bits of flags that have numbers.

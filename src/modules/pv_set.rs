@@ -129,6 +129,8 @@ pub fn set(
             Ok(())
         }
         Pv::Shv => super::shared::set_variable(h, sub, &value),
+        Pv::Kamailio(super::pv_kamailio::Kpv::UacReq) => super::uac::request::set(h, sub, value),
+        Pv::Kamailio(super::pv_kamailio::Kpv::HttpWanted) => super::http::async_client::set(h, sub, &value),
         Pv::Kamailio(pv) => super::htable::items::set(h, pv, sub, &value),
         Pv::LogLevel => level(&value).map(|l| h.levels.0 = l),
         Pv::XlogLevel => level(&value).map(|l| h.levels.1 = l),

@@ -5,6 +5,7 @@ use crate::base::{Str, Time};
 use crate::ops;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Plain data; travels to the owner of the transaction if the run is elsewhere.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,6 +43,15 @@ pub enum Request {
     Travel {
         /// The group's number.
         group: u16,
+    },
+    /// A function of `async` with `return=1`: the transaction is suspended, the run goes on with [`Outcome::Code`]
+    /// [`BESIDE`], and a copy of it, which waits at the same call, with what the run has left: after some time, or in
+    /// a task group. [`NOT_BESIDE`]: nothing was suspended.
+    Beside {
+        /// The time.
+        after: Duration,
+        /// The number of a group.
+        group: Option<u16>,
     },
     /// `async_task_data`, `async_tkv_emit`: a route runs in a process of a task group, without this run's message.
     Task {
@@ -83,6 +93,11 @@ pub enum Request {
     ConnClose {
         /// The peer's address.
         peer: SocketAddr,
+    },
+    /// The connection the message came over lives that long, also if nothing goes over it.
+    ConnKeep {
+        /// For so many seconds.
+        seconds: u32,
     },
     /// `t_cancel_branch`
     CancelBranch {
@@ -167,6 +182,11 @@ pub enum Request {
         /// Its key.
         key: Str,
     },
+    /// `trylock`: takes a lock that nobody else holds.
+    TryLock {
+        /// Its key.
+        key: Str,
+    },
     /// Releases a lock this run holds.
     Unlock {
         /// Its key.
@@ -177,6 +197,11 @@ pub enum Request {
         /// The queue.
         queue: Str,
     },
+    /// `uac_req_send`
+    UacSend {
+        /// What the script has put together.
+        draft: Box<super::uac::request::Draft>,
+    },
     /// `raise_event`
     RaiseEvent {
         /// Event name.
@@ -185,6 +210,11 @@ pub enum Request {
         params: Vec<(Str, Str)>,
     },
 }
+
+/// What a run hears whose copy goes on later.
+pub const BESIDE: i32 = 3;
+/// What a run hears whose copy does not.
+pub const NOT_BESIDE: i32 = -3;
 
 /// A reply to the request in work.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -258,7 +258,11 @@ impl Bench {
             },
             Kind::Raw | Kind::Route(_) | Kind::Event(_) => Arg::Value(Value::from(text)),
             Kind::Out => Arg::Out(fake.place(format::single(text.as_bytes()).unwrap())),
-            Kind::StrOrOut => match format::single(text.as_bytes()) {
+            Kind::Var => {
+                let value = fake.value(&mut self.host, &format::single(text.as_bytes()).unwrap());
+                if value.is_null() { Arg::None } else { Arg::Value(value) }
+            }
+            Kind::StrOrOut | Kind::StrThenOut => match format::single(text.as_bytes()) {
                 Some(v) => Arg::Out(fake.place(v)),
                 None => Arg::Value(Value::Str(fake.expand(&mut self.host, text.as_bytes()))),
             },
@@ -325,7 +329,7 @@ impl Bench {
                 -1000
             }
             Step::Wait(request) => panic!("waits for {request:?}"),
-            Step::Continue(route) => panic!("goes on in route {route}"),
+            Step::Continue(_) | Step::Route(_) | Step::Beside { .. } => panic!("goes on in a route"),
         }
     }
 

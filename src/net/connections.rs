@@ -479,6 +479,13 @@ impl Connections {
         }
     }
 
+    /// Until then it is not idle (at the latest of the times that are given).
+    pub fn keep(&mut self, key: Key, until: Time) {
+        if let Some(c) = self.slab.get_mut(key) {
+            c.kept = c.kept.max(until);
+        }
+    }
+
     /// Notes that another worker sends on it.
     pub fn used_by(&mut self, key: Key, worker: u16) {
         if let Some(c) = self.slab.get_mut(key)

@@ -60,7 +60,7 @@ impl Policy {
             // An identifier is all that a question costs.
             OpKind::Radius => Policy { in_flight: 4000, in_flight_total: usize::MAX, ..Policy::default() },
             // The number of children is limited by the engine, whatever they run.
-            OpKind::Exec | OpKind::Sleep => unlimited,
+            OpKind::Exec | OpKind::Sleep | OpKind::Dns => unlimited,
             _ => Policy::default(),
         }
     }

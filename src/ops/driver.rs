@@ -1,6 +1,7 @@
 //! The driver: every operation in flight, its deadline, and which engine has it.
 
 use super::backend::{Admission, Backends, GateId};
+use super::dns::Dns;
 use super::exec::Exec;
 use super::fake::Fake;
 use super::http::Http;
@@ -12,7 +13,7 @@ use super::{CancelReason, Cx, Engine, Failure, OpId, Outcome, Phase, Request, Wh
 use crate::base::{Key, Slab, Time, TimerKey};
 use crate::net::reactor::{Event, Io, Readiness, Source};
 use crate::net::resolver::zone::Zone;
-use crate::net::resolver::{Answer, Found, Question, Resolver, ResolverConfig, Waiter, Want};
+use crate::net::resolver::{Answer, Found, Question, Resolver, ResolverConfig, Waiter};
 use crate::ops::sql::DbUrl;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -36,12 +37,14 @@ pub enum OpKind {
     Sqlite,
     /// `radius_*`
     Radius,
+    /// `dns_query` and its like
+    Dns,
 }
 
 impl OpKind {
     /// Every kind.
-    pub const ALL: [OpKind; 6] =
-        [OpKind::Sleep, OpKind::Exec, OpKind::Http, OpKind::Mysql, OpKind::Sqlite, OpKind::Radius];
+    pub const ALL: [OpKind; 7] =
+        [OpKind::Sleep, OpKind::Exec, OpKind::Http, OpKind::Mysql, OpKind::Sqlite, OpKind::Radius, OpKind::Dns];
 
     /// The word shown to operators.
     pub fn as_str(self) -> &'static str {
@@ -52,7 +55,13 @@ impl OpKind {
             OpKind::Mysql => "mysql",
             OpKind::Sqlite => "sqlite",
             OpKind::Radius => "radius",
+            OpKind::Dns => "dns",
         }
+    }
+
+    /// Whether it is carried out in a simulation as anywhere: nobody need play a backend.
+    fn is_real(self) -> bool {
+        matches!(self, OpKind::Sleep | OpKind::Dns)
     }
 }
 
@@ -108,7 +117,7 @@ pub struct Driver {
     ops: Slab<InFlight>,
     backends: Backends,
     finished: VecDeque<(OpId, Outcome)>,
-    lookups: Vec<(Source, Key, String)>,
+    lookups: Vec<(Source, Key, Question)>,
     resolver: Resolver,
     /// Names that somebody outside the engines asked for.
     resolved: VecDeque<(Waiter, Answer)>,
@@ -118,6 +127,7 @@ pub struct Driver {
     http: Http,
     sqlite: Sqlite,
     radius: Radius,
+    dns: Dns,
     /// In a simulation: takes every operation but sleeps.
     fake: Option<Box<Fake>>,
 }
@@ -150,6 +160,7 @@ impl Driver {
             mysql: Mysql::default(),
             sqlite: Sqlite::default(),
             radius: Radius::default(),
+            dns: Dns::default(),
             fake: None,
         }
     }
@@ -243,8 +254,8 @@ impl Driver {
     /// Starts the look-ups that engines asked for, and hands answers to who asked.
     fn settle(&mut self, io: &mut Io<'_>) {
         loop {
-            for (source, key, host) in std::mem::take(&mut self.lookups) {
-                self.resolver.lookup(Question { name: host, want: Want::Addresses }, (source, key), io);
+            for (source, key, question) in std::mem::take(&mut self.lookups) {
+                self.resolver.lookup(question, (source, key), io);
             }
             let Some(((source, key), answer)) = self.resolver.poll_answer() else { return };
             let mut cx = Cx { io: io.reborrow(), finished: &mut self.finished, lookups: &mut self.lookups };
@@ -257,6 +268,7 @@ impl Driver {
                 Source::Http => self.http.resolved(key, addresses(answer), &mut cx),
                 Source::Mysql => self.mysql.resolved(key, addresses(answer), &mut cx),
                 Source::Radius => self.radius.resolved(key, addresses(answer), &mut cx),
+                Source::Ops => self.dns.answered(key, answer, &mut cx),
                 _ => self.resolved.push_back(((source, key), answer)),
             }
         }
@@ -317,7 +329,7 @@ impl Driver {
             return None;
         }
         match request {
-            Request::Sleep(_) => None,
+            Request::Sleep(_) | Request::Dns(_) => None,
             Request::Exec(r) => {
                 let program = exec::program(r);
                 Some(self.backends.gate(kind, program.as_bytes(), || program.clone()))
@@ -349,7 +361,7 @@ impl Driver {
         op.begun = Some(io.now);
         let (kind, deadline) = (op.kind, op.deadline);
         let mut cx = Cx { io: io.reborrow(), finished: &mut self.finished, lookups: &mut self.lookups };
-        if kind != OpKind::Sleep
+        if !kind.is_real()
             && let Some(fake) = &mut self.fake
         {
             fake.start(id, kind, request, cx.now());
@@ -362,6 +374,7 @@ impl Driver {
             Request::Sql(q) if kind == OpKind::Sqlite => self.sqlite.start(id, q, deadline, &mut cx),
             Request::Sql(q) => self.mysql.start(id, q, deadline, &mut cx),
             Request::Radius(r) => self.radius.start(id, r, deadline, &mut cx),
+            Request::Dns(r) => self.dns.start(id, r, deadline, &mut cx),
         }
         self.settle(io);
     }
@@ -432,7 +445,7 @@ impl Driver {
             self.finished.push_back((id, Outcome::Failed(Failure::new(why, phase, name))));
             return;
         }
-        if op.kind != OpKind::Sleep
+        if !op.kind.is_real()
             && let Some(fake) = &mut self.fake
         {
             self.finished.extend(fake.cancel(id, reason).map(|outcome| (id, outcome)));
@@ -446,6 +459,7 @@ impl Driver {
             OpKind::Mysql => self.mysql.cancel(id, reason, &mut cx),
             OpKind::Sqlite => self.sqlite.cancel(id, reason, &mut cx),
             OpKind::Radius => self.radius.cancel(id, reason, &mut cx),
+            OpKind::Dns => self.dns.cancel(id, reason, &mut cx),
         }
         self.settle(&mut io);
     }
@@ -492,7 +506,7 @@ impl Driver {
 
     fn described(&self, id: OpId) -> Option<(String, Phase)> {
         let op = self.ops.get(id)?;
-        if op.kind != OpKind::Sleep
+        if !op.kind.is_real()
             && let Some(fake) = &self.fake
         {
             return fake.describe(id);
@@ -504,6 +518,7 @@ impl Driver {
             OpKind::Http => self.http.describe(id),
             OpKind::Sqlite => self.sqlite.describe(id),
             OpKind::Radius => self.radius.describe(id),
+            OpKind::Dns => self.dns.describe(id),
         }
     }
 
@@ -532,5 +547,6 @@ fn kind_of(request: &Request) -> OpKind {
         Request::Sql(q) if q.url.starts_with(b"sqlite") => OpKind::Sqlite,
         Request::Sql(_) => OpKind::Mysql,
         Request::Radius(_) => OpKind::Radius,
+        Request::Dns(_) => OpKind::Dns,
     }
 }

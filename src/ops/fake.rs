@@ -99,6 +99,7 @@ fn describe(request: &Request) -> (String, String) {
             let method = format!("{:?}", r.method).to_ascii_uppercase();
             (authority(&r.url), format!("{method} {}", r.url.to_lossy()))
         }
+        Request::Dns(r) => ("dns".into(), format!("{:?} {}", r.want, r.name.to_lossy())),
         Request::Radius(r) => ("radius".into(), format!("{:?}, {} attributes", r.kind, r.attributes.len())),
         Request::Sql(r) => {
             let mut text = r.query.to_lossy().into_owned();

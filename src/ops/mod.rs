@@ -8,6 +8,7 @@
 //! or when somebody cancels, [`Engine::cancel`] ends it in whatever phase it is.
 
 pub mod backend;
+mod dns;
 pub mod driver;
 pub mod exec;
 pub mod fake;
@@ -19,6 +20,7 @@ pub mod sql;
 
 use crate::base::{Key, Time, TimerKey};
 use crate::net::reactor::{Interest, Io, Readiness, Source};
+use crate::net::resolver::{Question, Want};
 use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
@@ -26,8 +28,8 @@ use std::os::fd::AsRawFd;
 
 pub use http::options::HttpOptions;
 pub use request::{
-    ExecOutcome, ExecRequest, Failure, HttpMethod, HttpRequest, HttpResponse, Outcome, Phase, Request, SqlRequest,
-    SqlResult, SqlValue, Why,
+    DnsRequest, ExecOutcome, ExecRequest, Failure, HttpCourse, HttpMethod, HttpRequest, HttpResponse, Outcome, Phase,
+    Request, SqlRequest, SqlResult, SqlValue, Why,
 };
 
 /// Names one operation in flight.
@@ -40,7 +42,7 @@ pub struct Cx<'a> {
     /// Finished operations; drained by the driver.
     pub(crate) finished: &'a mut VecDeque<(OpId, Outcome)>,
     /// Names to be resolved for this engine; started by the driver after the call.
-    pub(crate) lookups: &'a mut Vec<(Source, Key, String)>,
+    pub(crate) lookups: &'a mut Vec<(Source, Key, Question)>,
 }
 
 impl Cx<'_> {
@@ -57,7 +59,12 @@ impl Cx<'_> {
     /// Resolves a host name on the loop; the answer comes to [`Engine::resolved`] with `key`
     /// (possibly within this turn, never within this call).
     pub fn resolve(&mut self, source: Source, key: Key, host: &str) {
-        self.lookups.push((source, key, host.to_string()));
+        self.ask(source, key, Question { name: host.to_string(), want: Want::Addresses });
+    }
+
+    /// The same for anything that may be asked of a name. The answer goes to whoever the driver knows as `source`.
+    pub fn ask(&mut self, source: Source, key: Key, question: Question) {
+        self.lookups.push((source, key, question));
     }
 
     /// See [`Io::register`].

@@ -3,6 +3,7 @@
 use super::http::options::HttpOptions;
 use super::radius::{self, RadiusRequest};
 use crate::base::Str;
+use crate::net::resolver::{Found, Want};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::rc::Rc;
@@ -21,13 +22,15 @@ pub enum Request {
     Sql(SqlRequest),
     /// A question to a RADIUS server.
     Radius(RadiusRequest),
+    /// A question to the name servers.
+    Dns(DnsRequest),
 }
 
 impl Request {
     /// Whether it changes nothing anywhere, so that it can be given up without loss.
     pub fn only_reads(&self) -> bool {
         match self {
-            Request::Sleep(_) => true,
+            Request::Sleep(_) | Request::Dns(_) => true,
             Request::Exec(_) => false,
             Request::Radius(r) => r.kind == radius::Kind::Auth,
             Request::Http(r) => matches!(r.method, HttpMethod::Get | HttpMethod::Head | HttpMethod::Options),
@@ -101,6 +104,15 @@ pub struct HttpRequest {
     pub options: Rc<HttpOptions>,
 }
 
+/// A question to the name servers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsRequest {
+    /// The name.
+    pub name: Str,
+    /// What is wanted of it.
+    pub want: Want,
+}
+
 /// An HTTP answer, whatever its status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpResponse {
@@ -112,6 +124,32 @@ pub struct HttpResponse {
     pub body: Vec<u8>,
     /// All header fields in order.
     pub headers: Vec<(Str, Str)>,
+    /// Reason phrase.
+    pub reason: Str,
+    /// When it got how far, and where to.
+    pub course: Box<HttpCourse>,
+}
+
+/// How long an exchange took to get where, in microseconds from its start; zero: it never was there (a connection that
+/// was open has no name to look up).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpCourse {
+    /// Where a redirection that was followed has led; `None` if none was.
+    pub url: Option<Str>,
+    /// The name was known.
+    pub resolved: u64,
+    /// The connection was there.
+    pub connected: u64,
+    /// TLS was there.
+    pub secured: u64,
+    /// The request could be sent.
+    pub ready: u64,
+    /// The answer began.
+    pub begun: u64,
+    /// The last redirection was followed.
+    pub redirected: u64,
+    /// The end.
+    pub total: u64,
 }
 
 /// One query.
@@ -164,6 +202,8 @@ pub enum Outcome {
     Sql(SqlResult),
     /// The RADIUS server answered.
     Radius(radius::Answer),
+    /// What the name servers know; `None`: they know that there is nothing.
+    Dns(Option<Found>),
     /// It did not work.
     Failed(Failure),
 }

@@ -6,6 +6,7 @@ use super::program::Limits;
 use super::value::Value;
 use super::xavp::Xavps;
 use crate::base::Str;
+use crate::base::seldom::Vacant;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -20,6 +21,12 @@ pub struct Avps {
     bytes: usize,
     /// `$xavp` and its like.
     xavps: Option<Box<Xavps>>,
+}
+
+impl Vacant for Avps {
+    fn vacant() -> &'static Self {
+        const { &Avps { lists: BTreeMap::new(), count: 0, bytes: 0, xavps: None } }
+    }
 }
 
 /// The run holds as many AVP values (or bytes of them) as it may.

@@ -102,6 +102,11 @@ impl Diagnostics {
         self.list.iter().filter(|d| d.severity == severity).count()
     }
 
+    /// The findings, to say more about them.
+    pub fn list_mut(&mut self) -> &mut [Diagnostic] {
+        &mut self.list
+    }
+
     /// The findings in the order they were made.
     pub fn list(&self) -> &[Diagnostic] {
         &self.list

@@ -18,6 +18,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+/// What stands in front of the names of variables that are NULL until they are assigned (`$vn`).
+pub const NULL_AT_FIRST: &str = "\u{1}vn:";
+
 /// Bounds that keep a script from growing or looping without end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
@@ -261,6 +264,14 @@ impl<H: Host> Program<H> {
     /// The values `$var` starts with, by slot.
     pub fn initial_vars(&self) -> Rc<[Value]> {
         self.initial.borrow().clone()
+    }
+
+    /// What the variable of a slot holds that was never assigned.
+    pub fn unset_slot(&self, slot: u32) -> Value {
+        match self.slots.get(slot as usize) {
+            Some(name) if name.starts_with(NULL_AT_FIRST) => Value::Null,
+            _ => self.unset_var(),
+        }
     }
 
     /// What a `$var` holds that was never assigned.

@@ -76,9 +76,13 @@ pub enum Kind {
     IntOrStr,
     /// A writable variable (2.2: also quoted): arrives as `Arg::Out`.
     Out,
+    /// A variable, quoted or not: arrives as `Arg::Value` with its type (left out: NULL).
+    Var,
     /// Either: a literal or expression as a format string (`Arg::Value`), or a single writable
     /// variable, also quoted (`Arg::Out`); the function decides.
     StrOrOut,
+    /// A format string (`Arg::Value`); written as the last argument, a writable variable (`Arg::Out`).
+    StrThenOut,
     /// A string that is not expanded (the function interprets it), or a single writable variable
     /// without quotes (`Arg::Out`).
     RawOrOut,
@@ -167,6 +171,18 @@ pub enum Step<H: Host> {
     /// The run goes on in this route block as behind an `async()`: the call stack is forgotten, `$var` begins anew. Started
     /// by `async()`, `launch()` or with others at once, it is the same as `Done(1)`.
     Continue(u32),
+    /// This route block runs next, as by `route()`, and its value is the call's code. Only for plain calls.
+    Route(u32),
+    /// The call is over with code 1, and beside the run another one begins on `host`: it waits for `request`, then `finish`
+    /// gets the outcome there, and then `route` runs. Only for plain calls.
+    Beside {
+        /// What the other run works on.
+        host: Box<H>,
+        /// What it waits for.
+        request: Box<H::Request>,
+        /// Number of its route block.
+        route: u32,
+    },
 }
 
 /// An evaluated argument.

@@ -6,6 +6,7 @@ use super::ast::Dialect;
 use super::host::{Host, SubName};
 use super::ir::{Base, Format, IndexRef, Name, Part, Transform, TransformArg, VarRef};
 use super::pattern::compile_subst;
+use super::program::NULL_AT_FIRST;
 use super::pv::{self, IndexText, Piece, PvError, PvText};
 use super::transform::{self, ArgKind, Op, Refused};
 use super::value::Value;
@@ -185,6 +186,13 @@ impl Resolver<'_> {
                     ));
                 }
                 Ok(Some((self.slot(name), SubName::Required, true)))
+            }
+            ("vz" | "vn", Dialect::Kamailio) => {
+                let name = literal.filter(|n| !n.is_empty()).ok_or_else(|| {
+                    Problem::new("E0305", format!("`{}`: `${}` needs a fixed name in parentheses", v.text, v.name))
+                })?;
+                let first = if v.name == "vn" { NULL_AT_FIRST } else { "\u{1}vz:" };
+                Ok(Some((self.slot(&format!("{first}{name}")), SubName::Required, true)))
             }
             ("avp", _) => Ok(Some((Base::Avp, SubName::Required, true))),
             ("xavp" | "xavu" | "xavi", Dialect::Kamailio) => {

@@ -265,7 +265,9 @@ impl CounterTable {
         let columns = ALL.len().checked_add(extra.len()).ok_or(io::ErrorKind::InvalidInput)?;
         let stride = columns.next_multiple_of(8) * 8;
         let rows = rows.max(1);
-        let region = Region::anonymous(stride.checked_mul(rows).ok_or(io::ErrorKind::InvalidInput)?)?;
+        // One row more: what the configuration's counters were when they were reset.
+        let size = rows.checked_add(1).and_then(|n| stride.checked_mul(n)).ok_or(io::ErrorKind::InvalidInput)?;
+        let region = Region::anonymous(size)?;
         Ok(CounterTable { region, rows, stride, extra: extra.into(), latencies: LatencyTable::new(rows)? })
     }
 
@@ -278,6 +280,47 @@ impl CounterTable {
     pub fn row(&self, index: usize) -> Counters {
         let index = index.min(self.rows - 1);
         Counters { table: self.clone(), base: index * self.stride, index }
+    }
+
+    /// What the counter at `column` was when it was reset last.
+    fn baseline(&self, column: usize) -> Option<&AtomicU64> {
+        self.region.word(self.rows * self.stride + column * 8)
+    }
+
+    /// Sum of a column over all processes, since it was reset.
+    fn since_reset(&self, column: usize) -> u64 {
+        let sum = self.column(column).iter().fold(0u64, |a, b| a.wrapping_add(*b));
+        sum.wrapping_sub(self.baseline(column).map_or(0, |w| w.load(Relaxed)))
+    }
+
+    /// Sets the counter that the configuration defined at position `extra` to 0, in all processes; false if there is none.
+    pub fn reset_extra(&self, extra: usize) -> bool {
+        let column = ALL.len() + extra;
+        let there = extra < self.extra.len();
+        if there && let Some(word) = self.baseline(column) {
+            // Whoever counts meanwhile writes a row of its own.
+            word.store(self.column(column).iter().fold(0u64, |a, b| a.wrapping_add(*b)), Relaxed);
+        }
+        there
+    }
+
+    /// Position of the counter that the configuration defined by this name (`group:name`).
+    pub fn extra(&self, name: &str) -> Option<usize> {
+        self.extra.iter().position(|n| n == name)
+    }
+
+    /// The figure of one counter by its name, with its group or without.
+    pub fn total(&self, name: &str) -> Option<u64> {
+        let fits = |group: &str, own: &str| match name.split_once(':') {
+            Some((g, n)) => g == group && n == own,
+            None => name == own,
+        };
+        let known = ALL.iter().position(|c| fits(c.group(), c.name()));
+        let column = known.or_else(|| {
+            let mut extra = self.extra.iter().map(|n| n.split_once(':').unwrap_or(("", n)));
+            Some(ALL.len() + extra.position(|(group, own)| fits(group, own))?)
+        })?;
+        Some(self.since_reset(column))
     }
 
     /// Sum of `counter` over all processes.
@@ -313,7 +356,7 @@ impl CounterTable {
             })
             .map(|(column, (name, kind))| {
                 let per_process = self.column(column);
-                let total = per_process.iter().fold(0u64, |a, b| a.wrapping_add(*b));
+                let total = self.since_reset(column);
                 Reading { name, kind, total, per_process }
             })
             .collect()

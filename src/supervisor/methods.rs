@@ -1,6 +1,7 @@
 //! The control methods that main answers itself.
 
 use super::main_loop::Supervisor;
+use super::statistics;
 use crate::base::Time;
 use crate::control::jsonrpc::{Request, RpcError};
 use crate::control::merge::Merge;
@@ -73,13 +74,14 @@ impl Supervisor<'_> {
             "version" => Ok(json!({ "server": self.version })),
             "log_level" => self.log_level(request),
             "which" => Ok(json!(self.method_names())),
+            method if statistics::METHODS.contains(&method) => self.statistics_method(request),
             other => Err(RpcError::no_method(other)),
         }
     }
 
     /// Every method there is.
     pub(super) fn method_names(&self) -> Vec<String> {
-        let own = OWN.iter().chain(&super::core_methods::METHODS).map(|m| (*m).to_owned());
+        let own = OWN.iter().chain(&super::core_methods::METHODS).chain(&statistics::METHODS).map(|m| (*m).to_owned());
         let mut all: Vec<String> = own.chain(self.forwarded.iter().map(|f| f.method.clone())).collect();
         all.sort();
         all

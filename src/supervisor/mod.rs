@@ -18,6 +18,7 @@ mod methods;
 mod orphans;
 mod pidfile;
 mod privileges;
+mod statistics;
 mod sys;
 mod systemd;
 mod vacancy;

@@ -208,8 +208,10 @@ impl Worker {
             emit(-1, "async", &format!("task worker {seat} has died with {} of this worker's runs", lost.len()));
         }
         for key in lost {
-            if matches!(self.parked.get(key).map(|p| &p.waiting), Some(Waiting::Lock(_))) {
-                self.withdraw_lock(key);
+            match self.parked.get(key).map(|p| &p.waiting) {
+                Some(Waiting::Lock(_)) => self.withdraw_lock(key),
+                Some(Waiting::Verdict(ticket)) => self.forget_ask(*ticket),
+                _ => {}
             }
             let Some(Parked { run, mut role, .. }) = self.unpark(key) else { continue };
             self.forget_away(&mut role);

@@ -4,6 +4,7 @@ use super::seat::{CallError, ToChild, ToMain};
 use super::state::{Parked, Waiting, Worker};
 use crate::base::Key;
 use crate::modules::emit;
+use crate::modules::lists::List;
 use crate::net::bus::Bus;
 use crate::net::connections::Why;
 use crate::net::connections::conn::State;
@@ -45,10 +46,16 @@ impl Worker {
             ToChild::Quit => self.quit = true,
             ToChild::SaveAndQuit => (self.save, self.quit) = (true, true),
             ToChild::Call { id, method, params } => {
-                let result = if let Some(done) = self.store_call(&method, &params) {
+                let result = if method.starts_with("dispatcher") || method.starts_with("ds_") {
+                    self.dispatcher_call(id, &method, &params)
+                } else if matches!(method.as_str(), "htable.reload" | "htable.store") {
+                    Some(self.table_order(&params, method == "htable.store"))
+                } else if let Some(done) = self.store_call(&method, &params) {
                     Some(done)
                 } else if let Some(done) = self.contacts_call(&method, &params) {
                     Some(done)
+                } else if let Some(list) = List::reloaded_by(&method) {
+                    self.reload_list(id, list)
                 } else if method.starts_with("t_") || method.starts_with("tm") {
                     self.transaction_call(id, &method, &params)
                 } else {
@@ -94,6 +101,20 @@ impl Worker {
             "kill-wait" => self.kill_wait(params),
             "tcp-list" | "core.tcp_list" => Ok(self.list_streams()),
             "tcp-close" => self.close_stream(params),
+            "httpclient.listcon" => {
+                let line = |c: &crate::modules::http::settings::Connection| {
+                    json!({
+                        "connection": c.name.to_lossy(),
+                        "url": c.base.to_lossy(),
+                        "username": c.manner.user.to_lossy(),
+                        "failover": c.failover.as_ref().map(|f| f.to_lossy().into_owned()),
+                        "timeout_ms": c.manner.timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX)),
+                        "maxdatasize": c.manner.kept,
+                        "httpredirect": u8::from(c.manner.options.redirects > 0),
+                    })
+                };
+                Ok(self.env().settings.http_client.connections.iter().map(line).collect())
+            }
             "transactions" => Ok(json!({
                 "count": self.tm.len(), "timers": self.tm.timers(), "states": self.tm.states(),
                 "parked": self.parked.len(), "operations": self.driver.len(), "jobs": self.jobs.len() + self.ways.len(),

@@ -69,7 +69,9 @@ impl Worker {
         let call = match method {
             "pv.shvGet" | "shv_get" | "cfgutils:shv_get" => Worker::get_shared,
             "pv.shvSet" | "shv_set" | "cfgutils:shv_set" => Worker::set_shared,
+            m if m.starts_with("pike") => return Some(self.pike_call(m, params)),
             m if m.starts_with("mqueue.") => return Some(self.queue_call(m, params)),
+            m if m.ends_with("Dump") || m == "domain.dump" => return Some(self.list_call(m)),
             m if m.starts_with("cfg.") => return Some(self.cfg_call(m, params)),
             m if m.starts_with("dlgs.") => return Some(self.dialogs_call(m, params)),
             m if m.starts_with("htable.") => return Some(self.table_call(m, params)),

@@ -1,7 +1,7 @@
 //! What main asks a worker about its transactions: to list them, to answer or cancel one, to send
 //! a request of the server's own.
 
-use super::local::OwnRequest;
+use super::local::{Asker, OwnRequest};
 use super::seat::{CallError, ToMain};
 use super::state::Worker;
 use crate::base::{Key, Str};
@@ -19,7 +19,7 @@ impl Params {
     }
 
     /// A text or a number as text; `None` if left out, null, empty or `.` (as peers write it).
-    fn text(&self, place: usize, name: &str) -> Option<String> {
+    pub(super) fn text(&self, place: usize, name: &str) -> Option<String> {
         let value = match &self.0 {
             Value::Array(list) => list.get(place),
             Value::Object(map) => map.get(name),
@@ -33,11 +33,11 @@ impl Params {
         (!text.is_empty() && text != ".").then_some(text)
     }
 
-    fn required(&self, place: usize, name: &str) -> Result<String, CallError> {
+    pub(super) fn required(&self, place: usize, name: &str) -> Result<String, CallError> {
         self.text(place, name).ok_or_else(|| CallError::bad_params(format!("the parameter \"{name}\" is missing")))
     }
 
-    fn number<T: std::str::FromStr>(&self, place: usize, name: &str) -> Result<Option<T>, CallError> {
+    pub(super) fn number<T: std::str::FromStr>(&self, place: usize, name: &str) -> Result<Option<T>, CallError> {
         self.text(place, name)
             .map(|t| t.parse().map_err(|_| CallError::bad_params(format!("\"{name}\" is no number: {t}"))))
             .transpose()
@@ -183,28 +183,33 @@ impl Worker {
                 .map(|t| text(if t.starts_with("sip") { t } else { format!("sip:{t}") })),
             socket: params.text(4, "socket").map(text),
             body,
-            control: Some(id),
+            asker: Asker::Control(id),
             ..OwnRequest::default()
         };
         self.new_request(order).map_err(CallError::bad_params)
     }
 
     /// Tells a control request what came of its SIP request.
-    pub(super) fn answer_control(&mut self, control: Option<u64>, result: Result<Value, String>) {
-        let Some(id) = control else { return };
+    pub(super) fn answer_control(&mut self, id: u64, result: Result<Value, String>) {
         let result = result.map(|v| v.to_string()).map_err(|message| CallError { code: -32000, message });
         self.tell_main(&ToMain::Answer { id, result });
     }
 
-    /// A final reply was sent, or reached: a control request may wait for it.
+    /// A final reply was sent, or reached: somebody may wait for it.
     pub(super) fn control_final(
         &mut self,
         output: &Output<super::state::TxData, super::state::Dest, super::state::ReplyPath>,
     ) {
         let Output::FinalSent { tx, status, .. } = output else { return };
         let Some(data) = self.tm.user_mut(*tx) else { return };
-        let Some(control) = data.control.take() else { return };
+        let asker = std::mem::take(&mut data.asker);
         let reply = data.last_final.take().filter(|r| r.status() == *status);
+        let control = match asker {
+            Asker::Nobody => return,
+            Asker::Control(id) => id,
+            Asker::Ping(ping) => return self.ping_ended(&ping, Some((*status, reply.is_some()))),
+            Asker::Script(draft) => return self.draft_answered(draft, *status, reply),
+        };
         let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
         let sent = data.branches.last();
         let ruri = sent.map(|b| text(&b.target.uri));
@@ -215,7 +220,7 @@ impl Worker {
         };
         let message = reply.map(|r| text(r.bytes()));
         let answer = json!({ "status": status, "reason": reason, "ruri": ruri, "next_hop": dest, "message": message });
-        self.answer_control(Some(control), Ok(answer));
+        self.answer_control(control, Ok(answer));
     }
 }
 

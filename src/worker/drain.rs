@@ -50,6 +50,7 @@ impl Worker {
             && self.accounting.is_empty()
             && !self.courier_waits()
             && self.contacts_are_safe(self.drain.as_ref().is_none_or(|d| self.now >= d.until))
+            && self.tables_are_safe(self.drain.as_ref().is_none_or(|d| self.now >= d.until))
         {
             self.flush_sockets();
             self.tell_main(&ToMain::Idle);
@@ -116,7 +117,7 @@ impl Worker {
             (RoleKind::Branch(job, _), _) => self.work.push_back(Work::Job(*job)),
             (RoleKind::Reply(branch), Some(tx)) => {
                 let reply = parked.run.host().msg.clone();
-                let (bytes, status) = (self.without_our_via(&reply), reply.status());
+                let (bytes, status) = (self.without_our_via(&reply, Some((tx, *branch))), reply.status());
                 let forward = Disposition::Forward { reply, bytes, status };
                 let _ = self.tm.reply_processed(self.now, tx, *branch, forward);
             }

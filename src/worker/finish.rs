@@ -37,7 +37,7 @@ impl Worker {
                         self.counters.inc(Counter::DropReplies);
                         Disposition::Drop
                     } else {
-                        self.edited_reply(host)
+                        self.edited_reply(host, (tx, branch))
                     };
                     self.reply_processed(tx, branch, disposition);
                 }
@@ -56,7 +56,7 @@ impl Worker {
                 }
             }
             RoleKind::Branch(job, branch) => self.branch_route_done(job, branch, finished),
-            RoleKind::Local(control) => self.local_route_done(finished, control),
+            RoleKind::Local(asker) => self.local_route_done(finished, asker),
             RoleKind::Queue(n) => self.consumer_done(n),
             RoleKind::Timer(n) => self.timer_done(n),
             RoleKind::Startup(n) => self.startup_done(n, finished),
@@ -180,8 +180,9 @@ impl Worker {
     }
 
     /// A reply as it goes upstream: edits applied, our Via removed (RFC 3261 16.7 step 3).
-    pub(super) fn edited_reply(&self, host: SipHost) -> Disposition {
+    pub(super) fn edited_reply(&self, host: SipHost, (tx, branch): (TxKey, BranchNo)) -> Disposition {
         let mut edits = host.edits;
+        self.restore_addresses(tx, branch, &host.msg, &mut edits);
         edits.remove_top_via(&host.msg);
         frame_upstream(&mut edits, &host.msg);
         let bytes = Str::from(edits.apply(&host.msg));
@@ -192,8 +193,11 @@ impl Worker {
     }
 
     /// A reply without our Via.
-    pub(super) fn without_our_via(&self, msg: &Message) -> Str {
+    pub(super) fn without_our_via(&self, msg: &Message, of: Option<(TxKey, BranchNo)>) -> Str {
         let mut edits = Edits::new();
+        if let Some((tx, branch)) = of {
+            self.restore_addresses(tx, branch, msg, &mut edits);
+        }
         edits.remove_top_via(msg);
         frame_upstream(&mut edits, msg);
         Str::from(edits.apply(msg))

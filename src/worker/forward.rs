@@ -60,6 +60,8 @@ pub(super) enum LookupFor {
     Forward(Box<Trip>),
     /// A reply that no transaction expects; whether it may go to ourselves.
     Reply(Message, Box<Locator>, bool),
+    /// A host of a destination.
+    Destination(String),
 }
 
 /// A stateless forward on its way.
@@ -96,6 +98,7 @@ impl Worker {
                     self.work.push_back(Work::Resume(parked, Outcome::Code(rc)));
                 }
             }
+            LookupFor::Destination(name) => self.destination_found(&name, answer),
             LookupFor::Reply(message, mut locator, to_us) => {
                 locator.answer(answer);
                 self.send_reply_to(message, locator, to_us);
@@ -193,7 +196,7 @@ impl Worker {
     /// transaction died with its process still reaches the caller.
     pub(super) fn forward_reply(&mut self, msg: &Message) {
         let found = self.next_via(msg).filter(|_| self.lookups.len() < MAX_REPLY_LOOKUPS);
-        let (Some((hop, to_us)), Ok(forwarded)) = (found, Message::parse(self.without_our_via(msg))) else {
+        let (Some((hop, to_us)), Ok(forwarded)) = (found, Message::parse(self.without_our_via(msg, None))) else {
             self.counters.inc(crate::store::Counter::DropReplies);
             return;
         };

@@ -156,7 +156,7 @@ impl Worker {
             return if self.give_task(group, route, event) { 1 } else { -1 };
         }
         let mut host = SipHost::without_message(self.env().clone());
-        host.event = event;
+        host.event = event.into();
         let run = Run::new(self.program(), route, host);
         self.work.push_back(Work::Go(Box::new(run), Role::new(RoleKind::Launched)));
         1

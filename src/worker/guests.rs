@@ -88,7 +88,7 @@ impl Worker {
             return;
         }
         let mut host = SipHost::without_message(self.env().clone());
-        host.event = event;
+        host.event = event.into();
         let run = Run::new(self.program(), route, host);
         self.arrives(Box::new(run), Role::new(RoleKind::Launched));
     }
@@ -145,7 +145,7 @@ impl Worker {
             _ => None,
         };
         let parked = &*parked;
-        let travels = matches!(request, Request::Travel { .. });
+        let travels = matches!(request, Request::Travel { .. } | Request::Beside { .. });
         let what = if home.is_none() || travels {
             match parked.run.encode() {
                 Ok(bytes) => Asker::Run(Str::from(bytes)),

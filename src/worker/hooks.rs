@@ -5,7 +5,7 @@
 use super::state::{Dest, Origin, ReplyPath, Role, RoleKind, Worker};
 use crate::base::Str;
 use crate::modules::emit;
-use crate::modules::host::SipHost;
+use crate::modules::host::{SipHost, Target};
 use crate::modules::packet::Packet;
 use crate::modules::request::{Outcome, Request};
 use crate::script::ast::{Dialect, RouteKind};
@@ -124,21 +124,24 @@ impl Worker {
     }
 
     /// Whether a branch's request may leave; the onsend_route says so.
-    pub(super) fn branch_may_leave(&mut self, tx: TxKey, branch: BranchNo, bytes: &Str, dest: &Dest) -> bool {
+    pub(super) fn branch_may_leave(
+        &mut self,
+        host: &SipHost,
+        target: &Target,
+        (tx, branch): (TxKey, BranchNo),
+        request: &Message,
+        dest: &Dest,
+    ) -> bool {
         let Some(route) = self.hooks.onsend else { return true };
         // A request of the server's own has no message that was received.
         if self.tm.view(tx).is_none_or(|v| v.server.is_none()) {
             return true;
         }
-        let Some(data) = self.tm.user(tx) else { return true };
-        let Some(base) = &data.host else { return true };
-        let mut host = (**base).clone();
-        if let Some(b) = data.branches.get(usize::from(branch)) {
-            host.set_main_target(&b.target);
-        }
+        let mut host = host.clone();
+        host.set_main_target(target);
         host.tm.branch = Some(branch);
-        let avps = data.avps.clone();
-        self.request_may_leave(route, host, avps, bytes.clone(), dest)
+        let avps = self.tm.user(tx).map(|d| d.avps.clone()).unwrap_or_default();
+        self.request_may_leave(route, host, avps, request.bytes_str().clone(), dest)
     }
 
     /// Whether a request that is forwarded without state may leave.
@@ -183,7 +186,7 @@ impl Worker {
 
     /// Whether bytes that have come in are worked on.
     pub(super) fn may_enter(&mut self, bytes: &[u8], origin: Origin) -> bool {
-        let routes = [self.hooks.network, self.hooks.received];
+        let routes = [self.hooks.received, self.hooks.network];
         for route in routes.into_iter().flatten() {
             let host = self.unread(bytes, origin);
             if self.hook(route, host, Avps::default()).end.dropped {

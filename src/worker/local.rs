@@ -37,8 +37,22 @@ pub(super) struct OwnRequest {
     pub next_hop: Option<Str>,
     /// Name of the listening socket it leaves from.
     pub socket: Option<Str>,
-    /// The control request that waits for its final reply.
-    pub control: Option<u64>,
+    /// Who waits for its final reply.
+    pub asker: Asker,
+}
+
+/// Who is told what becomes of a request of the server's own.
+#[derive(Debug, Default)]
+pub enum Asker {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// A control request.
+    Control(u64),
+    /// It asks whether a destination lives.
+    Ping(Box<super::dispatcher::Ping>),
+    /// A script put it together.
+    Script(Box<crate::modules::uac::request::Draft>),
 }
 
 /// AVP in which a local route finds what the request's maker wanted it to know.
@@ -74,10 +88,10 @@ impl Worker {
             Some(name) => self.named_route(name, RouteKind::Request, "local_request_route"),
             None => self.routes.local,
         };
-        let Some(route) = route else { return self.send_own(own, avps, order.control) };
+        let Some(route) = route else { return self.send_own(own, avps, order.asker).map_err(|(_, why)| why) };
         let mut run = Run::new(self.program(), route, own).with_kind(RouteKind::Local);
         run.set_avps(avps);
-        self.drive(run, Role::new(RoleKind::Local(order.control)));
+        self.drive(run, Role::new(RoleKind::Local(order.asker)));
         Ok(())
     }
 
@@ -92,10 +106,20 @@ impl Worker {
     }
 
     /// local_route has ended: the request is sent (`drop` is not honoured there).
-    pub(super) fn local_route_done(&mut self, finished: Finished<SipHost>, control: Option<u64>) {
-        if let Err(why) = self.send_own(finished.host, finished.avps, control) {
+    pub(super) fn local_route_done(&mut self, finished: Finished<SipHost>, asker: Asker) {
+        if let Err((asker, why)) = self.send_own(finished.host, finished.avps, asker) {
             emit(-1, "tm", &format!("a request of our own cannot be sent: {why}"));
-            self.answer_control(control, Err(why.to_string()));
+            self.tell_unsent(asker, why);
+        }
+    }
+
+    /// Tells who asked for a request that it could not be sent.
+    fn tell_unsent(&mut self, asker: Asker, why: &str) {
+        match asker {
+            Asker::Nobody => {}
+            Asker::Control(id) => self.answer_control(id, Err(why.to_string())),
+            Asker::Ping(ping) => self.ping_ended(&ping, None),
+            Asker::Script(draft) => self.draft_answered(draft, 408, None),
         }
     }
 
@@ -163,7 +187,7 @@ impl Worker {
     }
 
     /// Sends a request of our own in a transaction of its own.
-    fn send_own(&mut self, mut host: SipHost, avps: Avps, control: Option<u64>) -> Result<(), &'static str> {
+    fn send_own(&mut self, mut host: SipHost, avps: Avps, asker: Asker) -> Result<(), (Asker, &'static str)> {
         let mut edits = std::mem::take(&mut host.edits);
         edits.remove_top_via(&host.msg);
         host.edits = edits;
@@ -173,7 +197,7 @@ impl Worker {
             host.armed.reply = host.armed.reply.or(route);
         }
         let data = TxData { avps, ..TxData::default() };
-        self.begin_own(host, data, RelayFlags::default(), What::Own, control)
+        self.begin_own(host, data, RelayFlags::default(), What::Own, asker)
     }
 
     fn begin_own(
@@ -182,28 +206,34 @@ impl Worker {
         mut data: TxData,
         flags: RelayFlags,
         what: What,
-        control: Option<u64>,
-    ) -> Result<(), &'static str> {
+        asker: Asker,
+    ) -> Result<(), (Asker, &'static str)> {
         let targets = [host.main_target()].into();
         let method = host.msg.method();
         data.host = Some(Box::new(host.base()));
-        let tx = self.tm.create_local(self.now, method, data).map_err(|_| "there are too many transactions")?;
+        let Ok(tx) = self.tm.create_local(self.now, method, data) else {
+            return Err((asker, "there are too many transactions"));
+        };
         self.apply_settings(tx, &host);
         self.tm.hold_final(tx);
         self.begin_relay(None, RelayOrder { tx, targets, proxy: None, flags, what });
         // A name that is being looked up is still being prepared.
         let out = self.tm.branch(tx, 0).is_some_and(|b| b.state != "ended");
-        if let Some(data) = self.tm.user_mut(tx).filter(|_| out) {
-            data.control = control;
-        }
+        let refused = match self.tm.user_mut(tx).filter(|_| out) {
+            Some(data) => {
+                data.asker = asker;
+                None
+            }
+            None => Some(asker),
+        };
         self.flush_transactions();
-        if out { Ok(()) } else { Err("nothing could be sent to the next hop") }
+        refused.map_or(Ok(()), |asker| Err((asker, "nothing could be sent to the next hop")))
     }
 
     /// A request of our own could not be sent anywhere: nobody will answer it.
     pub(super) fn own_unsent(&mut self, tx: TxKey) {
-        let control = self.tm.user_mut(tx).and_then(|d| d.control.take());
-        self.answer_control(control, Err("nothing could be sent to the next hop".to_string()));
+        let asker = self.tm.user_mut(tx).map(|d| std::mem::take(&mut d.asker)).unwrap_or_default();
+        self.tell_unsent(asker, "nothing could be sent to the next hop");
         self.tm.discard(self.now, tx);
     }
 
@@ -220,14 +250,14 @@ impl Worker {
         copy.tm = Default::default();
         copy.du = Some(uri);
         let data = TxData { replica: true, ..TxData::default() };
-        code(if self.begin_own(copy, data, flags, What::Replica, None).is_ok() { 1 } else { -1 })
+        code(if self.begin_own(copy, data, flags, What::Replica, Asker::Nobody).is_ok() { 1 } else { -1 })
     }
 
     /// A final reply to a request of our own: each 2xx to an INVITE gets its ACK
     /// (RFC 3261 13.2.2.4), a control request that waits for it will be answered.
     pub(super) fn own_final(&mut self, tx: TxKey, branch: BranchNo, reply: &Message) {
         let Some(data) = self.tm.user_mut(tx) else { return };
-        if data.control.is_some() {
+        if !matches!(data.asker, Asker::Nobody) {
             data.last_final = Some(reply.clone());
         }
         let wants_ack = !data.replica && reply.method() == Method::Invite && reply.status() < 300;

@@ -15,6 +15,9 @@ use crate::sip::Transport;
 use crate::transaction::{Ask, BranchNo, BranchSpec, TxKey, Verdict};
 use std::time::Duration;
 
+/// Code and status of a branch that onsend_route has dropped.
+const DROPPED: (i32, u16) = (-1, 500);
+
 /// A branch on its way.
 pub struct Way {
     tx: TxKey,
@@ -152,6 +155,10 @@ impl Worker {
                         self.sent(way);
                         return Progress::Sent;
                     }
+                    Err(DROPPED) => {
+                        way.worst = DROPPED;
+                        return self.nowhere(way, None);
+                    }
                     Err(worst) => way.worst = worst,
                 },
                 Next::End(why) => return self.nowhere(way, why),
@@ -185,6 +192,9 @@ impl Worker {
         }
         if self.too_large(dest.listener, to.addr, request.bytes()) {
             return Err((TOO_LARGE, 513));
+        }
+        if !self.branch_may_leave(&way.host, &way.target, (way.tx, way.branch), &request, &dest) {
+            return Err(DROPPED);
         }
         let more = way.has_more();
         let watched = self.env().settings.dns.blacklist && !way.locator.is_literal();

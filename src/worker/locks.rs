@@ -18,6 +18,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+/// How long a run waits for another worker's word about a lock that it would only like to have.
+const TRY: Duration = Duration::from_secs(2);
+
 /// Words about locks on the bus.
 pub(super) const BUS_LOCK: u8 = 17;
 
@@ -29,6 +32,10 @@ const RECOVERY: Duration = Duration::from_secs(2);
 enum Word {
     /// To the owner: a run wants the lock.
     Ask(Vec<u8>, u64),
+    /// To the owner: the run wants the lock if nobody has it.
+    Try(Vec<u8>, u64),
+    /// From the owner: somebody has it.
+    Taken(u64),
     /// To the owner: the run gives it back, or no longer waits.
     Free(Vec<u8>, u64),
     /// From the owner: the run has it.
@@ -103,11 +110,40 @@ impl Worker {
         if owner != self.me {
             self.tell_owner(owner, &Word::Ask(name.to_vec(), ticket));
         }
-        let until = self.now + self.env().settings.async_timeout;
+        let limit = self.env().settings.async_timeout;
+        self.want(name, ticket, limit)
+    }
+
+    /// Takes a lock if nobody else has it.
+    pub(super) fn try_lock(&mut self, role: &mut Role, name: Str) -> Act {
+        if role.locks.iter().any(|l| l.name == name) {
+            return Act::Now(Outcome::Code(1));
+        }
+        let owner = self.owner_of(&name);
+        if owner == self.me {
+            return if self.locks.table.is_free(&name) { self.lock(role, name) } else { Act::Now(Outcome::Code(-1)) };
+        }
+        self.locks.tickets += 1;
+        let ticket = self.locks.tickets;
+        self.tell_owner(owner, &Word::Try(name.to_vec(), ticket));
+        self.want(name, ticket, TRY)
+    }
+
+    fn want(&mut self, name: Str, ticket: u64, limit: Duration) -> Act {
+        let until = self.now + limit;
         let timer = self.reactor.io(self.now).arm(until, Source::Locks, NO_KEY);
         self.locks.wanted.insert(ticket, Wanted { name: name.clone(), parked: None, until, timer });
         // The parked key is known only after parking: see `queue_lock`.
         Act::Park(Waiting::Lock(name))
+    }
+
+    /// Somebody else has a lock that a run would have liked to have.
+    fn taken(&mut self, ticket: u64) {
+        let Some(wanted) = self.locks.wanted.remove(&ticket) else { return };
+        self.reactor.io(self.now).disarm(wanted.timer);
+        if let Some(key) = wanted.parked {
+            self.work.push_back(Work::Resume(key, Outcome::Code(-1)));
+        }
     }
 
     /// Notes which parked run the latest waiter of a lock is.
@@ -234,6 +270,16 @@ impl Worker {
                     self.tell_owner(worker, &Word::Granted(name.to_vec(), ticket));
                 }
             }
+            Word::Try(name, ticket) => {
+                let name = Str::from(name);
+                let free = self.owner_of(&name) == self.me && self.locks.table.is_free(&name);
+                if free && self.locks.table.ask(&name, who(ticket)) {
+                    self.tell_owner(worker, &Word::Granted(name.to_vec(), ticket));
+                } else {
+                    self.tell_owner(worker, &Word::Taken(ticket));
+                }
+            }
+            Word::Taken(ticket) => self.taken(ticket),
             Word::Free(name, ticket) => {
                 if let Some(grant) = self.locks.table.free(&Str::from(name), who(ticket)) {
                     self.grant(grant);

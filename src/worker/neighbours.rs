@@ -27,7 +27,8 @@ impl Worker {
     /// A seat stands empty: what it would own is shared among the others.
     pub(super) fn seat_vacant(&mut self, seat: usize) {
         let before = self.owners.clone();
-        if self.owners.set_vacant(seat, true) {
+        // A task worker only wants to know whom it may ask.
+        if self.owners.set_vacant(seat, true) && self.group.is_none() {
             self.share_timer_routes();
             self.locks_of_empty_seat(seat, &before);
         }
@@ -35,6 +36,10 @@ impl Worker {
 
     /// Somebody sits there again.
     pub(super) fn seat_taken(&mut self, seat: usize) {
+        if self.group.is_some() {
+            self.owners.set_vacant(seat, false);
+            return;
+        }
         let (theirs, others) = std::mem::take(&mut self.adopted).into_iter().partition(|a: &Adopted| a.seat == seat);
         self.adopted = others;
         for adopted in theirs {

@@ -70,10 +70,6 @@ impl Worker {
                 Output::Send { tx, branch, kind, bytes, dest } => {
                     self.counters.inc(Counter::FwdRequests);
                     let first = kind == SendKind::Request;
-                    if first && self.hooks.onsend.is_some() && !self.branch_may_leave(tx, branch, &bytes, &dest) {
-                        let _ = self.tm.fail_branch(self.now, tx, branch, 408);
-                        continue;
-                    }
                     if !self.send_request(&dest, &bytes, !first) && first && dest.conn.is_some() {
                         let _ = self.tm.fail_branch(self.now, tx, branch, 503);
                     }

@@ -5,8 +5,10 @@ use super::forward::ForwardOrder;
 use super::local::OwnRequest;
 use super::relay::RelayOrder;
 use super::state::{ReplyPath, Role, RoleKind, TxData, Waiting, Worker, origin_of};
+use super::streams::ConnOrder;
 use crate::base::{Str, Time};
 use crate::modules::host::SipHost;
+use crate::modules::kamailio::REPLY_CLOSE;
 use crate::modules::request::{CancelWhich, Outcome, ReplyRequest, Request};
 use crate::ops::{self, OpId};
 use crate::script::vm::{Suspended, WaitInfo};
@@ -44,6 +46,7 @@ impl Worker {
         match request {
             Request::Op { op, limit } => self.operation(run, role, op, limit),
             Request::Travel { group } => self.travel_to(group),
+            Request::Beside { after, group } => self.go_beside(run, role, after, group),
             Request::Task { group, route, event } => code(self.task(group, route, event)),
             Request::Stateless(reply) => {
                 self.note_account(run, role, &reply);
@@ -94,6 +97,7 @@ impl Worker {
             }
             Request::SendCopy { dest, headers } => Act::Forward(ForwardOrder::copy(dest, headers)),
             Request::ConnAlias { port } => code(self.force_alias(run.host(), port)),
+            Request::ConnKeep { seconds } => code(self.keep_conn(run.host(), seconds)),
             Request::ConnClose { peer } => code(self.close_conn(peer)),
             Request::CancelBranch { which } => self.cancel_branch(role, which),
             Request::Replicate { uri, flags } => self.replicate(run.host(), uri, flags),
@@ -151,11 +155,18 @@ impl Worker {
                 }
                 self.lock(role, key)
             }
+            Request::TryLock { key } => {
+                if self.must_wait(role, &key) && !self.shelter(run, role) {
+                    return code(-1);
+                }
+                self.try_lock(role, key)
+            }
             Request::Unlock { key } => code(self.unlock(role, &key)),
             Request::Queued { queue } => {
                 self.queued(&queue);
                 code(1)
             }
+            Request::UacSend { draft } => code(self.send_draft(draft)),
             Request::RaiseEvent { name, params } => {
                 self.raise_event(&name, params);
                 code(1)
@@ -354,6 +365,7 @@ impl Worker {
         }
         self.scratch = out;
         self.count_stateless(reply.code);
+        self.close_if_wanted(host, reply.code);
         code(1)
     }
 
@@ -452,7 +464,18 @@ impl Worker {
             self.replied_locally(own.bytes(), origin_of(host));
         }
         self.flush_transactions();
+        self.close_if_wanted(host, reply.code);
         sent
+    }
+
+    /// `set_reply_close`: behind its final reply the connection is of no more use.
+    fn close_if_wanted(&mut self, host: &SipHost, status: u16) {
+        if status >= 200
+            && let Some(conn) = host.conn
+            && host.has_flag(REPLY_CLOSE.as_bytes())
+        {
+            self.order_conn(conn, ConnOrder::Close);
+        }
     }
 }
 

@@ -301,7 +301,7 @@ impl Worker {
         match route {
             Some(route) => self.run_reply_route(tx, branch, route, msg, origin),
             None => {
-                let bytes = self.without_our_via(&msg);
+                let bytes = self.without_our_via(&msg, Some((tx, branch)));
                 let status = msg.status();
                 let disposition = Disposition::Forward { reply: msg, bytes, status };
                 self.reply_processed(tx, branch, disposition);

@@ -118,7 +118,7 @@ impl Worker {
         }
         let mut targets = VecDeque::with_capacity(1 + host.branches.len());
         targets.push_back(host.main_target());
-        for target in host.branches.drain(..) {
+        for target in host.branches.take() {
             // 16.5: a target is in the set once.
             if !targets.iter().any(|t: &Target| t.is_the_same_as(&target)) {
                 targets.push_back(target);
@@ -127,7 +127,9 @@ impl Worker {
         if super::unroutable::unroutable(targets.iter(), proxy.as_ref()) {
             return code(self.not_routed(host, tx, created && !flags.no_auto_477));
         }
-        self.tm.contacts_followed(tx, &std::mem::take(&mut host.redirect.followed));
+        if !host.redirect.followed.is_empty() {
+            self.tm.contacts_followed(tx, &std::mem::take(&mut host.redirect.followed));
+        }
         self.apply_settings(tx, host);
         let pass_reason = flags.pass_reason || self.env().settings.cancel_reason;
         let no_cancel = flags.allow_no_cancel && host.msg.lists(HeaderId::RequestDisposition, b"no-cancel");

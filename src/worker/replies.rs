@@ -128,7 +128,7 @@ impl Worker {
         let own = self.local_tag(&request);
         let env = self.env().clone();
         let mut lines =
-            self.tm.user(tx).and_then(|d| d.host.as_ref()).map_or_else(Vec::new, |h| h.reply_headers.clone());
+            self.tm.user(tx).and_then(|d| d.host.as_ref()).map_or_else(Vec::new, |h| h.reply_headers.to_vec());
         lines.extend_from_slice(extra);
         let spec = ReplySpec {
             status: wanted.code,

@@ -33,14 +33,20 @@ impl Worker {
 
     fn operation_done(&mut self, ended: Ended) {
         self.writing.remove(&ended.id);
-        if self.row_ended(&ended) {
+        if self.row_ended(&ended) || self.list_reloaded(ended.id, &ended.outcome) {
             return;
         }
         if let Some((tx, branch)) = self.suspended.remove(&ended.id) {
             return self.reply_lapsed(tx, branch);
         }
-        if self.contacts_written(&ended) {
+        if let Some(control) = self.dispatching.reloads.remove(&ended.id) {
+            return self.reloaded(control, ended.outcome);
+        }
+        if self.contacts_written(&ended) || self.table_operation_done(&ended) {
             return;
+        }
+        if self.copy_due(ended.id) {
+            return self.flush_transactions();
         }
         let Some(key) = self.by_op.remove(&ended.id) else { return };
         if let ops::Outcome::Failed(failure) = &ended.outcome {

@@ -108,6 +108,7 @@ impl Worker {
                 }
             });
         }
+        blueprint.env = Rc::new(Env { counters: Some(seat.counters.clone()), ..Env::clone(&blueprint.env) });
         let mut driver = Driver::with_resolver(blueprint.resolver.load());
         let backends = &blueprint.env.settings.backends;
         driver.backends().set_latencies(seat.counters.latencies());
@@ -210,13 +211,17 @@ impl Worker {
             writing: HashSet::new(),
             locks: Locks::default(),
             timers: Vec::new(),
+            dispatching: Default::default(),
             consumers: Vec::new(),
+            table_work: Default::default(),
             group: seat.group,
             groups: super::groups::Groups::new(&blueprint.env.settings.groups, seat.index, seat.count, bus_peers),
             guests: Default::default(),
             courier: Default::default(),
+            copies: HashMap::new(),
             hooks: Default::default(),
             location: Default::default(),
+            reloads: Default::default(),
             drain: None,
             stalled: super::block::Stalled::default(),
             traffic: false,

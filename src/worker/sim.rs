@@ -13,7 +13,7 @@ use super::run::Ground;
 use super::seat::{CallError, MainChannel, Seat, SeatKind, ToChild, ToMain};
 use super::state::{Blueprint, Worker};
 use crate::base::Time;
-use crate::modules::env::Listen;
+use crate::modules::env::{Env, Listen};
 use crate::net::bus::{BusConfig, BusHub};
 use crate::net::channel::{self, Channel};
 use crate::net::listen::Transport as Net;
@@ -30,6 +30,7 @@ use crate::store::{CounterTable, InWork};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 
 pub use crate::net::udp::Sent;
@@ -129,7 +130,7 @@ pub struct Sim {
 
 impl Sim {
     /// Starts a worker and its startup route. It serves requests once that has ended ([`Sim::is_up`]).
-    pub fn new(blueprint: Blueprint, options: SimOptions) -> io::Result<Sim> {
+    pub fn new(mut blueprint: Blueprint, options: SimOptions) -> io::Result<Sim> {
         if blueprint.env.settings.script_io_block {
             let why = "script_io=block stops the loop, and a simulation with it: it cannot be simulated";
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
@@ -146,6 +147,9 @@ impl Sim {
         let bus = hub.end(0).ok_or(io::ErrorKind::InvalidInput)?;
         let (main, child): (_, MainChannel) = channel::pair()?;
         let in_work = InWork::table(1)?.pop().ok_or(io::ErrorKind::InvalidInput)?;
+        let defined = blueprint.env.settings.counters.iter().map(|c| c.name.clone()).collect();
+        let counters = CounterTable::new(1, defined)?.row(0);
+        blueprint.env = Rc::new(Env { counters: Some(counters.clone()), ..Env::clone(&blueprint.env) });
         let seat = Seat {
             kind: SeatKind::Worker,
             name: "worker".into(),
@@ -158,7 +162,7 @@ impl Sim {
             helper_listener: None,
             bus,
             main: child,
-            counters: CounterTable::new(1, Vec::new())?.row(0),
+            counters: counters.clone(),
             in_work,
             log: logpipe::nowhere(),
             run_startup: true,

@@ -6,7 +6,7 @@ use super::neighbours::Adopted;
 use super::owners::Owners;
 use super::seat::MainChannel;
 use super::timers::TimerJob;
-use crate::base::{Key, Slab, Str, Time};
+use crate::base::{Key, Seldom, Slab, Str, Time};
 use crate::modules::env::Env;
 use crate::modules::host::{SipHost, Target};
 use crate::modules::request::Outcome;
@@ -120,14 +120,16 @@ pub struct TxData {
     pub released: bool,
     /// The Reason of the caller's CANCEL goes into those to the branches.
     pub pass_reason: bool,
-    /// The control request that is answered with its final reply.
-    pub control: Option<u64>,
-    /// The last final reply to a request of our own that a control request waits for.
+    /// Who is told of its final reply.
+    pub asker: super::local::Asker,
+    /// The last final reply to a request of our own that somebody waits for.
     pub last_final: Option<Message>,
     /// No connection is opened for its replies (`tcp_no_new_conn_rplflag`).
     pub no_new_conn: bool,
     /// What of it waits for `t_continue`, the oldest first.
     pub suspensions: Vec<super::suspend::Suspension>,
+    /// The copy of the run that goes on when it is continued (`return=1` of `async`).
+    pub beside: Option<Box<super::beside::Beside>>,
     /// Nobody has continued it in time.
     pub lapsed: bool,
     /// The branch that stands for that, until a failure route has heard of it.
@@ -163,7 +165,7 @@ pub struct BranchData {
     /// Where it goes.
     pub target: Target,
     /// Its AVPs.
-    pub bavps: Avps,
+    pub bavps: Seldom<Avps>,
     /// A name is being looked up for it.
     pub locating: Option<Key>,
     /// The way to further destinations, should its own fail.
@@ -212,8 +214,8 @@ pub enum RoleKind {
     BranchFailure(BranchNo),
     /// A branch is about to be sent by this relay job.
     Branch(Key, BranchNo),
-    /// A request of the server's own is about to be sent; the control request that asked for it.
-    Local(Option<u64>),
+    /// A request of the server's own is about to be sent; who asked for it.
+    Local(super::local::Asker),
     /// A message could not be parsed.
     Error,
     /// An event was raised.
@@ -369,18 +371,26 @@ pub struct Worker {
     /// Counts what was drawn by lot.
     pub(super) drawn: u64,
     pub(super) work: VecDeque<Work>,
+    /// The transactions whose copied runs wait for these sleeps.
+    pub(super) copies: HashMap<OpId, TxKey>,
     /// Runs that have used up their budget: they go on in the next turn.
     pub(super) yielded: VecDeque<Work>,
     /// Operations that may change something: not cut off when their run is dropped.
     pub(super) writing: HashSet<OpId>,
     pub(super) locks: Locks,
     pub(super) timers: Vec<TimerJob>,
+    /// Pings and reloads of dispatcher's destinations.
+    pub(super) dispatching: super::dispatcher::Dispatching,
     /// The queues that have event routes.
     pub(super) consumers: Vec<super::queues::Consumer>,
+    /// What is under way for tables that have a database.
+    pub(super) table_work: super::tables::TableWork,
     /// Routes that run in the middle of something else.
     pub(super) hooks: super::hooks::Hooks,
     /// What is under way for the contacts of users.
     pub(super) location: super::location::Location,
+    /// Tables that are being read anew.
+    pub(super) reloads: super::load_lists::Reloads,
     pub(super) drain: Option<Drain>,
     pub(super) stalled: super::block::Stalled,
     pub(super) traffic: bool,

@@ -17,6 +17,7 @@ use crate::store::{ConnId, Counter};
 use crate::transaction::{BranchNo, TxKey};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Bytes to be sent on a connection of the receiver.
 pub(super) const BUS_SEND: u8 = 2;
@@ -50,6 +51,8 @@ pub(super) enum ConnOrder {
     Alias(u16),
     /// End it.
     Close,
+    /// It is not idle for so many seconds to come.
+    Keep(u32),
 }
 
 /// Values that wait for room on the bus. What came over a connection is not sent again by its
@@ -426,6 +429,9 @@ impl Worker {
         match order {
             ConnOrder::Alias(port) => self.streams.alias(id.key, port),
             ConnOrder::Close => self.streams.end(id.key, Why::Ordered),
+            ConnOrder::Keep(seconds) => {
+                self.streams.keep(id.key, self.now + Duration::from_secs(u64::from(seconds)));
+            }
         }
         true
     }
@@ -435,6 +441,11 @@ impl Worker {
         let Some(id) = host.conn else { return -1 };
         let port = port.or_else(|| host.msg.top_via().map(|v| v.port_or_default())).unwrap_or(0);
         if port != 0 && self.order_conn(id, ConnOrder::Alias(port)) { 1 } else { -1 }
+    }
+
+    /// The connection a message came over lives that long, also if nothing goes over it.
+    pub(super) fn keep_conn(&mut self, host: &SipHost, seconds: u32) -> i32 {
+        host.conn.map_or(-1, |id| if self.order_conn(id, ConnOrder::Keep(seconds)) { 1 } else { -1 })
     }
 
     /// `tcp_close_conn`

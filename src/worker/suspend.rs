@@ -193,6 +193,9 @@ impl Worker {
         self.tm.keep(tx);
         role.kept = true;
         self.refresh(&mut host, &role);
+        if route == super::beside::COPY {
+            return self.go_on_beside(tx, *host, avps, role);
+        }
         let run = Run::new(self.program(), route, *host).with_kind(part.route_kind()).with_avps(avps);
         self.work.push_back(Work::Go(Box::new(run), role));
     }
@@ -241,7 +244,7 @@ impl Worker {
         // Without: its run still goes on.
         if let Some(host) = suspension.and_then(|s| s.host) {
             emit(1, "tm", "nobody has continued a suspended reply in time: it goes on as it is");
-            let disposition = self.edited_reply(*host);
+            let disposition = self.edited_reply(*host, (tx, branch));
             self.reply_processed(tx, branch, disposition);
         }
         self.flush_transactions();

@@ -33,6 +33,14 @@ enum What {
     Items,
     /// Forgets calls that were followed long enough.
     Dialogs,
+    /// Asks destinations whether they live.
+    Pings,
+    /// Takes out the calls of destinations that nobody has ended.
+    Calls,
+    /// Looks up the names of destinations.
+    Names,
+    /// Loads a table again.
+    Table(Str),
     /// Looks after the contacts of users.
     Contacts,
 }
@@ -66,12 +74,29 @@ impl Worker {
         }
         self.rtimers();
         if !self.env().settings.tables.is_empty() {
+            for table in self.env().settings.tables.clone().into_iter().filter(|t| t.reload > 0) {
+                let name = format!("htable#{}", table.name.to_lossy());
+                let interval = Duration::from_secs(table.reload.into());
+                self.timers.push(TimerJob::new(What::Table(table.name), name, interval));
+            }
             let interval = self.env().settings.table_interval;
             self.timers.push(TimerJob::new(What::Items, "htable".to_string(), interval));
         }
         if self.env().settings.dialogs.loaded {
             let interval = self.env().settings.dialogs.interval;
             self.timers.push(TimerJob::new(What::Dialogs, "dlgs".to_string(), interval));
+        }
+        let dispatcher = &self.env().settings.dispatcher;
+        if dispatcher.loaded {
+            let (pings, calls) = (dispatcher.interval, dispatcher.call_check);
+            let counts = dispatcher.counts_calls;
+            self.timers.push(TimerJob::new(What::Names, "dispatcher:names".to_string(), Duration::from_secs(1)));
+            if !pings.is_zero() {
+                self.timers.push(TimerJob::new(What::Pings, "dispatcher".to_string(), pings));
+            }
+            if counts {
+                self.timers.push(TimerJob::new(What::Calls, "dispatcher:calls".to_string(), calls));
+            }
         }
         if let Some(interval) = self.location_interval() {
             self.timers.push(TimerJob::new(What::Contacts, "usrloc".to_string(), interval));
@@ -142,6 +167,27 @@ impl Worker {
         let number = job.number;
         let routes = match what {
             What::Routes(routes) => routes,
+            What::Pings => {
+                self.ping_destinations();
+                return self.arm_timer_route(key.index as usize, interval);
+            }
+            What::Names => {
+                self.look_up_destinations();
+                return self.arm_timer_route(key.index as usize, interval);
+            }
+            What::Calls => {
+                let more = crate::modules::dispatcher::calls::expire(self.env());
+                return match more {
+                    Ok(true) => self.arm_job_at(key.index as usize, self.now + Duration::from_millis(10)),
+                    _ => self.arm_timer_route(key.index as usize, interval),
+                };
+            }
+            What::Table(name) => {
+                if let Err(why) = self.reload_table(&name) {
+                    emit(-1, "htable", &why);
+                }
+                return self.arm_timer_route(key.index as usize, interval);
+            }
             What::Items | What::Contacts | What::Dialogs => {
                 let again = match what {
                     What::Items => self.expire_items(),
@@ -184,7 +230,11 @@ impl Worker {
         let program = self.program();
         let Some(route) = program.find_route(RouteKind::Event, Some(text)) else { return };
         let mut host = SipHost::without_message(self.env().clone());
-        host.event.clone_from(&params);
+        host.event = params.clone().into();
+        // The destination that it is about is the R-URI.
+        if name.starts_with(b"dispatcher:") {
+            host.ruri = params.iter().find(|(n, _)| **n == *b"address").map(|(_, uri)| uri.clone());
+        }
         let named = params.into_iter().map(|(n, v)| (Some(n), Value::Str(v))).collect();
         let run = Run::new(program, route, host).with_params(named);
         self.work.push_back(Work::Go(Box::new(run), Role::new(RoleKind::Event)));

@@ -588,3 +588,66 @@ route[AGAIN] {{
     assert_eq!((answer.status(), &words[..]), (480, &[workers(&server)[0], tasks(&server, "default")[0], 486][..]));
     assert_idle(&server);
 }
+
+#[test]
+fn a_script_that_goes_on_beside_its_continuation_in_a_group() {
+    let script = r#"
+    switch ($rU) {
+        case "task":
+            $var(rc) = async_task_route("LATER");
+            exec_cmd("sleep 0.3");
+            $avp(x) = "after " + $var(rc);
+            break;
+        case "back":
+            async_task_route("STEP");
+            break;
+        case "answered":
+            async_task_route("LATER");
+            t_reply("486", "at once");
+            break;
+    }
+"#;
+    let routes = r#"
+modparam("async", "return", 1)
+route[LATER] {
+    t_reply("200", "$pp $avp(x)");
+}
+route[STEP] {
+    $avp(step) = $pp;
+    async_ms_route("LAST", "100");
+    $avp(x) = "behind it";
+}
+route[LAST] {
+    t_reply("200", "$avp(step) $pp $avp(x)");
+}
+"#;
+    let (server, port) = start("async_workers=1\n", script, routes, "1");
+    let client = SipClient::new(port);
+    let (task, worker) = (tasks(&server, "default")[0], workers(&server)[0]);
+    assert_eq!(ask(&client, "task"), (200, format!("{task} after 1")));
+    assert_eq!(ask(&client, "back"), (200, format!("{task} {worker} behind it")));
+    assert_eq!(ask(&client, "answered"), (486, "at once".into()));
+    assert_idle(&server);
+    assert_eq!(held(&server, "away"), 0);
+}
+
+#[test]
+fn what_a_group_waits_for_is_listed_and_can_be_ended() {
+    let script = "    async_task_route(\"LATER\");\n";
+    let routes = "route[LATER] {\n    if (exec_cmd(\"sleep 60\")) t_reply(\"200\", \"OK\");\n    else t_reply(\"500\", \"ended\");\n}\n";
+    let (server, port) = start("async_workers=1\n", script, routes, "1");
+    let client = SipClient::new(port);
+    client.send_request(&client.request("MESSAGE", "sip:bob@example.test"));
+    wait_for(&server, "exec", 1);
+    let wait = &waits(&server, "exec")[0];
+    assert_eq!(
+        (&wait["function"], &wait["route"]),
+        (&Value::from("exec_cmd"), &Value::from("route[LATER]")),
+        "{wait:#}"
+    );
+    let id = wait["id"].as_str().unwrap();
+    assert!(id.starts_with("1."), "the task worker's seat is behind the worker's: {id}");
+    server.ctl("kill-wait", serde_json::json!([id]));
+    assert_eq!(client.expect("an answer", SECOND * 10, |m| m.status() >= 200).reason(), "ended");
+    assert_idle(&server);
+}

@@ -3,10 +3,11 @@
 use serde_json::json;
 
 use crate::common::SECOND;
+use crate::kamailio::Kamailio;
 use crate::support::mariadb::{MariaDb, NATIVE};
 use crate::support::reprise::Reprise;
 use crate::support::sip::SipClient;
-use crate::support::{free_port, process};
+use crate::support::{eventually, free_port, process};
 
 /// The table of a queue, as Kamailio's module has it.
 fn table(name: &str, counting: &str) -> String {
@@ -21,15 +22,18 @@ const ROWS: &str = "INSERT INTO `kept` (`key`, val) VALUES ('a', '1'), ('b', '')
 
 /// A request adds what its headers say to a queue, or fetches all of one.
 fn config(port: u16, url: &str) -> String {
-    let modules: String = ["sl", "tm", "pv", "xlog", "textops", "siputils", "db_mysql", "db_sqlite", "mqueue"]
+    script(port, url, "debug=3\noverload_age=0\nloadmodule \"db_sqlite.so\"")
+}
+
+fn script(port: u16, url: &str, own: &str) -> String {
+    let modules: String = ["tm", "sl", "pv", "xlog", "textops", "siputils", "db_mysql", "mqueue"]
         .iter()
         .map(|m| format!("loadmodule \"{m}.so\"\n"))
         .collect();
     format!(
         r##"#!KAMAILIO
-debug=3
-overload_age=0
 listen=udp:127.0.0.1:{port}
+{own}
 {modules}
 modparam("mqueue", "db_url", "{url}")
 modparam("mqueue", "mqueue", "name=kept;dbmode=1")
@@ -154,4 +158,36 @@ fn what_cannot_be_loaded_or_saved_is_said() {
     maria.sql(&format!("USE {name}; DROP TABLE kept;"));
     assert_eq!(server.term(), 0);
     assert!(server.log().contains("queue kept: 2 pairs are lost"), "{}", server.log());
+}
+
+/// The table is that of Kamailio's module: each loads what the other has saved.
+#[test]
+fn kamailio_loads_what_is_saved_here_and_the_other_way_round() {
+    let maria = MariaDb::shared();
+    let name = maria.fresh_database();
+    let tables: String = ["kept", "in", "out"].iter().map(|t| table(t, "AUTO_INCREMENT")).collect();
+    maria.sql(&format!("USE {name}; {tables}"));
+    let url = maria.url_for(NATIVE, &name);
+    let port = free_port();
+    let mut ours = Reprise::start(&config(port, &url), &["-n", "2"]);
+    let client = Asking(SipClient::new(port));
+    for n in 0..30 {
+        client.add("kept", &format!("key{n}"), &format!("value{n}"));
+    }
+    assert_eq!(ours.term(), 0);
+    {
+        let own = "debug=1\nlog_stderror=yes\nchildren=1\ndisable_tcp=yes\nauto_aliases=no";
+        let theirs = Kamailio::start(&script(port, &url, own));
+        eventually("it answers", SECOND * 20, || {
+            client.0.send_request(&client.0.request("OPTIONS", "sip:look@example.test"));
+            client.0.recv(SECOND / 4).is_some_and(|m| m.status() == 200)
+        });
+        while client.0.recv(SECOND / 4).is_some() {}
+        let all: Vec<String> = (0..30).map(|n| format!("key{n}=value{n}")).collect();
+        assert_eq!(client.fetch("kept").trim(), format!("all: {}", all.join(" ")), "{}", theirs.log());
+        client.add("kept", "theirs", "1");
+        client.add("kept", "and", "2");
+    }
+    let _ours = Reprise::start(&config(port, &url), &["-n", "2"]);
+    assert_eq!(client.fetch("kept").trim(), "all: theirs=1 and=2");
 }

@@ -277,3 +277,77 @@ request_route {{
     assert_eq!(ended.code, 1);
     assert!(ended.stderr.contains("htable: table `t` cannot be loaded"), "{}", ended.stderr);
 }
+
+#[test]
+fn tables_are_loaded_again_and_written_back() {
+    let maria = MariaDb::shared();
+    let name = maria.fresh_database();
+    maria.sql(&format!(
+        "USE {name}; CREATE TABLE keep (id INTEGER PRIMARY KEY AUTO_INCREMENT, key_name VARCHAR(64), key_type INT,
+             value_type INT, key_value VARCHAR(128), expires INT);
+         INSERT INTO keep (key_name, key_type, value_type, key_value, expires) VALUES ('old', 0, 0, 'x', 0);
+         CREATE TABLE many (k VARCHAR(64), v VARCHAR(64), w VARCHAR(64), x INT);
+         INSERT INTO many VALUES ('a', '1', NULL, 3), ('b', 'q', 'r', NULL);
+         CREATE TABLE gw (k VARCHAR(64), v VARCHAR(64)); INSERT INTO gw VALUES ('one', 'first'), ('two', 'second')"
+    ));
+    let url = maria.url_for(NATIVE, &name);
+    let config = |port| {
+        let rest = format!(
+            r#"
+loadmodule "db_mysql.so"
+modparam("htable", "db_url", "{url}")
+modparam("htable", "db_expires", 1)
+modparam("htable", "htable", "keep=>dbtable=keep;dbmode=1")
+modparam("htable", "htable", "many=>dbtable=many;cols='k,v,w,x';coldelim='|';colnull='-'")
+modparam("htable", "htable", "gw=>dbtable=gw;cols='k,v';reloadat=1")
+event_route[htable:mod-init] {{
+    $sht(keep=>begun) = "at the start";
+    $sht(keep=>old) = $null;
+}}
+event_route[htable:reloaded:gw] {{ $shv(reloads) = $shv(reloads) + 1; }}
+request_route {{
+    $var(rc) = 0;
+    if ($rU == "reload") $var(rc) = sht_reload("many");
+    if ($rU == "none") $var(rc) = sht_reload("nothing");
+    if ($rU == "set") {{
+        $sht(keep=>n) = $sht(keep=>n) + 7;
+        $sht(keep=>t) = "it's";
+    }}
+    sl_send_reply("200", "$var(rc) $sht(many=>a) $sht(many=>b) $sht(gw=>one) $sht(gw=>two) $sht(keep=>n) $sht(keep=>begun)");
+}}
+"#
+        );
+        kamailio(port, &rest)
+    };
+    let (mut server, port) = serve(config, &["-n", "2"]);
+    let client = SipClient::new(port);
+    let ask = |user: &str| client.options(&format!("sip:{user}@example.test")).reason().to_owned();
+    assert_eq!(ask("look"), "0 1|-|3 q|r|- first second <null> at the start");
+    maria.sql(&format!("USE {name}; UPDATE many SET v = '2' WHERE k = 'a'; DELETE FROM many WHERE k = 'b'"));
+    assert_eq!(ask("none"), "-1 1|-|3 q|r|- first second <null> at the start");
+    assert_eq!(ask("reload"), "1 2|-|3 <null> first second <null> at the start");
+    maria.sql(&format!("USE {name}; UPDATE many SET v = '5' WHERE k = 'a'"));
+    assert_eq!(server.ctl("htable.reload", json!(["many"])), "OK");
+    eventually("ctl has it loaded", SECOND * 20, || ask("look").starts_with("0 5|-|3 "));
+    assert!(server.try_ctl("htable.reload", json!(["nothing"])).is_err());
+    maria.sql(&format!("USE {name}; UPDATE gw SET v = 'third' WHERE k = 'one'; DELETE FROM gw WHERE k = 'two'"));
+    eventually("it is loaded from time to time", SECOND * 20, || ask("look").contains(" third <null> "));
+    eventually("the event is raised", SECOND * 20, || {
+        server.ctl("pv.shvGet", json!(["reloads"]))["value"].as_i64().is_some_and(|n| n > 0)
+    });
+    ask("set");
+    assert_eq!(server.term(), 0);
+    let kept = maria.sql(&format!("USE {name}; SELECT key_name, value_type, key_value FROM keep ORDER BY key_name"));
+    let lines: Vec<&str> = kept.lines().map(str::trim).filter(|l| !l.starts_with("key_name")).collect();
+    assert_eq!(lines, ["begun\t0\tat the start", "n\t1\t7", "t\t0\tit's"], "{}", server.log());
+    // What was written is what the next one begins with.
+    let (mut server, port) = serve(config, &["-n", "2"]);
+    let client = SipClient::new(port);
+    client.options("sip:set@example.test");
+    assert_eq!(server.ctl("htable.get", json!(["keep", "n"]))["item"]["value"], 14);
+    assert_eq!(server.ctl("htable.store", json!(["keep"])), "OK");
+    eventually("ctl has it written", SECOND * 20, || {
+        maria.number(&format!("SELECT key_value FROM {name}.keep WHERE key_name = 'n'")) == 14
+    });
+    assert_eq!(server.term(), 0);
+}

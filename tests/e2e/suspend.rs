@@ -295,3 +295,82 @@ fn ask_like(client: &SipClient, server: &Reprise, earlier: &Request, call: &Call
     server.wait_log_after(mark, &format!("asked {}", request.call_id), SECOND * 20);
     request
 }
+
+/// Whatever runs routes: a process of a task group with the run and without, a timer, the event of a queue.
+fn by_others(port: u16) -> String {
+    let more = r#"
+loadmodule "mqueue.so"
+loadmodule "rtimer.so"
+loadmodule "async.so"
+async_workers = 2
+modparam("mqueue", "mqueue", "name=timed")
+modparam("mqueue", "mqueue", "name=woken")
+modparam("rtimer", "timer", "name=t;interval=20000u;mode=2;")
+modparam("rtimer", "exec", "timer=t;route=TIMED")
+"#;
+    let text = config(port, more);
+    let routes = r#"
+route[BY_TASK] {
+    t_continue("$(hdr(X-Id){s.select,0,:})", "$(hdr(X-Id){s.select,1,:})", "GO_ON");
+    t_reply("202", "$rc $pp");
+}
+route[BY_DATA] {
+    t_continue("$(async(data){s.select,0,:})", "$(async(data){s.select,1,:})", "GO_ON");
+    xlog("L_NOTICE", "data gave $rc in $pp\n");
+}
+route[TIMED] {
+    while (mq_fetch("timed")) {
+        t_continue("$(mqk(timed){s.select,0,:})", "$(mqk(timed){s.select,1,:})", "GO_ON");
+        xlog("L_NOTICE", "timer gave $rc in $pp\n");
+    }
+}
+event_route[mqueue:woken] {
+    while (mq_fetch("woken")) {
+        t_continue("$(mqk(woken){s.select,0,:})", "$(mqk(woken){s.select,1,:})", "GO_ON");
+        xlog("L_NOTICE", "event gave $rc in $pp\n");
+    }
+}
+"#;
+    let by = r#"
+        if ($hdr(X-Route) == "task") async_task_route("BY_TASK");
+        if ($hdr(X-Route) == "data") async_task_data("BY_DATA", "$hdr(X-Id)");
+        if ($hdr(X-Route) == "timer") mq_add("timed", "$hdr(X-Id)", "");
+        if ($hdr(X-Route) == "event") mq_add("woken", "$hdr(X-Id)", "");
+        if ($hdr(X-Route) != "GO_ON") {
+            sl_send_reply("202", "0 $pp");
+            exit;
+        }
+        $var(route)"#;
+    text.replacen("\n        $var(route)", by, 1) + routes
+}
+
+#[test]
+fn task_groups_timers_and_events_continue_as_well() {
+    let (server, port) = serve(by_others, &["-n", "2"]);
+    let (caller, asker) = (SipClient::new(port), SipClient::new(port));
+    let workers: Vec<i64> = server
+        .ctl("ps", Value::Null)
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|p| p["kind"] == "worker")
+        .filter_map(|p| p["pid"].as_i64())
+        .collect();
+    assert_eq!(workers.len(), 2);
+    for _ in 0..5 {
+        for how in ["task", "data", "timer", "event"] {
+            let call = park(&caller, &server, "plain");
+            let mark = server.log_mark();
+            let (code, pid) = go_on(&asker, &call.id, how);
+            let answer = refused(&caller, &call);
+            assert_eq!((answer.status(), answer.reason()), (486, format!("{0} {0}", call.owner).as_str()), "{how}");
+            if how == "task" {
+                assert!(code == "1" && !workers.contains(&i64::from(pid)), "{code} in {pid}");
+            } else {
+                server.wait_log_after(mark, &format!("{how} gave 1 in"), SECOND * 10);
+            }
+        }
+    }
+    wait_quiet(&server, SECOND * 60);
+    assert_eq!(held(&server, "suspended") + held(&server, "asks") + held(&server, "parked"), 0);
+}

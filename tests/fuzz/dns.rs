@@ -107,6 +107,7 @@ fn the_seeds_are_what_they_seem() {
         preference: 2,
         flags: "s".into(),
         service: "SIP+D2U".into(),
+        regexp: String::new(),
         replacement: "_sip._udp.example.test".into(),
     };
     assert_eq!(read(6, RecordType::Naptr), Reply::Records(vec![naptr], 60));

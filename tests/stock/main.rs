@@ -13,7 +13,10 @@ mod operators;
 #[allow(dead_code)]
 mod phone;
 #[allow(dead_code)]
+mod schema;
+#[allow(dead_code)]
 mod server;
+mod tables;
 
 use std::time::Duration;
 

@@ -45,6 +45,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// | `/json` | `{"credit":42,"name":"alice"}` as application/json |
 /// | `/auth` | `welcome`, with basic authentication alice / wonderland |
 /// | `/empty` | 200 with an empty body |
+/// | `/bucket/full/add`, `/bucket/empty/add` | `400`, `0` |
 /// | `/close` | `bye`, then the connection is closed |
 /// | `/abort` | the connection is closed without an answer |
 /// | `/large` | 1 MiB with Content-Length |
@@ -79,6 +80,8 @@ const LOCATIONS: &str = r#"
     location = /json { default_type application/json; return 200 '{"credit":42,"name":"alice"}'; }
     location = /auth { auth_basic test; auth_basic_user_file users; try_files /welcome =500; }
     location = /empty { return 200; }
+    location = /bucket/full/add { return 200 "400"; }
+    location = /bucket/empty/add { return 200 "0"; }
     location = /close { keepalive_timeout 0; return 200 "bye"; }
     location = /abort { return 444; }
 "#;

@@ -70,10 +70,30 @@ onsend_route {{
 
 #[test]
 fn onsend_route_drops_a_branch() {
-    let mut b = bed(&format!("{RELAY}\nonsend_route {{ if ($rm == \"INVITE\") drop; }}"));
+    let mut b = bed(r#"
+request_route {
+    if (is_method("ACK")) exit;
+    t_on_failure("F");
+    if ($hdr(X-Fork) == "yes") append_branch("sip:x@192.0.2.12");
+    t_relay();
+    $var(rc) = $rc;
+    if ($rc < 0) sl_send_reply("480", "$var(rc)");
+}
+failure_route[F] { xlog("L_ERR", "failure $T_reply_code\n"); }
+onsend_route { if ($rm == "INVITE" && to_ip == 192.0.2.11) drop; }
+"#);
     b.invite("c1", "");
     let all = b.got();
     assert!(!all.iter().any(|g| g.to == "b1"), "{all:?}");
+    assert_eq!(all.last().unwrap().m.reason(), b"-1", "{all:?}");
+    b.wait(40_000);
+    b.got();
+    // The other branch goes on, and the one that was dropped counts for nothing.
+    b.invite("c2", "X-Fork: yes\r\n");
+    assert_eq!(b.then(), ["b2 INVITE"]);
+    b.answer("b2", 486, "");
+    assert!(b.then().contains(&"a1 486".to_string()));
+    assert!(logged().contains("failure 486"));
     b.wait(200_000);
     b.end();
 }
@@ -181,13 +201,13 @@ event_route[mqueue:q] { while (mq_fetch("q")) xlog("L_ERR", "fetched $mqv(q)\n")
 fn everything_that_comes_and_goes() {
     let mut b = bed(&format!(
         r#"
-modparam("corex", "network_io_intercept", 1)
+modparam("corex", "nio_intercept", 1)
 modparam("corex", "evname_reply_out", "corex:reply-out")
 {RELAY}
 event_route[network:msg] {{
     if (nio_is_incoming()) {{
         if ($rcv(buf) =~ "Call-ID: bad") drop;
-        xlog("L_ERR", "in\n");
+        xlog("L_ERR", "in $ml\n");
     }} else
         xlog("L_ERR", "out $sndto(ip)\n");
 }}
@@ -203,7 +223,7 @@ event_route[corex:reply-out] {{ if ($rs == 183) drop; xlog("L_ERR", "reply-out $
     b.answer("b1", 200, "");
     assert_eq!(b.did(), ["a1 200"]);
     let log = logged();
-    assert!(log.contains("in\n") && log.contains("out 192.0.2.11") && log.contains("out 192.0.2.1\n"), "{log}");
+    assert!(log.contains("in 2") && log.contains("out 192.0.2.11") && log.contains("out 192.0.2.1\n"), "{log}");
     assert!(log.contains("reply-out 200") && !log.contains("reply-out 183"), "{log}");
     b.end();
 }

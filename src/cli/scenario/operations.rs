@@ -139,6 +139,8 @@ fn outcome(answer: &Answer, kind: OpKind) -> Result<Outcome, String> {
                 content_type: Some(Str::from(content.as_str())),
                 body: body.clone().into_bytes(),
                 headers: vec![(Str::from("Content-Type"), Str::from(content.as_str()))],
+                reason: Str::from(crate::sip::reply::default_reason(*status)),
+                ..HttpResponse::default()
             })
         }
         (_, OpKind::Http) => return other("expected `answers STATUS \"body\"` or `fails`"),

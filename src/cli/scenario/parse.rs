@@ -541,6 +541,7 @@ fn dns(line: &mut Line) -> Parsed<Action> {
             preference: line.small("a preference")?,
             flags: line.quoted().ok_or_else(|| line.wrong("flags in quotes"))?,
             service: line.quoted().ok_or_else(|| line.wrong("a service in quotes such as \"SIP+D2U\""))?,
+            regexp: String::new(),
             replacement: line.word("a host name")?,
         }),
         "does" => {

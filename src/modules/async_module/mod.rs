@@ -7,7 +7,7 @@ pub mod groups;
 pub mod task;
 
 use super::host::SipHost;
-use super::request::{Outcome, Request};
+use super::request::{BESIDE, NOT_BESIDE, Outcome, Request};
 use crate::ops;
 use crate::script::ast::{Dialect, RouteKind};
 use crate::script::registry::{Arg, Call, FnSpec, Kind, ModParamKind, ModParamSpec, ModuleSpec, Param, RouteSet, Step};
@@ -45,8 +45,10 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         ModParamSpec {
             name: "return",
             kind: ModParamKind::Int,
-            ignored: true,
-            doc: "the script never goes on beside its own continuation",
+            ignored: false,
+            doc: "what functions that suspend give when they have: 0 (default) ends the script there, any other number lets \
+                  it go on beside its own continuation, which begins with the message as the script has left it, and not \
+                  before that has ended; what the script relays or answers has no continuation",
         },
         ModParamSpec {
             name: "mode",
@@ -67,11 +69,13 @@ pub struct Settings {
     pub seconds: bool,
     /// `ms_timer` is not 0.
     pub millis: bool,
+    /// `return`
+    pub returns: i32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { seconds: true, millis: false }
+        Settings { seconds: true, millis: false, returns: 0 }
     }
 }
 
@@ -217,6 +221,7 @@ fn go_on(call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost> {
     let number = |i: usize| call.state.data.get(i).and_then(Value::as_int);
     let (micros, target) = (number(0).unwrap_or(0), number(1));
     let group = number(2).and_then(|n| u16::try_from(n).ok());
+    let returns = call.host.env().settings.async_module.returns;
     if call.state.step == 1 {
         match outcome.code() {
             // A retransmission: whoever made the transaction goes on.
@@ -224,12 +229,28 @@ fn go_on(call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost> {
             1 | -10 => {}
             _ => return Step::Fail("no transaction could be made".into()),
         }
+        let length = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
+        if returns != 0 {
+            call.state.step = 3;
+            return Step::Wait(Request::Beside { after: length, group });
+        }
         call.state.step = 2;
         if let Some(group) = group {
             return Step::Wait(Request::Travel { group });
         }
-        let length = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
         return Step::Wait(Request::Op { op: ops::Request::Sleep(length), limit: None });
+    }
+    match (call.state.step, outcome.code()) {
+        (3, BESIDE) => return Step::Done(returns),
+        (3, NOT_BESIDE) => return Step::Done(-1),
+        // The copy, wherever it is.
+        (3, _) => {
+            return match target.and_then(|n| u32::try_from(n).ok()) {
+                Some(route) => Step::Continue(route),
+                None => Step::Done(returns),
+            };
+        }
+        _ => {}
     }
     // A run that has travelled is with its group now.
     if !matches!(outcome, Outcome::Op(ops::Outcome::Slept) | Outcome::Code(1)) {

@@ -143,7 +143,7 @@ mod tests {
         let mut host = SipHost::without_message(Rc::new(Env::unattached()));
         let sub = |s: &str| Some(Value::from(s));
         assert!(get(&host, Kpv::AsyncTask, sub("data").as_ref()).is_null());
-        host.event = vec![(Str::from(DATA), Str::from("x")), (Str::from(TYPE), Str::from("8000"))];
+        host.event = vec![(Str::from(DATA), Str::from("x")), (Str::from(TYPE), Str::from("8000"))].into();
         assert_eq!(get(&host, Kpv::AsyncTask, sub("data").as_ref()), Value::from("x"));
         assert_eq!(get(&host, Kpv::KeyValueTask, sub("type").as_ref()), Value::Int(8000));
         assert!(get(&host, Kpv::KeyValueTask, sub("key").as_ref()).is_null());

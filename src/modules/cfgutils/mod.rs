@@ -1,5 +1,7 @@
 //! `cfgutils`: sleeping, chance, locks, time (opensips.md sections 3.5, 4.11).
 
+mod kamailio;
+
 use super::host::SipHost;
 use super::pv_get::random;
 use super::request::{Outcome, Request};
@@ -13,7 +15,7 @@ use std::time::Duration;
 /// The module.
 pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
     name: "cfgutils",
-    dialects: &[Dialect::OpenSips],
+    dialects: &[Dialect::OpenSips, Dialect::Kamailio],
     functions: &[
         SLEEP,
         USLEEP,
@@ -28,6 +30,19 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         STRINGS_SHARE_LOCK,
         GET_ACCURATE_TIME,
         TS_USEC_DELTA,
+        kamailio::LOCK,
+        kamailio::UNLOCK,
+        kamailio::TRYLOCK,
+        kamailio::CHECK_ROUTE_EXISTS,
+        kamailio::ROUTE_IF_EXISTS,
+        kamailio::SET_GFLAG,
+        kamailio::RESET_GFLAG,
+        kamailio::IS_GFLAG,
+        kamailio::CORE_HASH,
+        kamailio::PKG_STATUS,
+        kamailio::PKG_SUMMARY,
+        kamailio::SHM_STATUS,
+        kamailio::SHM_SUMMARY,
     ],
     params: &[
         ModParamSpec {
@@ -50,6 +65,18 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
             doc: "each key has its own lock",
         },
         ModParamSpec { name: "shv_hash_size", kind: ModParamKind::Int, ignored: true, doc: "not needed" },
+        ModParamSpec {
+            name: "initial_gflags",
+            kind: ModParamKind::Int,
+            ignored: false,
+            doc: "the flags that are set from the start, as the sum of their bits; default 0",
+        },
+        ModParamSpec {
+            name: "lock_set_size",
+            kind: ModParamKind::Int,
+            ignored: true,
+            doc: "each key has its own lock",
+        },
         ModParamSpec { name: "hash_file", kind: ModParamKind::Str, ignored: true, doc: "not needed" },
     ],
     any_param: false,
@@ -60,20 +87,21 @@ const ROUTES: RouteSet = RouteSet::letters("RFOBLSTVE");
 
 const SLEEP: FnSpec<SipHost> = FnSpec {
     opensips: Some("sleep"),
-    kamailio: None,
+    kamailio: Some("sleep"),
     params: &[Param::req("seconds", Kind::Int)],
     variadic: false,
     routes: ROUTES,
     waits: true,
     doc: "Waits this many seconds; 0 goes on at once.",
     returns: &[(1, "the time has passed"), (-1, "cut off")],
-    example: "async(sleep(2), after_sleep);",
+    example: "sleep(2);",
     run: |call| sleep(call, 1_000_000),
     finish: Some(slept),
 };
 
 const USLEEP: FnSpec<SipHost> = FnSpec {
     opensips: Some("usleep"),
+    kamailio: Some("usleep"),
     params: &[Param::req("microseconds", Kind::Int)],
     doc: "Waits this many microseconds; 0 goes on at once.",
     example: "usleep(20000);",

@@ -212,6 +212,6 @@ pub(in crate::modules) fn next_group(call: &mut Call<'_, SipHost>) -> Option<boo
     }
     let h = &mut *call.host;
     h.set_main_target(first);
-    h.branches = waiting.get(1..group).unwrap_or_default().to_vec();
+    h.branches = waiting.get(1..group).unwrap_or_default().to_vec().into();
     Some(waiting.len() > group)
 }

@@ -3,7 +3,7 @@
 pub(super) mod branches;
 mod flags;
 pub(super) mod logging;
-mod misc;
+pub(super) mod misc;
 mod ruri;
 
 use super::host::SipHost;

@@ -4,6 +4,8 @@
 mod environment;
 mod older;
 
+pub use older::EXEC_CMD;
+
 use super::host::SipHost;
 use super::request::{Outcome, Request};
 use crate::base::Str;

@@ -151,7 +151,8 @@ fn destinations(call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost>
     let host = &mut call.host;
     host.ruri = Some(Str::from(*first));
     host.du = None;
-    host.branches = others.iter().map(|u| Target { uri: Str::from(*u), ..Target::default() }).collect();
+    host.branches =
+        others.iter().map(|u| Target { uri: Str::from(*u), ..Target::default() }).collect::<Vec<_>>().into();
     Step::Done(1)
 }
 

@@ -16,6 +16,14 @@ pub struct Table {
     pub renew: bool,
     /// The database table it begins with.
     pub source: Option<Source>,
+    /// What stands between several values of a row (`coldelim`).
+    pub delimiter: String,
+    /// What stands for a NULL among them (`colnull`).
+    pub null: String,
+    /// It is written to the database's table when the server ends (`dbmode=1`).
+    pub write_back: bool,
+    /// Seconds between two loads (`reloadat`); 0: at the start only.
+    pub reload: u32,
     /// Number of slots it says, as `htable.listTables` shows it. The store needs none.
     pub slots: i64,
 }
@@ -25,8 +33,8 @@ pub struct Table {
 pub struct Source {
     /// The database's table.
     pub table: String,
-    /// Columns of the key and the value, if it has not the usual ones.
-    pub columns: Option<(String, String)>,
+    /// Columns of the key and of the values, if it has not the usual ones.
+    pub columns: Option<Vec<String>>,
 }
 
 /// The columns of a database's table (`key_name_column` and the like).
@@ -70,13 +78,28 @@ impl Columns {
     pub fn query(&self, table: &Table) -> String {
         let source = table.source.clone().unwrap_or_default();
         match source.columns {
-            Some((key, value)) => format!("SELECT {key}, {value} FROM {}", source.table),
+            Some(columns) => format!("SELECT {} FROM {}", columns.join(", "), source.table),
             None => {
                 let count = if self.expires { 5 } else { 4 };
                 let names = self.names.get(..count).unwrap_or_default().join(", ");
                 format!("SELECT {names} FROM {}", source.table)
             }
         }
+    }
+}
+
+impl Columns {
+    /// The columns of an INSERT (name, value, type of the name, type of the value, then the end if there is one) and the
+    /// marks of one row.
+    pub fn insert(&self) -> (String, String) {
+        let count = if self.expires { 5 } else { 4 };
+        let names = self.names.get(..count).unwrap_or_default().join(", ");
+        (names, format!("({})", vec!["?"; count].join(", ")))
+    }
+
+    /// Whether rows have ends.
+    pub fn has_ends(&self) -> bool {
+        self.expires
     }
 }
 
@@ -96,7 +119,18 @@ impl Table {
         if name.is_empty() || name.len() > crate::store::shared::LONGEST_OWNER {
             return Err("a table is defined by `name=>attribute=value;...`".into());
         }
-        let mut table = Table { name: Str::from(name), expire: 0, first: None, renew: true, source: None, slots: 16 };
+        let mut table = Table {
+            name: Str::from(name),
+            expire: 0,
+            first: None,
+            renew: true,
+            source: None,
+            delimiter: ",".into(),
+            null: "*".into(),
+            write_back: false,
+            reload: 0,
+            slots: 16,
+        };
         let mut columns = None;
         for attribute in attributes.split(';').map(str::trim).filter(|a| !a.is_empty()) {
             let (key, value) = attribute.split_once('=').ok_or_else(|| format!("`{attribute}` has no value"))?;
@@ -118,17 +152,24 @@ impl Table {
                 "dbtable" => table.source = Some(Source { table: value.to_string(), columns: None }),
                 "cols" => {
                     let list: Vec<&str> = value.trim_matches('\'').split(',').map(str::trim).collect();
-                    let [key, value] = list[..] else { return Err("`cols` names a key and one value".into()) };
-                    columns = Some((key.to_string(), value.to_string()));
+                    if list.len() < 2 || list.iter().any(|c| c.is_empty()) {
+                        return Err("`cols` names the column of the key and those of the values".into());
+                    }
+                    columns = Some(list.iter().map(|c| (*c).to_string()).collect::<Vec<_>>());
                 }
-                // Only for several values in `cols`.
-                "coldelim" | "colnull" => {}
-                "dbmode" if number()? == 0 => {}
-                "dbmode" => return Err("tables are not written back to a database (dbmode=0)".into()),
+                "coldelim" => table.delimiter = value.trim_matches('\'').to_string(),
+                "colnull" => table.null = value.trim_matches('\'').to_string(),
+                "dbmode" => table.write_back = number()? != 0,
                 "dmqreplicate" => return Err("tables are not replicated to other machines".into()),
-                "reloadat" => return Err("tables are loaded at the start only".into()),
+                "reloadat" => table.reload = u32::try_from(number()?.clamp(0, 31_536_000)).unwrap_or(0),
                 other => return Err(format!("a table has no attribute `{other}`")),
             }
+        }
+        if table.write_back && (table.source.is_none() || columns.is_some()) {
+            return Err("`dbmode=1` needs `dbtable`, and the usual columns (no `cols`)".into());
+        }
+        if table.reload > 0 && table.source.is_none() {
+            return Err("`reloadat` needs `dbtable`".into());
         }
         if let Some(source) = &mut table.source {
             source.columns = columns;
@@ -154,9 +195,16 @@ mod tests {
         let t = Table::parse("a=>initval=0;updateexpire=0;size=1").unwrap();
         assert_eq!((t.first, t.renew, t.slots), (Some(0), false, 8));
         assert_eq!(Table::parse("a").unwrap().slots, 16);
-        for bad in
-            ["=>size=4", "a=>x=1", "a=>size", "a=>size=b", "a=>dbmode=1;", "a=>cols='a,b,c'", "a=>dmqreplicate=1"]
-        {
+        for bad in [
+            "=>size=4",
+            "a=>x=1",
+            "a=>size",
+            "a=>size=b",
+            "a=>dbmode=1;",
+            "a=>cols='a'",
+            "a=>dmqreplicate=1",
+            "a=>reloadat=5",
+        ] {
             assert!(Table::parse(bad).is_err(), "{bad}");
         }
         let columns = Columns::default();
@@ -164,6 +212,12 @@ mod tests {
         assert_eq!(columns.query(&t), "SELECT key_name, key_value, key_type, value_type FROM htable");
         let t = Table::parse("a=>cols='k,v';dbtable=own").unwrap();
         assert_eq!(columns.query(&t), "SELECT k, v FROM own");
+        let t = Table::parse("a=>cols='k,v,w';coldelim='|';colnull='-';dbtable=own;reloadat=60").unwrap();
+        assert_eq!(columns.query(&t), "SELECT k, v, w FROM own");
+        assert_eq!((t.delimiter.as_str(), t.null.as_str(), t.reload), ("|", "-", 60));
+        assert!(Table::parse("a=>dbtable=t;dbmode=1").unwrap().write_back);
+        assert!(Table::parse("a=>dbtable=t;dbmode=1;cols='k,v'").is_err());
+        assert_eq!(columns.insert(), ("key_name, key_value, key_type, value_type".into(), "(?, ?, ?, ?)".into()));
         assert_eq!(Table::parse("a=>autoexpire=2").unwrap().ends(5), Ends::At(2_000_005));
     }
 }

@@ -5,6 +5,7 @@ mod choose;
 pub mod definition;
 pub mod items;
 mod iterate;
+pub mod load;
 
 pub use iterate::Iterator;
 
@@ -49,6 +50,7 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         LOCK,
         UNLOCK,
         RESET,
+        load::RELOAD,
         SETXS,
         SETXI,
         IS_NULL,
@@ -67,7 +69,7 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
             name: "htable",
             kind: ModParamKind::Str,
             ignored: false,
-            doc: "`name=>size=N;autoexpire=S;initval=N;updateexpire=0|1;dbtable=T`: a table",
+            doc: "`name=>size=N;autoexpire=S;initval=N;updateexpire=0|1;dbtable=T;cols='k,v,...';coldelim=C;colnull=C;dbmode=0|1;reloadat=S`: a table",
         },
         ModParamSpec {
             name: "timer_interval",

@@ -3,10 +3,14 @@
 
 mod core_functions;
 pub mod custom;
+pub mod header_walk;
 mod nio;
 mod sl_functions;
+mod small;
 pub mod sqlops;
 mod tests_of;
+mod texts;
+pub mod uris;
 mod whole;
 mod xavp;
 mod xlog;
@@ -15,12 +19,17 @@ use super::host::SipHost;
 use crate::script::ast::Dialect;
 use crate::script::registry::{FnSpec, ModParamKind, ModParamSpec, ModuleSpec};
 
-pub use core_functions::{FORWARD_NO_CONNECT, REPLY_NO_CONNECT};
+pub use core_functions::{FORWARD_NO_CONNECT, REPLY_CLOSE, REPLY_NO_CONNECT};
+pub use small::next_hop;
 
 type Module = ModuleSpec<SipHost>;
 
 const fn int(name: &'static str, doc: &'static str) -> ModParamSpec {
     ModParamSpec { name, kind: ModParamKind::Int, ignored: false, doc }
+}
+
+const fn string(name: &'static str, doc: &'static str) -> ModParamSpec {
+    ModParamSpec { name, kind: ModParamKind::Str, ignored: false, doc }
 }
 
 const fn ignored(name: &'static str, doc: &'static str) -> ModParamSpec {
@@ -108,15 +117,19 @@ pub static SL: Module = module(
 );
 
 /// `textops`
-pub static TEXTOPS: Module = module("textops", tests_of::TEXTOPS, &[]);
+pub static TEXTOPS: Module = module("textops", texts::ALL, &[]);
 /// `textopsx`
 pub static TEXTOPSX: Module = module("textopsx", whole::TEXTOPSX, &[]);
 /// `siputils`
 pub static SIPUTILS: Module = module(
     "siputils",
-    tests_of::SIPUTILS,
+    uris::ALL,
     &[
-        ignored("options_accept", "no OPTIONS is answered by itself"),
+        string("options_accept", "value of Accept in the answers of options_reply; default \"*/*\""),
+        string("options_accept_encoding", "value of Accept-Encoding; default empty"),
+        string("options_accept_language", "value of Accept-Language; default \"en\""),
+        string("options_support", "value of Supported; default empty"),
+        ignored("contact_flds_separator", "contacts are not encoded"),
         ignored("ring_timeout", "ring_insert_callid is not offered"),
     ],
 );
@@ -157,20 +170,18 @@ pub static XLOG: Module = module(
     ],
 );
 /// `kex`: flags, the destination URI and `is_myself` are functions of the core here.
-pub static KEX: Module = module("kex", &[], &[]);
+pub static KEX: Module = module("kex", small::KEX, &[]);
 /// `corex`: `append_branch`, `send` and their like are functions of the core here.
 pub static COREX: Module = module(
     "corex",
-    &[nio::NIO_IS_INCOMING],
+    small::COREX,
     &[
         ignored("alias_subdomains", "accept_subdomain of an alias does it"),
         ignored("dns_cache", "the resolver keeps what it learns"),
         ignored("dns_file", "dns_hosts_file of the core does it"),
-        int(
-            "network_io_intercept",
-            "1: event_route[network:msg] runs for everything that comes in and leaves; default 0",
-        ),
-        ignored("min_msg_len", "what is no message is dropped"),
+        int("nio_intercept", "1: event_route[network:msg] runs for everything that comes in and leaves; default 0"),
+        ignored("nio_min_msg_len", "what is no message is dropped"),
+        ignored("nio_msg_avp", "the bytes are $rcv(buf) and $snd(buf)"),
         ModParamSpec {
             name: "evname_reply_out",
             kind: ModParamKind::Str,
@@ -194,9 +205,5 @@ pub static DEBUGGER: Module = tolerated("debugger");
 pub static MI_FIFO: Module = tolerated("mi_fifo");
 /// `reprise ctl` takes its place.
 pub static MI_RPC: Module = tolerated("mi_rpc");
-/// Statistics are built in.
-pub static STATISTICS: Module = tolerated("statistics");
-/// Statistics are built in.
-pub static COUNTERS: Module = tolerated("counters");
 /// The SQLite helper process is built in.
 pub static DB_SQLITE: Module = tolerated("db_sqlite");

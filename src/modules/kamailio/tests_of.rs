@@ -5,16 +5,11 @@ use crate::script::registry::{FnSpec, Kind, Param, RouteSet, Step};
 use crate::sip::header::HeaderId;
 use crate::sip::nameaddr::NameAddr;
 
-/// Of `siputils`.
-pub const SIPUTILS: &[FnSpec<SipHost>] = &[IS_REQUEST, IS_REPLY, IS_FIRST_HOP];
-/// Of `textops`.
-pub const TEXTOPS: &[FnSpec<SipHost>] = &[STARTS_WITH, ENDS_WITH, CMP_STR, CMP_ISTR];
-
 fn verdict(yes: bool) -> Step<SipHost> {
     Step::Done(if yes { 1 } else { -1 })
 }
 
-const IS_REQUEST: FnSpec<SipHost> = FnSpec {
+pub(super) const IS_REQUEST: FnSpec<SipHost> = FnSpec {
     opensips: None,
     kamailio: Some("is_request"),
     params: &[],
@@ -28,7 +23,7 @@ const IS_REQUEST: FnSpec<SipHost> = FnSpec {
     finish: None,
 };
 
-const IS_REPLY: FnSpec<SipHost> = FnSpec {
+pub(super) const IS_REPLY: FnSpec<SipHost> = FnSpec {
     kamailio: Some("is_reply"),
     doc: "Whether the message in work is a reply.",
     example: "if (is_reply()) xlog(\"$rs\\n\");",
@@ -36,7 +31,7 @@ const IS_REPLY: FnSpec<SipHost> = FnSpec {
     ..IS_REQUEST
 };
 
-const IS_FIRST_HOP: FnSpec<SipHost> = FnSpec {
+pub(super) const IS_FIRST_HOP: FnSpec<SipHost> = FnSpec {
     kamailio: Some("is_first_hop"),
     doc: "Whether the message came from its sender directly: a request with one Via, a reply whose first Record-Route is \
           ours and that came from somebody else.",
@@ -53,7 +48,7 @@ const IS_FIRST_HOP: FnSpec<SipHost> = FnSpec {
     ..IS_REQUEST
 };
 
-const STARTS_WITH: FnSpec<SipHost> = FnSpec {
+pub(super) const STARTS_WITH: FnSpec<SipHost> = FnSpec {
     kamailio: Some("starts_with"),
     params: &[Param::req("text", Kind::Str), Param::req("beginning", Kind::Str)],
     doc: "Whether a text begins with another one; letter case matters.",
@@ -65,7 +60,7 @@ const STARTS_WITH: FnSpec<SipHost> = FnSpec {
     ..IS_REQUEST
 };
 
-const ENDS_WITH: FnSpec<SipHost> = FnSpec {
+pub(super) const ENDS_WITH: FnSpec<SipHost> = FnSpec {
     kamailio: Some("ends_with"),
     params: &[Param::req("text", Kind::Str), Param::req("end", Kind::Str)],
     doc: "Whether a text ends with another one; letter case matters.",
@@ -77,7 +72,7 @@ const ENDS_WITH: FnSpec<SipHost> = FnSpec {
     ..IS_REQUEST
 };
 
-const CMP_STR: FnSpec<SipHost> = FnSpec {
+pub(super) const CMP_STR: FnSpec<SipHost> = FnSpec {
     kamailio: Some("cmp_str"),
     params: &[Param::req("left", Kind::Str), Param::req("right", Kind::Str)],
     doc: "Whether two texts are equal.",
@@ -86,7 +81,7 @@ const CMP_STR: FnSpec<SipHost> = FnSpec {
     ..IS_REQUEST
 };
 
-const CMP_ISTR: FnSpec<SipHost> = FnSpec {
+pub(super) const CMP_ISTR: FnSpec<SipHost> = FnSpec {
     kamailio: Some("cmp_istr"),
     params: &[Param::req("left", Kind::Str), Param::req("right", Kind::Str)],
     doc: "Whether two texts are equal without regard to letter case.",

@@ -1,5 +1,6 @@
 //! Asking for contacts without changing the request: `registered`, `reg_fetch_contacts`, OpenSIPS' `is_registered`.
 
+use super::attributes;
 use super::find::{self, Wanted};
 use super::lookup::LOOKUP;
 use crate::base::Str;
@@ -23,8 +24,9 @@ pub const REGISTERED: FnSpec<SipHost> = FnSpec {
         Param::opt("action", Kind::Int),
     ],
     routes: RouteSet::ALL,
-    doc: "Whether the user of the R-URI, or of `uri`, has a contact. `match`, a sum: 1 with this request's Call-ID, 2 \
-          that came from where this request comes from, 4 with this request's Contact. `action` has no effect.",
+    doc: "Whether the user of the R-URI, or of `uri`, has a contact. `match`, a sum, asks for one that fits what \
+          `xavp_cfg` says: 1 its Call-ID (match_callid), 2 where it was seen (match_received), 4 its URI \
+          (match_contact). Its data is in `xavp_rcd`, unless `action` is 1.",
     returns: CODES,
     example: r#"if (registered("location")) xlog("$rU is there\n");"#,
     run: |call| {
@@ -157,14 +159,21 @@ fn same_uri(a: &[u8], b: &[u8]) -> bool {
 
 fn is_there(call: &mut Call<'_, SipHost>, found: Vec<Vec<Binding>>) -> Step<SipHost> {
     let how = call.int(2).unwrap_or(0);
-    let h = &*call.host;
-    let contact = h.msg.contacts().next().map(|c| c.uri).unwrap_or_default();
-    let fits = |b: &Binding| {
-        (how & 1 == 0 || *b.call_id == *h.msg.call_id())
-            && (how & 2 == 0 || address_of(b) == Some(h.source.ip()))
-            && (how & 4 == 0 || same_uri(&b.contact, contact))
+    let mut wanted = |bit: i64, name: &str| {
+        let value = if how & bit == 0 { None } else { attributes::configured(call, name.as_bytes()) };
+        value.and_then(|v| v.to_text())
     };
-    yes(found.iter().flatten().any(fits))
+    let (call_id, seen, uri) = (wanted(1, "match_callid"), wanted(2, "match_received"), wanted(4, "match_contact"));
+    let fits = |b: &&Binding| {
+        call_id.as_ref().is_none_or(|c| *c == b.call_id)
+            && seen.as_ref().is_none_or(|s| b.received.as_ref() == Some(s))
+            && uri.as_ref().is_none_or(|u| same_uri(&b.contact, u))
+    };
+    let fitting = found.iter().flatten().find(fits).cloned();
+    if let Some(b) = fitting.as_ref().filter(|_| call.int(3) != Some(1)) {
+        attributes::tell(call, b);
+    }
+    yes(fitting.is_some())
 }
 
 fn contact(call: &mut Call<'_, SipHost>, found: Vec<Vec<Binding>>) -> Step<SipHost> {

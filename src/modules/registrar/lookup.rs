@@ -1,5 +1,6 @@
 //! `lookup` and its kin: the R-URI becomes the contacts of its user (RFC 3261 16.5).
 
+use super::attributes;
 use super::find::{self, Wanted};
 use super::reply::bare;
 use super::request::method_bit;
@@ -62,6 +63,19 @@ pub const LOOKUP_FLAGS: FnSpec<SipHost> = FnSpec {
         begin(call, uri, find_flagged)
     },
     finish: Some(|call, outcome| find::go_on(call, outcome, find_flagged)),
+    ..LOOKUP
+};
+
+/// `lookup_to_dset`
+pub const LOOKUP_TO_DSET: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("lookup_to_dset"),
+    doc: "Makes all contacts of the R-URI's user (or of `uri`) branches; the R-URI stays.",
+    example: r#"lookup_to_dset("location");"#,
+    run: |call| {
+        let uri = call.text(1).filter(|u| !u.is_empty());
+        begin(call, uri, find_to_dset)
+    },
+    finish: Some(|call, outcome| find::go_on(call, outcome, find_to_dset)),
     ..LOOKUP
 };
 
@@ -176,8 +190,10 @@ fn usable(h: &SipHost, uri: &[u8], found: Vec<Binding>, methods: bool) -> Result
     let newest = |b: &Binding, all: &[Binding]| {
         !all.iter().any(|o| o.reg_id > 0 && o.instance == b.instance && (o.modified, &o.ruid) > (b.modified, &b.ruid))
     };
-    let all = found.clone();
-    found.retain(|b| b.reg_id == 0 || newest(b, &all));
+    if h.env().settings.registrar.uses_flows() {
+        let all = found.clone();
+        found.retain(|b| b.reg_id == 0 || newest(b, &all));
+    }
     if found.is_empty() {
         return Err(-1);
     }
@@ -198,10 +214,11 @@ pub fn target(h: &SipHost, b: &Binding) -> Target {
         Some(Str::from(first.uri))
     });
     // RFC 5626: a flow is used as long as it is there.
-    let flow = b.flow.as_ref().filter(|_| b.reg_id > 0).map(|(transport, addr)| {
-        let host = crate::modules::env::bracketed(addr.ip());
-        Str::from(format!("sip:{host}:{};transport={}", addr.port(), transport.to_lossy()))
-    });
+    let flow =
+        b.flow.as_ref().filter(|_| b.reg_id > 0 && h.env().settings.registrar.uses_flows()).map(|(transport, addr)| {
+            let host = crate::modules::env::bracketed(addr.ip());
+            Str::from(format!("sip:{host}:{};transport={}", addr.port(), transport.to_lossy()))
+        });
     let socket = b.socket.as_deref().and_then(|name| h.env().find_listener(name));
     Target {
         uri: b.contact.clone(),
@@ -216,6 +233,7 @@ pub fn target(h: &SipHost, b: &Binding) -> Target {
 
 /// The first contact becomes the R-URI.
 fn take(call: &mut Call<'_, SipHost>, b: &Binding) {
+    attributes::tell(call, b);
     let main = target(call.host, b);
     let h = &mut *call.host;
     h.set_main_target(&main);
@@ -248,6 +266,18 @@ fn find_all(call: &mut Call<'_, SipHost>, found: Vec<Vec<Binding>>) -> Step<SipH
             if further {
                 append(call.host, found.get(1..).unwrap_or_default());
             }
+            Step::Done(1)
+        }
+        Err(code) => Step::Done(code),
+    }
+}
+
+fn find_to_dset(call: &mut Call<'_, SipHost>, found: Vec<Vec<Binding>>) -> Step<SipHost> {
+    let methods = call.host.env().settings.registrar.method_filtering;
+    let uri = call.text(1).filter(|u| !u.is_empty()).unwrap_or_else(|| Str::from(call.host.current_ruri()));
+    match usable(call.host, &uri, found.into_iter().next().unwrap_or_default(), methods) {
+        Ok(found) => {
+            append(call.host, &found);
             Step::Done(1)
         }
         Err(code) => Step::Done(code),
@@ -294,7 +324,7 @@ fn find_branches(call: &mut Call<'_, SipHost>, found: Vec<Vec<Binding>>) -> Step
 
 /// The contacts of R-URI and branches take their places.
 fn branches(call: &mut Call<'_, SipHost>, found: Vec<Vec<Binding>>, methods: bool) -> Step<SipHost> {
-    let old: Vec<Target> = std::mem::take(&mut call.host.branches);
+    let old: Vec<Target> = call.host.branches.take();
     let mut uris = vec![Str::from(call.host.current_ruri())];
     uris.extend(old.iter().map(|t| t.uri.clone()));
     let mut contacts = Vec::new();
@@ -311,7 +341,7 @@ fn branches(call: &mut Call<'_, SipHost>, found: Vec<Vec<Binding>>, methods: boo
         }
     }
     if !contacts.iter().any(|c| matches!(c, Place::Found(_))) {
-        call.host.branches = old;
+        call.host.branches = old.into();
         return Step::Done(worst);
     }
     // Whoever was found first is the R-URI.

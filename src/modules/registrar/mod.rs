@@ -4,6 +4,7 @@
 //! stored bindings, [`reply`] tells the outcome. [`save`] and [`lookup`] carry it to where `usrloc` keeps bindings.
 
 mod ask;
+mod attributes;
 mod find;
 mod lookup;
 mod options;
@@ -36,6 +37,7 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         save::REG_SEND_REPLY,
         lookup::LOOKUP,
         lookup::LOOKUP_FLAGS,
+        lookup::LOOKUP_TO_DSET,
         lookup::LOOKUP_BRANCHES,
         ask::REGISTERED,
         ask::REG_FETCH_CONTACTS,
@@ -46,6 +48,7 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         remove::UNREGISTER,
         remove::REMOVE,
         ADD_SOCK_HDR,
+        SET_Q_OVERRIDE,
     ],
     params: settings::PARAMS,
     any_param: false,
@@ -76,4 +79,24 @@ const ADD_SOCK_HDR: FnSpec<SipHost> = FnSpec {
         Step::Done(1)
     },
     finish: None,
+};
+
+const SET_Q_OVERRIDE: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("set_q_override"),
+    params: &[Param::req("q", Kind::Str)],
+    routes: RouteSet::letters("RFO"),
+    doc: "The contacts that `save` takes from here on get this q, whatever they say.",
+    returns: &[(1, "set"), (-1, "this is no q from 0 to 1")],
+    example: r#"set_q_override("0.5");"#,
+    run: |call| {
+        let q = call.text(0).and_then(|text| request::q_value(&text));
+        if q.is_none() {
+            return Step::Done(-1);
+        }
+        call.host.location.get_or_insert_default().q = q;
+        Step::Done(1)
+    },
+    finish: None,
+    ..ADD_SOCK_HDR
 };

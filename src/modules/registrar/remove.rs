@@ -22,17 +22,21 @@ pub const UNREGISTER: FnSpec<SipHost> = FnSpec {
     waits: true,
     doc: "Removes the contacts of an address, or the one with this ruid. A ruid alone is enough if the contact has an \
           instance.",
-    returns: &[(1, "removed"), (-1, "error"), (-2, "there was none")],
+    returns: &[(1, "removed, or there was none"), (-1, "error"), (-2, "there is no contact with this ruid")],
     example: r#"unregister("location", "$ru");"#,
     run: |call| {
         let ruid = call.text(2).filter(|r| !r.is_empty());
         let uri = call.text(1).unwrap_or_default();
         match address(call.host, &uri) {
-            Some(aor) => remove(call, aor, Chosen { ruid, ..Chosen::default() }),
+            Some(aor) if ruid.is_some() => remove(call, aor, Chosen { ruid, ..Chosen::default() }),
+            Some(aor) => none_is_fine(remove(call, aor, Chosen::default())),
             None => by_name(call, ruid),
         }
     },
-    finish: Some(finish),
+    finish: Some(|call, outcome| match call.given(2) {
+        true => finish(call, outcome),
+        false => none_is_fine(finish(call, outcome)),
+    }),
 };
 
 /// `remove`

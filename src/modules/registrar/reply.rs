@@ -57,6 +57,7 @@ pub fn refused(why: Refusal, s: &Settings, path: Option<&[u8]>) -> Prepared {
             line(&mut out, b"Unsupported: ", b"path");
             path.iter().for_each(|p| line(&mut out, b"Path: ", p));
         }
+        Refusal::TooBrief => line(&mut out, b"Min-Expires: ", s.min_expires.to_string().as_bytes()),
         Refusal::NeedsOutbound => line(&mut out, b"Require: ", b"outbound"),
         _ => {}
     }

@@ -13,14 +13,15 @@ use crate::script::registry::Call;
 use crate::sip::bytes::{parse_u32, unescape_uri};
 use crate::sip::header::HeaderId;
 use crate::sip::nameaddr::NameAddr;
-use crate::sip::uri::Uri;
+use crate::sip::uri::{Scheme, Uri};
 
 /// Longest Call-ID, instance, User-Agent: what the usual table has room for.
 const LONGEST: usize = 255;
 /// Longest Path.
 const LONGEST_PATH: usize = 512;
 
-/// An address of record as bindings are kept under it; `None` if the URI has no user where one is needed.
+/// An address of record as bindings are kept under it: user and domain, or the user alone; the domain alone where the
+/// URI has no user. `None` if the URI names nobody.
 pub fn address(h: &SipHost, uri: &[u8]) -> Option<Str> {
     let settings = &h.env().settings;
     let (r, use_domain) = (&settings.registrar, settings.usrloc.use_domain);
@@ -29,7 +30,10 @@ pub fn address(h: &SipHost, uri: &[u8]) -> Option<Str> {
     if !r.case_sensitive {
         user.make_ascii_lowercase();
     }
-    if !use_domain {
+    if !use_domain && !user.is_empty() {
+        return Some(Str::from(user));
+    }
+    if uri.scheme == Scheme::Tel {
         return (!user.is_empty()).then(|| Str::from(user));
     }
     let mut domain = uri.host.to_ascii_lowercase();
@@ -98,7 +102,10 @@ pub fn read(call: &mut Call<'_, SipHost>, table: Str, options: &Options, uri: Op
         socket: socket(h, s, options),
         bflags: h.bflags.clone(),
         flags: if options.memory_only { MEMORY_ONLY } else { 0 },
-        user_agent: Str::from(cut(msg.value(HeaderId::UserAgent))),
+        user_agent: match msg.value(HeaderId::UserAgent) {
+            b"" => Str::from("n/a"),
+            agent => Str::from(cut(agent)),
+        },
         attr,
         own_contacts_only: options.own_contacts_only,
         ..Ask::default()
@@ -112,7 +119,7 @@ pub fn read(call: &mut Call<'_, SipHost>, table: Str, options: &Options, uri: Op
             received = Some(seen);
         }
     }
-    let times = Times { settings: s, options, range, luck };
+    let times = Times { settings: s, options, range, luck, q: h.location.as_ref().and_then(|k| k.q) };
     ask.contacts = contacts(h, &times, contact.as_deref(), received.as_ref())?;
     if outbound {
         // RFC 5626 section 6: a proxy between must have kept the flow.
@@ -173,7 +180,7 @@ fn read_path(h: &SipHost, mode: PathMode, ask: &mut Ask) -> Result<(), Refusal> 
     if mode == PathMode::Strict && !supported {
         return Err(Refusal::NoPathSupport);
     }
-    let path = values.join(&b", "[..]);
+    let path = values.join(&b","[..]);
     let sane = NameAddr::list(&path).all(|a| a.is_ok_and(|a| a.bracketed && a.parse_uri().is_ok_and(|u| u.is_sip())));
     if !sane || path.len() > LONGEST_PATH || path.iter().any(|b| matches!(b, b'\r' | b'\n')) {
         return Err(Refusal::Malformed("Path cannot be read or is too long"));
@@ -203,9 +210,16 @@ struct Times<'a> {
     /// Percent by which a time to live varies.
     range: u32,
     luck: u64,
+    /// The q that `set_q_override` gave.
+    q: Option<u16>,
 }
 
 impl Times<'_> {
+    /// Shortest life.
+    fn least(&self) -> u32 {
+        self.options.min_expires.unwrap_or(self.settings.min_expires)
+    }
+
     /// What a contact gets that wants to live this many seconds.
     fn allowed(&self, wanted: Option<u32>) -> u32 {
         let s = self.settings;
@@ -218,7 +232,7 @@ impl Times<'_> {
         let span = wanted.saturating_mul(u64::from(range)) / 100;
         let varied = wanted - span + if span == 0 { 0 } else { self.luck % (2 * span + 1) };
         let mut seconds = u32::try_from(varied).unwrap_or(u32::MAX);
-        let least = self.options.min_expires.unwrap_or(s.min_expires);
+        let least = self.least();
         let most = self.options.max_expires.unwrap_or(s.max_expires);
         seconds = seconds.max(least);
         if most > 0 { seconds.min(most) } else { seconds.min(LONGEST_LIFE) }
@@ -275,15 +289,17 @@ fn contacts(
         if instance.is_some_and(|i| i.len() > LONGEST || i.contains(&b'"') || i.contains(&b'\\')) {
             return Err(Refusal::Malformed("The instance of a contact is too long or cannot be read"));
         }
-        let counts = s.bare_reg_id || (s.outbound > 0 && msg.lists(HeaderId::Supported, b"outbound"));
-        let reg_id = contact.param(b"reg-id").filter(|_| instance.is_some() && counts).and_then(parse_u32);
+        let reg_id = contact.param(b"reg-id").filter(|_| instance.is_some()).and_then(parse_u32);
         let own_methods = contact
             .param(b"methods")
             .map(|list| list.split(|b| *b == b',').map(|m| method_bit(m.trim_ascii())).fold(0, |a, b| a | b));
+        if s.refuse_brief && expires.is_some_and(|n| n > 0 && n < times.least()) {
+            return Err(Refusal::TooBrief);
+        }
         wanted.push(Wanted {
             uri: Str::from(contact.uri),
             expires: times.allowed(expires),
-            q,
+            q: times.q.or(q),
             methods: own_methods.filter(|m| *m != 0).or(default_methods),
             instance: instance.map(Str::from),
             reg_id: reg_id.unwrap_or(0),
@@ -304,7 +320,7 @@ pub fn method_bit(name: &[u8]) -> u32 {
 }
 
 /// `0.5`, `1`, `1.000` in thousandths.
-fn q_value(text: &[u8]) -> Option<u16> {
+pub fn q_value(text: &[u8]) -> Option<u16> {
     let text = std::str::from_utf8(text).ok()?;
     let sane = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     let q: f64 = text.parse().ok().filter(|_| sane)?;
@@ -331,8 +347,9 @@ mod tests {
         let mut s = Settings::of(Dialect::Kamailio);
         s.max_expires = 1000;
         let o = Options::default();
-        let allowed =
-            |s: &Settings, range, luck, wanted| Times { settings: s, options: &o, range, luck }.allowed(wanted);
+        let allowed = |s: &Settings, range, luck, wanted| {
+            Times { settings: s, options: &o, range, luck, q: None }.allowed(wanted)
+        };
         assert_eq!(allowed(&s, 0, 0, None), 1000);
         assert_eq!(allowed(&s, 0, 0, Some(0)), 0);
         assert_eq!(allowed(&s, 0, 0, Some(1)), 60);

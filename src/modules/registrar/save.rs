@@ -1,6 +1,7 @@
 //! `save`: a REGISTER changes the bindings of its address and is answered. Where a database has a say the run waits for
 //! it; what the shared store says is changed at once, and back if the database refuses.
 
+use super::attributes;
 use super::options::Options;
 use super::refusal::Refusal;
 use super::register::{Ask, Contacts, Plan, Rules, register};
@@ -48,6 +49,8 @@ enum Stage {
     Reading,
     /// The statement at hand is being carried out.
     Writing,
+    /// Its connection is told to stay.
+    Connection,
     /// It lets others have their turn.
     Passing,
     /// The reply is on its way.
@@ -143,13 +146,15 @@ fn begin(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
     };
     let table = call.text(0).unwrap_or_default();
     let address = call.text(2).filter(|a| !a.is_empty());
+    let most = attributes::configured(call, b"max_contacts").and_then(|v| v.to_int());
+    let most = most.and_then(|n| usize::try_from(n).ok());
     let settings = &call.host.env().settings;
     let answer = Answer {
         none: options.no_reply,
         prepare: options.no_reply && options.prepare,
         replace_others: options.replace_others,
         make_room: options.make_room,
-        max_contacts: options.max_contacts.unwrap_or(settings.registrar.max_contacts),
+        max_contacts: options.max_contacts.or(most).unwrap_or(settings.registrar.max_contacts),
         by_call_id: options.matching.map(|m| m == usrloc::Matching::ContactAndCallId),
     };
     let mode = settings.usrloc.mode;
@@ -374,12 +379,13 @@ fn go_on(call: &mut Call<'_, SipHost>, outcome: Outcome) -> Step<SipHost> {
             }
             next_statement(call, saving)
         }
+        Stage::Connection => tell(call, saving),
         Stage::Passing => {
             let prepared = saving.reply.take().unwrap_or_default();
             reply_with(call, saving, prepared)
         }
         Stage::Replying => {
-            call.host.reply_headers = saving.headers.to_vec();
+            call.host.reply_headers = saving.headers.to_vec().into();
             done(call, &saving, outcome.code())
         }
     }
@@ -438,6 +444,25 @@ fn refuse(call: &mut Call<'_, SipHost>, mut saving: Box<Saving>, why: Refusal) -
 }
 
 fn answer(call: &mut Call<'_, SipHost>, saving: Box<Saving>) -> Step<SipHost> {
+    let named = |ruid: &&Str| saving.plan.bindings.iter().find(|b| b.ruid == **ruid);
+    let set: Vec<Binding> = saving.plan.set.iter().filter_map(|ruid| named(&ruid)).cloned().collect();
+    set.iter().for_each(|b| attributes::tell(call, b));
+    let h = &*call.host;
+    let flag = h.env().settings.registrar.tcp_flag.as_ref();
+    if h.conn.is_some() && flag.is_some_and(|f| h.has_flag(f)) {
+        let now = usrloc::now(h.env());
+        if let Some(left) = set.iter().map(|b| b.left(now)).max() {
+            let mut saving = saving;
+            saving.stage = Stage::Connection;
+            keep(call, saving);
+            return Step::Wait(Request::ConnKeep { seconds: u32::try_from(left).unwrap_or(u32::MAX) });
+        }
+    }
+    tell(call, saving)
+}
+
+/// The reply to a request that was carried out.
+fn tell(call: &mut Call<'_, SipHost>, saving: Box<Saving>) -> Step<SipHost> {
     let h = &*call.host;
     let settings = &h.env().settings.registrar;
     let gruu = settings.gruu && h.msg.lists(HeaderId::Supported, b"gruu");

@@ -28,6 +28,8 @@ pub struct Settings {
     pub default_range: u32,
     /// `min_expires`, seconds; 0: none.
     pub min_expires: u32,
+    /// `min_expires_mode`: what is shorter is refused.
+    pub refuse_brief: bool,
     /// `max_expires`, seconds; 0: none.
     pub max_expires: u32,
     /// `expires_range`, percent.
@@ -50,6 +52,8 @@ pub struct Settings {
     pub sock_flag: Option<Str>,
     /// `sock_hdr_name`
     pub sock_header: Option<Str>,
+    /// `tcp_persistent_flag`
+    pub tcp_flag: Option<Str>,
     /// `method_filtering`
     pub method_filtering: bool,
     /// `use_path`
@@ -62,7 +66,7 @@ pub struct Settings {
     pub gruu: bool,
     /// `outbound_mode`: 0 RFC 5626 is not spoken, 1 it is if the client speaks it, 2 the client must.
     pub outbound: u8,
-    /// `regid_mode`: 1: a `reg-id` counts without the option outbound.
+    /// `regid_mode`: 1: contacts with a `reg-id` are flows of RFC 5626 whatever `outbound_mode` says.
     pub bare_reg_id: bool,
     /// `flow_timer`, seconds; 0: none.
     pub flow_timer: u32,
@@ -89,6 +93,7 @@ impl Settings {
             default_expires: 3600,
             default_range: 0,
             min_expires: 60,
+            refuse_brief: false,
             max_expires: 0,
             range: 0,
             default_q: if kamailio { None } else { Some(0) },
@@ -100,6 +105,7 @@ impl Settings {
             retry_after: 0,
             sock_flag: None,
             sock_header: None,
+            tcp_flag: None,
             method_filtering: false,
             use_path: false,
             path_mode: PathMode::default(),
@@ -136,6 +142,7 @@ impl Settings {
             "default_expires" => self.default_expires = range(LONG)?.max(1),
             "default_expires_range" => self.default_range = range(100)?,
             "min_expires" => self.min_expires = range(LONG)?,
+            "min_expires_mode" => self.refuse_brief = range(1)? == 1,
             "max_expires" => self.max_expires = range(LONG)?,
             "expires_range" | "expires_max_deviation" => self.range = range(100)?,
             "default_q" => {
@@ -154,6 +161,7 @@ impl Settings {
             "retry_after" => self.retry_after = range(LONG)?,
             // -1 says that there is none.
             "sock_flag" => self.sock_flag = name().filter(|_| number.is_none_or(|n| n >= 0)),
+            "tcp_persistent_flag" => self.tcp_flag = name().filter(|_| number.is_none_or(|n| n >= 0)),
             "sock_hdr_name" => self.sock_header = name(),
             "method_filtering" => self.method_filtering = yes,
             "use_path" => self.use_path = yes,
@@ -177,6 +185,13 @@ impl Settings {
             _ => {}
         }
         Ok(())
+    }
+}
+
+impl Settings {
+    /// Whether contacts with a `reg-id` are flows of RFC 5626.
+    pub fn uses_flows(&self) -> bool {
+        self.outbound > 0 || self.bare_reg_id
     }
 }
 
@@ -218,7 +233,8 @@ const fn ignored(name: &'static str, doc: &'static str) -> ModParamSpec {
 pub const PARAMS: &[ModParamSpec] = &[
     number("default_expires", "seconds that a contact lives if its REGISTER does not say; default 3600"),
     number("default_expires_range", "percent by which default_expires varies at random; default 0"),
-    number("min_expires", "shortest life of a contact in seconds: shorter ones are prolonged; 0: any; default 60"),
+    number("min_expires", "shortest life of a contact in seconds; 0: any; default 60"),
+    number("min_expires_mode", "what is shorter than min_expires is 0: prolonged, 1: refused with 423; default 0"),
     number("max_expires", "longest life of a contact in seconds: longer ones are cut; 0: any; default 0"),
     number("expires_range", "percent by which the life of a contact varies at random; default 0"),
     number("expires_max_deviation", "the same by OpenSIPS' name"),
@@ -248,16 +264,24 @@ pub const PARAMS: &[ModParamSpec] = &[
     number("gruu_enabled", "1: contacts with an instance get public and temporary names (RFC 5627); default 1"),
     number("disable_gruu", "the same in OpenSIPS, turned around; default 1"),
     number("outbound_mode", "RFC 5626: 0 off, 1 for clients that support it, 2 clients must; default 0"),
-    number("regid_mode", "1: reg-id counts also without the option tag outbound; default 0"),
+    number("regid_mode", "1: the flow of a contact with reg-id is used also with outbound_mode 0; default 0"),
     number("flow_timer", "seconds in Flow-Timer of replies to clients that support outbound; 0: none; default 0"),
     number("contact_max_size", "longest URI of a contact in bytes; default 512"),
     number("max_contact_len", "the same in OpenSIPS; default 255"),
     text("realm_prefix", "text that is taken away in front of domains"),
     text("attr_avp", "AVP with an attribute of the contact: read by save, set by lookup"),
     text("mcontact_avp", "AVP with the Contact that save takes instead of the request's"),
-    text("xavp_cfg", "`$xavp` with settings of one call of save: max_contacts, expires ..."),
-    text("xavp_rcd", "`$xavp` that lookup fills with the contact's data"),
-    ignored("tcp_persistent_flag", "connections end by tcp_connection_lifetime"),
+    text(
+        "xavp_cfg",
+        "`$xavp` with settings of one call: max_contacts of save; match_callid, match_received, match_contact",
+    ),
+    text("xavp_rcd", "`$xavp` that is filled with a contact's ruid, contact, expires, received and path"),
+    ignored("sock_mode", "the socket's address is used, not its name"),
+    param(
+        "tcp_persistent_flag",
+        ModParamKind::Any,
+        "message flag: the connection of the REGISTER lives as long as its contacts",
+    ),
     ignored("path_check_local", "a Path of our own is a route like another"),
     ignored("lookup_filter_mode", "all contacts are tried"),
     ignored("event_callback", "events are routes"),

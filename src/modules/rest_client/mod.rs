@@ -219,7 +219,7 @@ fn with_body(call: &mut Call<'_, SipHost>, method: HttpMethod) -> Step<SipHost> 
 
 fn start(call: &mut Call<'_, SipHost>, method: HttpMethod, body: Option<(Str, Option<Str>)>) -> Step<SipHost> {
     let Some(url) = call.text(0) else { return Step::Fail("the URL is NULL".to_string()) };
-    let headers = std::mem::take(&mut call.host.http_headers);
+    let headers = call.host.http_headers.take();
     let domain = call.host.http_domain.take();
     let http = &call.host.env().settings.http;
     let options = Rc::clone(domain.and_then(|name| http.domains.get(&name)).unwrap_or(&http.options));

@@ -18,6 +18,8 @@ pub struct HttpSettings {
     pub domains: Rc<BTreeMap<Str, Rc<HttpOptions>>>,
     /// The certificates of those domains.
     pub identities: Vec<(String, Identity)>,
+    /// Files with CA certificates that other modules name.
+    pub trust: Vec<Str>,
     /// `curl_conn_lifetime`; zero = no limit.
     pub lifetime: Duration,
 }
@@ -29,6 +31,7 @@ impl Default for HttpSettings {
             options: Rc::default(),
             domains: Rc::default(),
             identities: Vec::new(),
+            trust: Vec::new(),
             lifetime: Duration::ZERO,
         }
     }
@@ -37,6 +40,6 @@ impl Default for HttpSettings {
 impl HttpSettings {
     /// Files with CA certificates that requests may name.
     pub fn ca_files(&self) -> impl Iterator<Item = &Str> {
-        self.domains.values().chain([&self.options]).filter_map(|o| o.ca_file.as_ref())
+        self.domains.values().chain([&self.options]).filter_map(|o| o.ca_file.as_ref()).chain(&self.trust)
     }
 }

@@ -22,7 +22,11 @@ pub const LOOSE_ROUTE: FnSpec<SipHost> = FnSpec {
         (-1, "no Route, or only our own preloaded one, which is removed"),
     ],
     example: "if (has_totag() && loose_route()) route(relay);",
-    run: |call| Step::Done(if follow(call.host) { 1 } else { -1 }),
+    run: |call| {
+        let followed = follow(call.host);
+        crate::modules::uac::follow_dialog(call.host);
+        Step::Done(if followed { 1 } else { -1 })
+    },
     finish: None,
 };
 

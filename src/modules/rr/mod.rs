@@ -19,6 +19,8 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         loose::IS_DIRECTION,
         record::RECORD_ROUTE,
         record::RECORD_ROUTE_PRESET,
+        record::RECORD_ROUTE_ADVERTISED,
+        record::REMOVE_RECORD_ROUTE,
         record::ADD_RR_PARAM,
     ],
     params: &[

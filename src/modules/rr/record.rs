@@ -54,6 +54,32 @@ pub const RECORD_ROUTE_PRESET: FnSpec<SipHost> = FnSpec {
     ..RECORD_ROUTE
 };
 
+/// `record_route_advertised_address`
+pub const RECORD_ROUTE_ADVERTISED: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("record_route_advertised_address"),
+    params: &[Param::req("address", Kind::Str)],
+    doc: "Like record_route, with this host and port.",
+    example: r#"record_route_advertised_address("proxy.example.com:5060");"#,
+    ..RECORD_ROUTE_PRESET
+};
+
+/// `remove_record_route`
+pub const REMOVE_RECORD_ROUTE: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("remove_record_route"),
+    params: &[],
+    doc: "Takes back what record_route and its like have noted.",
+    returns: &[(1, "done")],
+    example: "remove_record_route();",
+    run: |call| {
+        call.host.rr.record = None;
+        call.host.rr.preset.clear();
+        Step::Done(1)
+    },
+    ..RECORD_ROUTE
+};
+
 /// `add_rr_param`
 pub const ADD_RR_PARAM: FnSpec<SipHost> = FnSpec {
     opensips: Some("add_rr_param"),

@@ -2,7 +2,7 @@
 //! `$hdr()` and `is_present_hf` still show the message as it came.
 
 mod codecs;
-mod headers;
+pub mod headers;
 mod lists;
 mod parts;
 mod ruri;
@@ -10,6 +10,8 @@ mod streams;
 mod tests_of;
 mod validate;
 mod whole;
+
+pub use parts::sdp as session_of;
 
 use super::host::SipHost;
 use crate::script::ast::Dialect;

@@ -5,7 +5,7 @@
 mod find;
 mod replace;
 mod search;
-mod subst;
+pub mod subst;
 
 pub use subst::with_subst;
 

@@ -75,7 +75,7 @@ fn inject(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
         }
     }
     let targets = match call.text(0).as_deref() {
-        Some(b"msg") => std::mem::take(&mut call.host.branches),
+        Some(b"msg") => call.host.branches.take(),
         Some(b"event") => match event_target(call) {
             Some(target) => vec![target],
             None => return Step::Fail("$avp(uri) holds no valid URI".to_string()),

@@ -57,7 +57,7 @@ mod tests {
         let mut bench = Bench::new(REQUEST);
         bench.host.q = Some(500);
         let target = |(uri, q): &(&str, u16)| Target { uri: Str::from(*uri), q: Some(*q), ..Target::default() };
-        bench.host.branches = contacts.iter().map(target).collect();
+        bench.host.branches = contacts.iter().map(target).collect::<Vec<_>>().into();
         bench
     }
 

@@ -4,6 +4,7 @@ use super::core::branches::q_of;
 use super::host::{SipHost, Target};
 use super::pv_set::MAX_BRANCHES;
 use crate::base::Str;
+use crate::base::seldom::Vacant;
 use crate::script::ast::Dialect;
 use crate::script::registry::{Call, FnSpec, Kind, ModParamKind, ModParamSpec, ModuleSpec, Param, RouteSet, Step};
 use crate::sip::Message;
@@ -25,6 +26,12 @@ pub struct Filters {
     pub without_default: (bool, bool),
     /// Contacts that are followed, by the branch whose reply named them; not yet told to the transaction.
     pub followed: Vec<(u16, Str)>,
+}
+
+impl Vacant for Filters {
+    fn vacant() -> &'static Self {
+        const { &Filters { accept: Vec::new(), deny: Vec::new(), without_default: (false, false), followed: Vec::new() } }
+    }
 }
 
 /// The module's parameters.
@@ -115,7 +122,7 @@ fn set_filter(call: &mut Call<'_, SipHost>, accept: bool) -> Step<SipHost> {
         return Step::Fail(why);
     }
     let flags = call.text(1).unwrap_or_default();
-    let filters = &mut call.host.redirect;
+    let filters = &mut *call.host.redirect;
     let (list, default) = match accept {
         true => (&mut filters.accept, &mut filters.without_default.0),
         false => (&mut filters.deny, &mut filters.without_default.1),
@@ -164,7 +171,7 @@ fn contacts(reply: &Message) -> Vec<(Str, Option<u16>)> {
 
 fn accepted(call: &mut Call<'_, SipHost>, uri: &[u8]) -> bool {
     let parameters = call.host.env().settings.redirect.clone();
-    let Filters { accept, deny, without_default, .. } = call.host.redirect.clone();
+    let Filters { accept, deny, without_default, .. } = (*call.host.redirect).clone();
     let accept = accept.into_iter().chain(parameters.accept.filter(|_| !without_default.0));
     let deny = deny.into_iter().chain(parameters.deny.filter(|_| !without_default.1));
     let mut fits = |filter: Str| call.vm().pattern(&filter).is_ok_and(|r| r.is_match(uri));

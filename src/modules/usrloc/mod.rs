@@ -41,6 +41,8 @@ pub struct Kept {
     pub looking: Option<Box<super::registrar::Looking>>,
     /// The reply that `save` has prepared for `reg_send_reply`.
     pub prepared: Option<super::registrar::Prepared>,
+    /// The q that contacts get (`set_q_override`).
+    pub q: Option<u16>,
     /// Name of the binding that `lookup` has made the R-URI of, and its User-Agent.
     pub found: Option<(Str, Str)>,
 }
@@ -68,6 +70,7 @@ const TABLE_USERS: &[&str] = &[
     "save",
     "lookup",
     "lookup_branches",
+    "lookup_to_dset",
     "registered",
     "unregister",
     "reg_fetch_contacts",

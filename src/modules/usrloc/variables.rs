@@ -51,8 +51,8 @@ fn attribute_of(b: &Binding, name: &[u8]) -> Value {
     let some = |t: &Option<Str>| t.clone().map_or(Value::Null, Value::Str);
     match name {
         b"addr" => Value::Str(b.contact.clone()),
-        b"path" => some(&b.path),
-        b"received" => some(&b.received),
+        b"path" => Value::Str(b.path.clone().unwrap_or_default()),
+        b"received" => Value::Str(b.received.clone().unwrap_or_default()),
         b"expires" => Value::Int(b.expires),
         b"callid" => Value::Str(b.call_id.clone()),
         b"regid" | b"reg_id" | b"reg-id" => Value::Int(i64::from(b.reg_id)),

@@ -41,6 +41,8 @@ pub struct Conn {
     pub opened: Time,
     /// When bytes last went either way.
     pub used: Time,
+    /// Until then it is not idle.
+    pub(super) kept: Time,
     /// Messages received.
     pub received: u64,
     /// Messages sent.
@@ -91,6 +93,7 @@ impl Conn {
             state: if accepted { State::Open } else { State::Connecting },
             opened: now,
             used: now,
+            kept: now,
             received: 0,
             sent: 0,
             keys: SmallVec::new(),
@@ -158,7 +161,7 @@ impl Conn {
         if self.state == State::Connecting {
             return (after(self.opened, config.connect_timeout), Why::ConnectTimeout);
         }
-        let mut first = (after(self.used, config.lifetime), Why::Idle);
+        let mut first = (after(self.used, config.lifetime).max(self.kept), Why::Idle);
         let mut also = |at: Time, why: Why| {
             if at < first.0 {
                 first = (at, why);

@@ -3,7 +3,8 @@
 use domain::base::iana::{Class, Rcode, Rtype};
 use domain::base::message::RecordSection;
 use domain::base::{Message, MessageBuilder, Name, ParsedName, Question, ToName};
-use domain::rdata::{A, Aaaa, Cname, Naptr, Soa, Srv};
+use domain::rdata::{A, Aaaa, Cname, Naptr, Ptr, Soa, Srv};
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -32,6 +33,8 @@ pub enum RecordType {
     Srv,
     /// Rules that lead to a service (RFC 3403).
     Naptr,
+    /// Names of an address (RFC 1035 section 3.5).
+    Ptr,
 }
 
 impl RecordType {
@@ -41,12 +44,13 @@ impl RecordType {
             RecordType::Aaaa => Rtype::AAAA,
             RecordType::Srv => Rtype::SRV,
             RecordType::Naptr => Rtype::NAPTR,
+            RecordType::Ptr => Rtype::PTR,
         }
     }
 }
 
 /// One record of an answer.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Record {
     /// A or AAAA.
     Address(IpAddr),
@@ -71,9 +75,13 @@ pub enum Record {
         flags: String,
         /// As `SIP+D2U`.
         service: String,
+        /// What makes a URI of the name that was asked for.
+        regexp: String,
         /// Where to go on.
         replacement: String,
     },
+    /// PTR.
+    Ptr(String),
 }
 
 /// What an answer says.
@@ -208,8 +216,13 @@ fn read_record(record: &domain::base::record::ParsedRecord<'_, [u8]>, kind: Reco
                 preference: naptr.preference(),
                 flags: text(naptr.flags().as_slice()),
                 service: text(naptr.services().as_slice()),
+                regexp: text(naptr.regexp().as_slice()),
                 replacement: naptr.replacement().to_string(),
             }
+        }
+        RecordType::Ptr => {
+            let r = record.to_record::<Ptr<_>>().ok()??;
+            Record::Ptr(r.data().ptrdname().to_string())
         }
     })
 }

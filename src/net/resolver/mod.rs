@@ -430,10 +430,13 @@ impl Resolver {
         let missing = match lookup.question.want {
             Want::Srv => "the name has no SRV record",
             Want::Naptr => "the name has no NAPTR record",
+            Want::Ptr => "the address has no name",
             _ => "the name has no address",
         };
         match (known, kind) {
-            (Known::Records(records), RecordType::Srv | RecordType::Naptr) => lookup.records = Some(records),
+            (Known::Records(records), RecordType::Srv | RecordType::Naptr | RecordType::Ptr) => {
+                lookup.records = Some(records)
+            }
             (Known::Records(records), _) => {
                 let ips = records.iter().filter_map(|r| match r {
                     Record::Address(ip) => Some(*ip),
@@ -482,6 +485,7 @@ fn record_types(want: Want) -> &'static [RecordType] {
         Want::V6 => &[RecordType::Aaaa],
         Want::Srv => &[RecordType::Srv],
         Want::Naptr => &[RecordType::Naptr],
+        Want::Ptr => &[RecordType::Ptr],
     }
 }
 

@@ -1,12 +1,13 @@
 //! What may be asked of the resolver, and what it answers.
 
 use super::message::Record;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::IpAddr;
 use std::rc::Rc;
 
 /// What is wanted of a name.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Want {
     /// Addresses of both versions, version 4 first.
     Addresses,
@@ -18,12 +19,14 @@ pub enum Want {
     Srv,
     /// The rules that lead to a service (RFC 3403).
     Naptr,
+    /// The names of an address, asked for by its name below `in-addr.arpa` or `ip6.arpa`.
+    Ptr,
 }
 
 impl Want {
     /// Whether addresses are wanted.
     pub fn is_address(self) -> bool {
-        !matches!(self, Want::Srv | Want::Naptr)
+        !matches!(self, Want::Srv | Want::Naptr | Want::Ptr)
     }
 
     /// Whether an address is of a version that is wanted.
@@ -46,11 +49,11 @@ pub struct Question {
 }
 
 /// What is known of a name. Never empty.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Found {
     /// Addresses.
     Addresses(Vec<IpAddr>),
-    /// SRV or NAPTR records.
+    /// SRV, NAPTR or PTR records.
     Records(Rc<[Record]>),
 }
 

@@ -63,6 +63,7 @@ impl Zone {
             Record::Address(ip) => kind == if ip.is_ipv4() { RecordType::A } else { RecordType::Aaaa },
             Record::Srv { .. } => kind == RecordType::Srv,
             Record::Naptr { .. } => kind == RecordType::Naptr,
+            Record::Ptr(_) => kind == RecordType::Ptr,
         };
         let records: Vec<Record> = all.iter().filter(fits).cloned().collect();
         Some(if records.is_empty() { Reply::NoData(0) } else { Reply::Records(records, TTL) })

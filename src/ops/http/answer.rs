@@ -298,6 +298,7 @@ impl Answer {
         // Several codings, or one that nobody here knows, are left as they are.
         let (mut coding, mut codings) = (None, 0);
         self.response.status = status;
+        self.response.reason = Str::from(parsed.reason.unwrap_or_default().trim());
         for field in parsed.headers.iter() {
             let value = unfold(field.value);
             framing.field(field.name, &value)?;

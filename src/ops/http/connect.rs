@@ -31,6 +31,7 @@ impl Http {
             connection.reused = true;
             connection.exchange = Some(id);
             exchange.stage = Stage::Linked(key);
+            exchange.times.ready = exchange.age(cx.now());
             self.advance(key, false, cx);
             return;
         }
@@ -53,6 +54,7 @@ impl Http {
     /// The name is known.
     pub(super) fn has_addresses(&mut self, id: OpId, ips: &[IpAddr], cx: &mut Cx<'_>) {
         let Some(exchange) = self.exchanges.get_mut(&id) else { return };
+        exchange.times.resolved = exchange.age(cx.now());
         let port = exchange.peer.port;
         let ips = ordered(ips, |ip| source_for(SocketAddr::new(ip, port)));
         exchange.addresses = ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
@@ -131,6 +133,7 @@ impl Http {
     pub(super) fn attempt_stands(&mut self, id: OpId, key: Key, cx: &mut Cx<'_>) {
         let Some(exchange) = self.exchanges.get_mut(&id) else { return };
         exchange.stop_pace(cx);
+        exchange.times.connected = exchange.age(cx.now());
         exchange.addresses.clear();
         exchange.stage = Stage::Linked(key);
         let attempts = std::mem::take(&mut exchange.attempts);

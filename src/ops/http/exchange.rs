@@ -9,7 +9,7 @@ use super::{Cx, limit_token, pace_token};
 use crate::base::{Key, Str, Time, TimerKey};
 use crate::net::reactor::Source;
 use crate::net::tls::{Tls, TlsOptions};
-use crate::ops::{Failure, HttpMethod, HttpOptions, HttpRequest, HttpResponse, OpId, Phase, Why};
+use crate::ops::{Failure, HttpCourse, HttpMethod, HttpOptions, HttpRequest, HttpResponse, OpId, Phase, Why};
 use rustls::ClientConfig;
 use std::collections::VecDeque;
 use std::fmt;
@@ -57,6 +57,9 @@ pub(super) struct Exchange {
     pub(super) url: Url,
     /// Redirections so far.
     hops: u8,
+    /// When the first request of it was made.
+    pub(super) started: Time,
+    pub(super) times: HttpCourse,
     pub(super) host: Rc<HostKey>,
     pub(super) config: Option<Arc<ClientConfig>>,
     pub(super) peer: Peer,
@@ -149,6 +152,8 @@ impl Exchange {
             request,
             url,
             hops,
+            started: Time::ZERO,
+            times: HttpCourse::default(),
         })
     }
 
@@ -180,7 +185,22 @@ impl Exchange {
                 request.options = Rc::new(HttpOptions { identity: None, ..(*request.options).clone() });
             }
         }
-        Self::prepared(request, hop.url, self.hops + 1, self.expected.max_body, tls).map(Some)
+        let mut next = Self::prepared(request, hop.url, self.hops + 1, self.expected.max_body, tls)?;
+        next.started = self.started;
+        Ok(Some(next))
+    }
+
+    /// Microseconds since it was started.
+    pub(super) fn age(&self, now: Time) -> u64 {
+        u64::try_from(now.since(self.started).as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// The whole URL, if it is not the one that was asked for.
+    pub(super) fn led_to(&self) -> Option<Str> {
+        (self.hops > 0).then(|| {
+            let scheme = if self.url.tls { "https" } else { "http" };
+            Str::from(format!("{scheme}://{}{}", self.url.host_field(), self.url.target))
+        })
     }
 
     /// The server knows nothing of expectations (417, RFC 9110 section 10.1.1): the same again without one.

@@ -21,7 +21,7 @@ pub mod proxy;
 pub mod redirect;
 pub mod url;
 
-use super::{CancelReason, Cx, Engine, Failure, HttpRequest, OpId, Outcome, Phase, Why};
+use super::{CancelReason, Cx, Engine, Failure, HttpCourse, HttpRequest, OpId, Outcome, Phase, Why};
 use crate::base::{Key, Slab, Time};
 use crate::net::reactor::{Readiness, Source};
 use crate::net::tls::Tls;
@@ -34,6 +34,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+pub use encode::method_name;
 pub use pool::Limits;
 
 /// How long a body waits to be asked for before it is sent all the same (RFC 9110 section 10.1.1: a server need
@@ -150,6 +151,10 @@ impl Http {
                     Ok(false) => return,
                     Ok(true) => {
                         connection.state = State::Busy;
+                        exchange.times.ready = exchange.age(cx.now());
+                        if connection.stream.is_tls() {
+                            exchange.times.secured = exchange.times.ready;
+                        }
                         // The first bytes of the answer may have come along.
                         readable |= connection.stream.is_tls();
                         exchange.limit_until(id, Time::NEVER, cx);
@@ -173,6 +178,9 @@ impl Http {
             return false;
         };
         let step = connection.advance(exchange, readable);
+        if exchange.times.begun == 0 && exchange.answer.has_begun() {
+            exchange.times.begun = exchange.age(cx.now());
+        }
         match step {
             Advance::Blocked | Advance::More => {
                 if matches!(step, Advance::More) {
@@ -223,7 +231,7 @@ impl Http {
     /// An answer is there: told, or followed where it leads.
     fn complete(&mut self, id: OpId, key: Key, open: bool, cx: &mut Cx<'_>) {
         let Some(exchange) = self.exchanges.get_mut(&id) else { return };
-        let answer = exchange.answer.take();
+        let mut answer = exchange.answer.take();
         if answer.status == 417
             && let Some(bytes) = exchange.unexpecting()
         {
@@ -237,8 +245,13 @@ impl Http {
         // First, so that the next request may have it.
         self.release(key, reusable, cx);
         match next {
-            Ok(None) => cx.done(id, Outcome::Http(answer)),
-            Ok(Some(next)) => {
+            Ok(None) => {
+                let url = exchange.led_to();
+                answer.course = Box::new(HttpCourse { url, total: exchange.age(cx.now()), ..exchange.times });
+                cx.done(id, Outcome::Http(answer));
+            }
+            Ok(Some(mut next)) => {
+                next.times.redirected = next.age(cx.now());
                 self.exchanges.insert(id, next);
                 self.begin(id, cx);
             }
@@ -294,10 +307,11 @@ impl Engine for Http {
     type Request = HttpRequest;
 
     fn start(&mut self, id: OpId, request: HttpRequest, _deadline: Time, cx: &mut Cx<'_>) {
-        let exchange = match Exchange::new(request, &mut self.tls, self.limits.body) {
+        let mut exchange = match Exchange::new(request, &mut self.tls, self.limits.body) {
             Ok(exchange) => exchange,
             Err(failure) => return cx.done(id, Outcome::Failed(failure)),
         };
+        exchange.started = cx.now();
         self.exchanges.insert(id, exchange);
         self.begin(id, cx);
     }

@@ -31,7 +31,14 @@ impl<H: Host> Lowerer<'_, H> {
         let mut args = Vec::with_capacity(spec.params.len().max(call.args.len()));
         for i in 0..spec.params.len().max(call.args.len()) {
             let plan = match (call.args.get(i), spec.params.get(i).or(spec.params.last())) {
-                (Some(Some(expr)), Some(param)) => self.arg(expr, param, i, &call.name.text, spec),
+                (Some(Some(expr)), Some(param)) => {
+                    let kind = match param.kind {
+                        Kind::StrThenOut if i + 1 == call.args.len() => Kind::Out,
+                        Kind::StrThenOut => Kind::Str,
+                        kind => kind,
+                    };
+                    self.arg(expr, &Param { kind, ..*param }, i, &call.name.text, spec)
+                }
                 _ => ArgPlan::None,
             };
             args.push(plan);
@@ -85,7 +92,7 @@ impl<H: Host> Lowerer<'_, H> {
                     None => ArgPlan::None,
                 },
                 _ => match self.var(token) {
-                    Some(var) => ArgPlan::Var { var, required: param.required },
+                    Some(var) => ArgPlan::Var { var, required: param.required && param.kind != Kind::Var },
                     None => ArgPlan::None,
                 },
             },
@@ -125,7 +132,7 @@ impl<H: Host> Lowerer<'_, H> {
                     _ => self.format_arg(&text),
                 }
             }
-            Kind::Str | Kind::IntOrStr | Kind::StrOrOut | Kind::Condition => self.format_arg(&text),
+            Kind::Str | Kind::IntOrStr | Kind::StrOrOut | Kind::StrThenOut | Kind::Condition => self.format_arg(&text),
             Kind::Raw | Kind::RawOrOut | Kind::Flag => ArgPlan::Const(self.konst(Value::text(text.bytes))),
             Kind::Int => self.int_text(&text, param, bad),
             Kind::Out => match format::single(text.bytes) {
@@ -140,6 +147,16 @@ impl<H: Host> Lowerer<'_, H> {
                 }
                 None if text.bytes.is_empty() && !param.required => ArgPlan::None,
                 None => bad(self, "must be variables to assign, such as \"$avp(a);$avp(b)\""),
+            },
+            Kind::Var => match format::single(text.bytes) {
+                Some(v) => match self.known_var(&v) {
+                    Ok(var) => ArgPlan::Var { var, required: false },
+                    Err(problem) => {
+                        self.problem(problem, text.span, None);
+                        ArgPlan::None
+                    }
+                },
+                None => bad(self, "must be a variable"),
             },
             Kind::Regex => {
                 // `$` is an anchor here, unless all that follows one is a variable.

@@ -148,8 +148,8 @@ impl<'a, H: Host> Lowerer<'a, H> {
 
     fn finish(self) -> Program<H> {
         let mut p = self.p;
-        let unset = p.unset_var();
-        *p.initial.get_mut() = vec![unset; p.slots.len()].into();
+        let initial: Vec<_> = (0..p.slots.len()).map(|slot| p.unset_slot(slot as u32)).collect();
+        *p.initial.get_mut() = initial.into();
         p
     }
 

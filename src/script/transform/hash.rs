@@ -46,3 +46,19 @@ pub(super) fn crc32(text: &[u8]) -> Value {
     }
     Value::text((!crc).to_string())
 }
+
+/// The 32 bits that Kamailio's core makes of one or two texts to spread them (`core_hash`): words of four bytes, each mixed
+/// with itself and summed up.
+pub fn core_hash(first: &[u8], second: &[u8]) -> u32 {
+    let mut sum = 0u32;
+    for text in [Some(first), Some(second).filter(|t| !t.is_empty())].into_iter().flatten() {
+        let words = text.chunks_exact(4);
+        let rest = words.remainder();
+        for word in words.chain([rest]) {
+            // Bytes count as signed there.
+            let value = word.iter().fold(0u32, |v, b| (v << 8).wrapping_add(i32::from(*b as i8) as u32));
+            sum = sum.wrapping_add(value ^ (value >> 3));
+        }
+    }
+    sum.wrapping_add(sum >> 11).wrapping_add(sum >> 13).wrapping_add(sum >> 23)
+}

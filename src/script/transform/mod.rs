@@ -21,6 +21,7 @@ mod uri;
 mod tests;
 
 pub use code::shell_word;
+pub use hash::core_hash;
 
 pub use kamailio::{Kop, takes_null};
 

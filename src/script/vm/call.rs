@@ -43,6 +43,14 @@ impl<H: Host> Exec<'_, H> {
         }
         let mut state = FnState::default();
         let step = self.invoke(site, &args, &mut state, Entry::Run, None, None);
+        if let Step::Beside { host, request, route } = step {
+            let mode = Mode::Launched { route: Some(route), param: Value::Null };
+            let mut machine = Machine::new(self.p, RouteKind::Request);
+            machine.pending = Some(Pending { site, args: args.into_vec(), state, mode, timeout: None });
+            let state = State { program: Rc::clone(self.p), host: *host, machine, delivered: None };
+            self.m.result(1);
+            return Flow::Launch(Launched::Wait(Suspended(Box::new(state)), *request));
+        }
         let pending = |args: Args| Pending { site, args: args.into_vec(), state, mode: Mode::Plain, timeout: None };
         self.settle(step, args, pending)
     }
@@ -144,7 +152,7 @@ impl<H: Host> Exec<'_, H> {
             step => {
                 let code = match step {
                     Step::Done(code) => code,
-                    Step::Continue(_) => 1,
+                    Step::Continue(_) | Step::Route(_) | Step::Beside { .. } => 1,
                     Step::Fail(why) => {
                         self.complain(&why);
                         machine.note_error(Some((why, "")));
@@ -188,7 +196,7 @@ impl<H: Host> Exec<'_, H> {
                         return Flow::Wait(request);
                     }
                     Step::Done(code) => code,
-                    Step::Continue(_) => 1,
+                    Step::Continue(_) | Step::Route(_) | Step::Beside { .. } => 1,
                     Step::Fail(why) => {
                         self.complain(&why);
                         -1
@@ -215,6 +223,14 @@ impl<H: Host> Exec<'_, H> {
                 self.m.result(code);
                 Flow::Next
             }
+            Step::Route(route) => {
+                self.call_route(route, Vec::new());
+                Flow::Next
+            }
+            Step::Beside { .. } => {
+                self.m.result(1);
+                Flow::Next
+            }
             Step::Fail(why) => {
                 self.complain(&why);
                 self.m.result(-1);
@@ -231,7 +247,7 @@ impl<H: Host> Exec<'_, H> {
         let code = match step {
             Step::Done(0) => return self.exit(),
             Step::Done(code) => code,
-            Step::Continue(_) => 1,
+            Step::Continue(_) | Step::Route(_) | Step::Beside { .. } => 1,
             Step::Fail(why) => {
                 self.complain(&why);
                 if self.m.async_err.is_null() {

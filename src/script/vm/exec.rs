@@ -354,14 +354,21 @@ impl<H: Host> Exec<'_, H> {
             }
         };
         let params = self.pop_many(site.args as usize);
-        let Some((route, entry)) = target.and_then(|t| Some((t, p.route(t)?.entry))) else {
-            return self.settled(1);
-        };
+        let params = params.into_iter().map(|o| o.ok().unwrap_or_default()).collect();
+        match target {
+            Some(target) => self.call_route(target, params),
+            None => self.settled(1),
+        }
+    }
+
+    /// Goes on in a route block and comes back behind the instruction.
+    pub(super) fn call_route(&mut self, route: u32, params: Vec<Value>) {
+        let p = self.p;
+        let Some(entry) = p.route(route).map(|r| r.entry) else { return self.settled(1) };
         if self.m.frames.len() >= p.limits.max_frames {
             self.complain(&format!("route() calls are nested deeper than {}", p.limits.max_frames));
             return self.m.result(-1);
         }
-        let params = params.into_iter().map(|o| o.ok().unwrap_or_default()).collect();
         let base = self.m.stack.len() as u32;
         // A block whose statements leave no value yields 1.
         self.m.last = 1;

@@ -281,6 +281,12 @@ impl<H: Host> Suspended<H> {
         std::mem::replace(&mut self.0.machine.avps, avps)
     }
 
+    /// The same once more, waiting at the same call, about `host`.
+    pub fn beside(&self, host: H) -> Suspended<H> {
+        let State { program, machine, .. } = &*self.0;
+        Suspended(Box::new(State { program: program.clone(), host, machine: machine.clone(), delivered: None }))
+    }
+
     /// Gives up on the operation: the run ends here, as `exit` does.
     pub fn abandon(self) -> Finished<H> {
         self.0.finished(true)

@@ -340,7 +340,7 @@ pub(super) fn store<H: Host>(
     let Some(v) = p.vars.get(out.var as usize) else { return Err("no such variable") };
     match v.base {
         Base::Var(slot) => {
-            let value = if value.is_null() { p.unset_var() } else { value };
+            let value = if value.is_null() { p.unset_slot(slot) } else { value };
             if m.collect {
                 m.outputs.retain(|(s, _)| *s != slot);
                 m.outputs.push((slot, value.clone()));

@@ -87,7 +87,7 @@ impl<H: Host> Exec<'_, H> {
     fn step(&mut self, call: u32, member: &mut Member, entry: Entry<H>, timeout: Option<u32>) -> Option<H::Request> {
         match self.invoke(call, &member.args, &mut member.state, entry, timeout, None) {
             Step::Done(code) => member.ended = Some(code),
-            Step::Continue(_) => member.ended = Some(1),
+            Step::Continue(_) | Step::Route(_) | Step::Beside { .. } => member.ended = Some(1),
             Step::Fail(why) => {
                 self.complain(&why);
                 if member.error.is_none() {

@@ -17,6 +17,17 @@ pub enum Ends {
     IfNew(i64),
 }
 
+/// An item to be written.
+#[derive(Clone, PartialEq, Debug)]
+pub struct NewItem {
+    /// Its name.
+    pub name: Str,
+    /// Its value.
+    pub value: Value,
+    /// When it ends, microseconds since 1970; 0: never.
+    pub expires: i64,
+}
+
 /// An item that has ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Expired {
@@ -83,6 +94,16 @@ impl Shared {
                 Ends::IfNew(t) => find(&change.view(), &row, name, now)?.map_or(t, |old| old.expires),
             };
             put(change, &row, &Stored { expires, ..Stored::new(name, value) })
+        })
+    }
+
+    /// Writes items, all or none.
+    pub fn set_items(&self, table: &[u8], items: &[NewItem]) -> Result<()> {
+        self.write(|change| {
+            items.iter().try_for_each(|item| {
+                let row = row(table, &item.name);
+                put(change, &row, &Stored { expires: item.expires, ..Stored::new(&item.name, &item.value) })
+            })
         })
     }
 

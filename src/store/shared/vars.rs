@@ -9,6 +9,14 @@ fn key(name: &[u8]) -> Key {
     Key::of(b'v').name(name)
 }
 
+fn flags_key() -> Key {
+    Key::of(b'0').name(b"gflags")
+}
+
+fn bits(row: Option<&[u8]>, initial: u32) -> u32 {
+    row.and_then(|bytes| bytes.try_into().ok()).map_or(initial, u32::from_be_bytes)
+}
+
 impl Shared {
     /// The value of a variable.
     pub fn variable(&self, name: &[u8]) -> Result<Value> {
@@ -42,6 +50,20 @@ impl Shared {
                 change.put(&key(name), &Stored::new(name, value).encode())?;
             }
             change.put(&mark, &[])
+        })
+    }
+
+    /// The 32 flags of the server; `initial`: as the configuration begins with them.
+    pub fn flags(&self, initial: u32) -> Result<u32> {
+        Ok(bits(self.read(|view| view.get(&flags_key()))?.as_deref(), initial))
+    }
+
+    /// Sets and clears flags of the server; gives those that are set then.
+    pub fn change_flags(&self, initial: u32, set: u32, clear: u32) -> Result<u32> {
+        self.write(|change| {
+            let flags = (bits(change.view().get(&flags_key())?.as_deref(), initial) | set) & !clear;
+            change.put(&flags_key(), &flags.to_be_bytes())?;
+            Ok(flags)
         })
     }
 

@@ -11,6 +11,11 @@ use crate::script::registry::FnSpec;
 
 /// The functions.
 pub const ALL: &[FnSpec<SipHost>] = &[
+    super::small::IS_INT,
+    super::small::PV_ISSET,
+    super::small::PV_UNSET,
+    super::small::NOT_EMPTY,
+    super::small::TYPEOF,
     explode::XAVP_PARAMS_EXPLODE,
     explode::XAVU_PARAMS_EXPLODE,
     explode::XAVP_PARAMS_IMPLODE,

@@ -358,7 +358,7 @@ impl Locator {
         };
         let mut rules: Vec<(u16, u16, Transport, bool, &str)> = Vec::new();
         for record in records.iter() {
-            let Record::Naptr { order, preference, flags, service, replacement } = record else { continue };
+            let Record::Naptr { order, preference, flags, service, replacement, .. } = record else { continue };
             let Some(transport) = naptr_transport(service) else { continue };
             let terminal = flags.eq_ignore_ascii_case("s");
             let usable = (terminal || flags.eq_ignore_ascii_case("a"))

@@ -7,7 +7,8 @@ use crate::net::resolver::message::Record;
 struct Zone(Vec<(&'static str, Record)>, Vec<(&'static str, Fault)>);
 
 fn naptr(order: u16, preference: u16, flags: &str, service: &str, to: &str) -> Record {
-    Record::Naptr { order, preference, flags: flags.into(), service: service.into(), replacement: to.into() }
+    let (flags, service, replacement) = (flags.into(), service.into(), to.into());
+    Record::Naptr { order, preference, flags, service, regexp: String::new(), replacement }
 }
 
 fn srv(priority: u16, port: u16, target: &str) -> Record {
@@ -30,13 +31,14 @@ impl Zone {
                 (Record::Address(ip), want) => want.is_address() && want.fits(ip),
                 (Record::Srv { .. }, want) => want == Want::Srv,
                 (Record::Naptr { .. }, want) => want == Want::Naptr,
+                (Record::Ptr(_), want) => want == Want::Ptr,
             })
             .collect();
         if fits.is_empty() {
             return Err(Failure { fault: Fault::Absent, text: format!("{name}: no such name") });
         }
         Ok(match question.want {
-            Want::Srv | Want::Naptr => Found::Records(fits.into()),
+            Want::Srv | Want::Naptr | Want::Ptr => Found::Records(fits.into()),
             _ => Found::Addresses(
                 fits.into_iter().filter_map(|r| if let Record::Address(ip) = r { Some(ip) } else { None }).collect(),
             ),

@@ -1,0 +1,169 @@
+//! Contact: the address that a client cannot know itself.
+
+use super::{ROUTES, host_text, source_uri};
+use crate::base::Str;
+use crate::modules::host::SipHost;
+use crate::script::registry::{Call, FnSpec, Kind, Param, RouteSet, Step};
+use crate::script::value::Value;
+use crate::sip::nameaddr::NameAddr;
+use crate::sip::uri::Uri;
+use crate::sip::{HeaderId, Range};
+
+/// `fix_nated_contact`
+pub const FIX_NATED_CONTACT: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("fix_nated_contact"),
+    params: &[],
+    variadic: false,
+    routes: ROUTES,
+    waits: false,
+    doc: "Puts the address and port that the message came from into its Contacts.",
+    returns: &[(1, "done"), (-1, "there is no Contact with a SIP URI")],
+    example: "if (nat_uac_test(1)) fix_nated_contact();",
+    run: |call| Step::Done(if fix(call.host, b"") { 1 } else { -1 }),
+    finish: None,
+};
+
+/// `fix_nated_contact` of OpenSIPS.
+pub const FIX_NATED_CONTACT_WITH: FnSpec<SipHost> = FnSpec {
+    opensips: Some("fix_nated_contact"),
+    kamailio: None,
+    params: &[Param::opt("uri_params", Kind::Str)],
+    doc: "Puts the address and port that the message came from into its Contacts, and these parameters (`;name=value`) \
+          into their URIs.",
+    example: "fix_nated_contact(\";nat=yes\");",
+    run: |call| {
+        let mut params = call.text(0).unwrap_or_default().to_vec();
+        if !params.is_empty() && params.first() != Some(&b';') {
+            params.insert(0, b';');
+        }
+        let probe = [b"sip:h", &params[..]].concat();
+        if Uri::parse(&probe).is_err() {
+            return Step::Fail("these are no parameters of a URI".to_string());
+        }
+        Step::Done(if fix(call.host, &params) { 1 } else { -1 })
+    },
+    ..FIX_NATED_CONTACT
+};
+
+/// `fix_nated_register`
+pub const FIX_NATED_REGISTER: FnSpec<SipHost> = FnSpec {
+    opensips: Some("fix_nated_register"),
+    kamailio: Some("fix_nated_register"),
+    params: &[],
+    routes: RouteSet::letters("R"),
+    doc: "Puts the address, port and transport that the request came from into the AVP that received_avp names, where \
+          save finds them.",
+    returns: &[(1, "done"), (-1, "received_avp is not set")],
+    example: r#"if (is_method("REGISTER")) fix_nated_register();"#,
+    run: |call| {
+        let Some(name) = call.host.env().settings.nathelper.received_avp.clone() else {
+            return Step::Fail("received_avp of nathelper is not set".to_string());
+        };
+        let uri = source_uri(call.host);
+        call.vm().push_avp(&name, Value::text(uri));
+        Step::Done(1)
+    },
+    ..FIX_NATED_CONTACT
+};
+
+/// `add_rcv_param`
+pub const ADD_RCV_PARAM: FnSpec<SipHost> = FnSpec {
+    opensips: Some("add_rcv_param"),
+    kamailio: Some("add_rcv_param"),
+    params: &[Param::opt("in_uri", Kind::Int)],
+    routes: RouteSet::letters("R"),
+    doc: "Adds `received` to the Contacts, with the address, port and transport that the request came from: a parameter \
+          of the header, or with 1 of the URI. For a registrar behind this server.",
+    returns: &[(1, "done"), (-1, "there is no Contact")],
+    example: "add_rcv_param();",
+    run: |call| {
+        let in_uri = call.int(0).is_some_and(|n| n != 0);
+        let source = source_uri(call.host);
+        let done = change(call.host, usize::MAX, |n| {
+            let mut out = Vec::with_capacity(n.raw.len() + 64);
+            if in_uri {
+                let uri = Uri::parse(n.uri).ok()?;
+                let escaped = source.replace(';', "%3b").replace('=', "%3d");
+                write(n, &uri.with_param(b"received", Some(escaped.as_bytes())), &mut out);
+            } else {
+                write(n, n.uri, &mut out);
+                out.extend_from_slice(format!(";received=\"{source}\"").as_bytes());
+            }
+            Some(out)
+        });
+        Step::Done(if done > 0 { 1 } else { -1 })
+    },
+    ..FIX_NATED_CONTACT
+};
+
+/// A Contact entry with another URI.
+pub(super) fn write(n: &NameAddr<'_>, uri: &[u8], out: &mut Vec<u8>) {
+    let display = n.display.trim_ascii();
+    if !display.is_empty() {
+        out.extend_from_slice(display);
+        out.push(b' ');
+    }
+    out.push(b'<');
+    out.extend_from_slice(uri);
+    out.push(b'>');
+    out.extend_from_slice(n.params.raw());
+}
+
+/// Changes the first Contacts, as they stand after earlier changes; how many were changed.
+pub(super) fn change(h: &mut SipHost, most: usize, f: impl Fn(&NameAddr<'_>) -> Option<Vec<u8>>) -> usize {
+    let entries: Vec<Range> = (h.msg.values_of(HeaderId::Contact))
+        .filter_map(|v| h.msg.range_of(v))
+        .filter(|range| !h.edits.is_deleted(*range))
+        .collect();
+    let mut done = 0;
+    for range in entries.into_iter().take(most) {
+        let text = h.edits.replacement(range).unwrap_or_else(|| h.msg.slice(range)).to_vec();
+        let Ok(n) = NameAddr::parse(&text) else { continue };
+        if n.is_star() {
+            continue;
+        }
+        if let Some(new) = f(&n) {
+            h.edits.replace(range, Str::from(new));
+            done += 1;
+        }
+    }
+    done
+}
+
+fn fix(h: &mut SipHost, params: &[u8]) -> bool {
+    let (host, port) = (host_text(h.source.ip()), h.source.port());
+    let address = format!("{host}:{port}");
+    let done = change(h, usize::MAX, |n| {
+        let uri = Uri::parse(n.uri).ok().filter(Uri::is_sip)?;
+        let mut new = uri.with_host(address.as_bytes());
+        if !params.is_empty() {
+            let parsed = Uri::parse(&new).ok()?;
+            let headers = parsed.headers.map(<[u8]>::to_vec);
+            let mut bare = parsed.without_headers();
+            bare.extend_from_slice(params);
+            if let Some(headers) = headers {
+                bare.push(b'?');
+                bare.extend_from_slice(&headers);
+            }
+            new = bare;
+        }
+        let mut out = Vec::with_capacity(n.raw.len() + 32);
+        if n.bracketed {
+            write(n, &new, &mut out);
+        } else {
+            out.extend_from_slice(&new);
+            out.extend_from_slice(n.params.raw());
+        }
+        Some(out)
+    });
+    done > 0
+}
+
+/// Used by OpenSIPS' and Kamailio's functions alike.
+pub(super) fn first(call: &Call<'_, SipHost>) -> Option<Vec<u8>> {
+    let h = &*call.host;
+    let value = h.msg.values_of(HeaderId::Contact).next()?;
+    let range = h.msg.range_of(value)?;
+    Some(h.edits.replacement(range).unwrap_or_else(|| h.msg.slice(range)).to_vec())
+}

@@ -1,0 +1,145 @@
+//! `nathelper`: clients behind address translation (kamailio.md section 5.4, opensips.md 4.17): finding them, and putting
+//! into Contact, SDP and the destination what they cannot know themselves.
+
+mod alias;
+mod contact;
+mod judge;
+mod sdp;
+
+#[cfg(test)]
+mod tests;
+
+use super::host::SipHost;
+use crate::base::Str;
+use crate::script::ast::Dialect;
+use crate::script::pv::{self, Piece};
+use crate::script::registry::{ModParamKind, ModParamSpec, ModuleSpec, RouteSet};
+use crate::script::value::Value;
+use crate::sip::Transport;
+use std::net::IpAddr;
+
+pub use judge::is_private;
+
+/// The module's parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `received_avp`: the AVP that fix_nated_register sets.
+    pub received_avp: Option<Str>,
+    /// `nortpproxy_str`: the line that fix_nated_sdp adds; `None`: the usual one.
+    pub nortpproxy: Option<Str>,
+    /// `append_sdp_oldmediaip`
+    pub old_address: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { received_avp: None, nortpproxy: None, old_address: true }
+    }
+}
+
+impl Settings {
+    /// Takes over a parameter of the module.
+    ///
+    /// # Errors
+    /// What is wrong with its value.
+    pub fn set(&mut self, param: &str, value: &Value) -> Result<(), String> {
+        let text = value.to_text().unwrap_or_default();
+        match param {
+            "received_avp" => self.received_avp = Some(avp_name(&text).ok_or("received_avp is an AVP: $avp(name)")?),
+            "nortpproxy_str" => self.nortpproxy = Some(text),
+            "append_sdp_oldmediaip" => self.old_address = value.to_int().is_some_and(|n| n != 0),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// The name of an AVP as parameters of modules write it: `$avp(name)`, `$avp(s:name)`.
+pub fn avp_name(text: &[u8]) -> Option<Str> {
+    let var = pv::parse(text.trim_ascii()).ok()?;
+    match (var.name.as_str(), var.sub.as_deref()) {
+        ("avp", Some([Piece::Text(name)])) if !name.is_empty() => Some(Str::from(name.as_slice())),
+        _ => None,
+    }
+}
+
+const fn param(name: &'static str, kind: ModParamKind, ignored: bool, doc: &'static str) -> ModParamSpec {
+    ModParamSpec { name, kind, ignored, doc }
+}
+
+/// The module.
+pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
+    name: "nathelper",
+    dialects: &[Dialect::OpenSips, Dialect::Kamailio],
+    functions: &[
+        judge::NAT_UAC_TEST,
+        judge::NAT_UAC_TEST_WORDS,
+        judge::IS_RFC1918,
+        contact::FIX_NATED_CONTACT,
+        contact::FIX_NATED_CONTACT_WITH,
+        contact::FIX_NATED_REGISTER,
+        contact::ADD_RCV_PARAM,
+        alias::ADD_CONTACT_ALIAS,
+        alias::SET_CONTACT_ALIAS,
+        alias::HANDLE_RURI_ALIAS,
+        sdp::FIX_NATED_SDP,
+        sdp::FIX_NATED_SDP_WORDS,
+    ],
+    params: &[
+        param("received_avp", ModParamKind::Str, false, "the AVP that fix_nated_register sets: `$avp(name)`"),
+        param(
+            "nortpproxy_str",
+            ModParamKind::Str,
+            false,
+            "the line that fix_nated_sdp(4) adds; default `a=nortpproxy:yes`",
+        ),
+        param("force_socket", ModParamKind::Any, true, "no pings are sent"),
+        param("natping_interval", ModParamKind::Int, true, "no pings are sent"),
+        param("natping_processes", ModParamKind::Int, true, "no pings are sent"),
+        param("natping_partitions", ModParamKind::Int, true, "no pings are sent"),
+        param("natping_socket", ModParamKind::Str, true, "no pings are sent"),
+        param("natping_tcp", ModParamKind::Int, true, "no pings are sent"),
+        param("ping_nated_only", ModParamKind::Int, true, "no pings are sent"),
+        param("ping_threshold", ModParamKind::Int, true, "no pings are sent"),
+        param("max_pings_lost", ModParamKind::Int, true, "no pings are sent"),
+        param("remove_on_timeout_bflag", ModParamKind::Any, true, "no pings are sent"),
+        param("keepalive_timeout", ModParamKind::Int, true, "no pings are sent"),
+        param("sipping_bflag", ModParamKind::Any, true, "no pings are sent"),
+        param("sipping_from", ModParamKind::Str, true, "no pings are sent"),
+        param("sipping_method", ModParamKind::Str, true, "no pings are sent"),
+        param("sipping_latency_flag", ModParamKind::Any, true, "no pings are sent"),
+        param("udpping_from_path", ModParamKind::Int, true, "no pings are sent"),
+        param(
+            "append_sdp_oldmediaip",
+            ModParamKind::Int,
+            false,
+            "1 (default): fix_nated_sdp says in `a=oldmediaip` what the address was",
+        ),
+        param("filter_flags", ModParamKind::Int, true, "no pings are sent"),
+        param("filter_server_id", ModParamKind::Int, true, "no pings are sent"),
+        param("alias_name", ModParamKind::Str, true, "the parameter is `alias`"),
+    ],
+    any_param: false,
+    needs: &[],
+};
+
+const ROUTES: RouteSet = RouteSet::letters("RFOBL");
+
+/// The transport that the message came over.
+fn transport(h: &SipHost) -> Transport {
+    h.env().listeners.get(usize::from(h.listener)).map_or(Transport::Udp, |l| l.transport)
+}
+
+/// An address as it stands in a URI.
+fn host_text(ip: IpAddr) -> String {
+    super::env::bracketed(ip.to_canonical())
+}
+
+/// Where the message came from, as a URI.
+fn source_uri(h: &SipHost) -> String {
+    let uri = format!("sip:{}:{}", host_text(h.source.ip()), h.source.port());
+    match transport(h) {
+        Transport::Udp | Transport::Other => uri,
+        other => format!("{uri};transport={}", other.as_param()),
+    }
+}

@@ -44,6 +44,7 @@ mod seeds;
 mod stall;
 mod store;
 mod suspend;
+mod suspend_peer;
 mod tcp;
 mod tcp_options;
 mod torture;

@@ -374,3 +374,39 @@ fn task_groups_timers_and_events_continue_as_well() {
     wait_quiet(&server, SECOND * 60);
     assert_eq!(held(&server, "suspended") + held(&server, "asks") + held(&server, "parked"), 0);
 }
+
+/// `t_reply_callid` and `t_cancel_callid` of a request that any worker owns.
+#[test]
+fn requests_are_answered_and_cancelled_by_their_call_id_from_any_worker() {
+    let named = |port| {
+        let by = r#"
+        if ($hdr(X-Route) == "reply") {
+            t_reply_callid("$hdr(X-Id)", "1", "480", "Gone");
+            sl_send_reply("202", "$rc $pp");
+            exit;
+        }
+        if ($hdr(X-Route) == "cancel") {
+            t_cancel_callid("$hdr(X-Id)", "1");
+            sl_send_reply("202", "$rc $pp");
+            exit;
+        }
+        $var(route)"#;
+        plain(port).replacen("\n        $var(route)", by, 1)
+    };
+    let (server, port) = serve(named, &["-n", "3"]);
+    let (caller, asker) = (SipClient::new(port), SipClient::new(port));
+    let mut elsewhere = 0;
+    for n in 0..20 {
+        let call = park(&caller, &server, "plain");
+        let (how, status) = if n % 2 == 0 { ("reply", 480) } else { ("cancel", 487) };
+        let (code, pid) = go_on(&asker, &call.invite.call_id, how);
+        assert_eq!(code, "1", "{how}");
+        elsewhere += usize::from(pid != call.owner);
+        assert_eq!(refused(&caller, &call).status(), status);
+        assert_eq!(go_on(&asker, &call.invite.call_id, how).0, "-1", "it is answered");
+        assert_eq!(go_on(&asker, "nobody", how).0, "-1");
+    }
+    assert!(elsewhere > 3, "{elsewhere} were asked for elsewhere");
+    wait_quiet(&server, SECOND * 60);
+    assert_eq!(held(&server, "suspended") + held(&server, "asks") + held(&server, "parked"), 0);
+}

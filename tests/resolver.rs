@@ -20,10 +20,19 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(20);
+/// How long a server is waited for that answers: longer than any machine stops for a moment.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long one is waited for that does not.
 const SHORT: Duration = Duration::from_millis(200);
 
 fn config(servers: &[SocketAddr]) -> ResolverConfig {
-    ResolverConfig { servers: servers.to_vec(), timeout: SHORT, ..ResolverConfig::parse("", "") }
+    let servers = servers.to_vec();
+    ResolverConfig { servers, timeout: PATIENCE, family_grace: PATIENCE, ..ResolverConfig::parse("", "") }
+}
+
+/// For servers of which some never answer.
+fn brief(servers: &[SocketAddr]) -> ResolverConfig {
+    ResolverConfig { timeout: SHORT, ..config(servers) }
 }
 
 fn resolver(servers: &[&Dns]) -> Loop {
@@ -262,19 +271,17 @@ fn servers_in_turn() {
         let mut l = Loop::with(Driver::with_resolver(config(&[first, good.addr])));
         let begin = Instant::now();
         assert_eq!(lookup(&mut l, "www.test"), ips(&["192.0.2.1"]));
-        assert!(begin.elapsed() < SHORT, "no time is lost");
+        assert!(begin.elapsed() < PATIENCE, "no time is lost");
     }
-    let mut l = resolver(&[&silent, &good]);
+    let mut l = Loop::with(Driver::with_resolver(brief(&[silent.addr, good.addr])));
     let fds = open_fds();
     let begin = Instant::now();
     assert_eq!(lookup(&mut l, "www.test"), ips(&["192.0.2.1"]));
-    assert!(begin.elapsed() >= SHORT && begin.elapsed() < 4 * SHORT);
+    assert!(begin.elapsed() >= SHORT && begin.elapsed() < LONG);
     for _ in 0..5 {
-        let begin = Instant::now();
         assert_eq!(lookup(&mut l, "www.test"), ips(&["192.0.2.1"]));
-        assert!(begin.elapsed() < SHORT, "the silent one is not asked first again");
     }
-    assert_eq!(silent.count(), 2);
+    assert_eq!(silent.count(), 2, "the silent one is not asked first again");
     clean(&l, fds);
 }
 
@@ -282,21 +289,21 @@ fn servers_in_turn() {
 fn nobody_answers() {
     let _alone = alone();
     let silent = Dns::silent();
-    let mut l = resolver(&[&silent, &silent]);
+    let mut l = Loop::with(Driver::with_resolver(brief(&[silent.addr; 2])));
     let fds = open_fds();
     let begin = Instant::now();
     let error = lookup(&mut l, "www.test").unwrap_err();
     assert!(error.starts_with("www.test: name server 127.0.0.1: no answer"), "{error}");
-    assert!(begin.elapsed() >= 4 * SHORT && begin.elapsed() < 8 * SHORT);
+    assert!(begin.elapsed() >= 4 * SHORT && begin.elapsed() < LONG);
     assert_eq!(silent.count(), 8);
     clean(&l, fds);
     // The whole look-up is bounded, too, however many servers and domains there are.
-    let many = ResolverConfig { total: 2 * SHORT, ..config(&[silent.addr; 8]) };
+    let many = ResolverConfig { total: 2 * SHORT, ..brief(&[silent.addr; 8]) };
     drop(l);
     let mut l = Loop::with(Driver::with_resolver(many));
     let begin = Instant::now();
     assert!(lookup(&mut l, "www.test").is_err());
-    assert!(begin.elapsed() < 4 * SHORT);
+    assert!(begin.elapsed() < 16 * SHORT);
     clean(&l, fds);
     // None is configured.
     let mut l = Loop::with(Driver::with_resolver(config(&[])));
@@ -310,12 +317,12 @@ fn one_family_does_not_hold_up_the_other() {
         AAAA => Vec::new(),
         _ => q.addresses(60, &["192.0.2.1"]),
     });
-    let slow = ResolverConfig { timeout: LONG, ..config(&[dns.addr]) };
+    let slow = ResolverConfig { timeout: LONG, family_grace: SHORT, ..config(&[dns.addr]) };
     let mut l = Loop::with(Driver::with_resolver(slow));
     let fds = open_fds();
     let begin = Instant::now();
     assert_eq!(lookup(&mut l, "www.test"), ips(&["192.0.2.1"]));
-    assert!(begin.elapsed() < Duration::from_secs(1));
+    assert!(begin.elapsed() < LONG);
     clean(&l, fds);
 }
 
@@ -349,7 +356,7 @@ fn search_domains() {
 fn look_ups_are_bounded() {
     let _alone = alone();
     let silent = Dns::silent();
-    let tight = ResolverConfig { in_flight: 10, queue: 20, timeout: SHORT, attempts: 1, ..config(&[silent.addr]) };
+    let tight = ResolverConfig { in_flight: 10, queue: 20, attempts: 1, ..brief(&[silent.addr]) };
     let mut l = Loop::with(Driver::with_resolver(tight));
     let fds = open_fds();
     for i in 0..40 {
@@ -426,10 +433,10 @@ fn an_operation_that_resolves() {
     assert_eq!((f.why, f.phase), (Why::Cancelled, Phase::Resolve));
     let Outcome::Failed(f) = l.run(web("slow.test", port), Duration::from_millis(50)) else { panic!() };
     assert_eq!((f.why, f.phase), (Why::Timeout, Phase::Resolve));
-    l.run_for(4 * SHORT);
+    // One descriptor less: the web server's listener.
+    l.until(LONG, "the look-ups ended", |l| l.reactor.timers() == 0 && open_fds() == fds - 1);
     assert!(l.driver.is_empty() && l.done.is_empty());
     assert_eq!(l.driver.poll_resolved(), None);
-    // One descriptor less: the web server's listener.
     clean(&l, fds - 1);
 }
 

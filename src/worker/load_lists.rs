@@ -48,7 +48,7 @@ impl Worker {
         let settings = &self.env().settings;
         let query = list.query(settings)?;
         let (_, url) = settings.db_urls.iter().find(|(n, _)| *n == list.database())?;
-        Some(SqlRequest { url: url.clone(), query: query.as_str().into(), params: Vec::new() })
+        Some(SqlRequest { url: url.clone(), query: query.as_str().into(), params: Vec::new(), then: Vec::new() })
     }
 
     /// Takes over what a database says; how many rows.

@@ -198,7 +198,7 @@ pub fn is_table_name(name: &[u8]) -> bool {
 
 impl Table<'_> {
     fn request(&self, query: String, params: Vec<SqlValue>) -> SqlRequest {
-        SqlRequest { url: self.url.clone(), query: Str::from(query), params }
+        SqlRequest { url: self.url.clone(), query: Str::from(query), params, then: Vec::new() }
     }
 
     fn name(&self) -> String {

@@ -62,6 +62,8 @@ pub(super) enum LookupFor {
     Reply(Message, Box<Locator>, bool),
     /// A host of a destination.
     Destination(String),
+    /// A contact that is to be asked whether it is there.
+    Contact(Box<super::keepalive::Ask>, Box<Locator>),
 }
 
 /// A stateless forward on its way.
@@ -97,6 +99,10 @@ impl Worker {
                 if let Some(rc) = self.travel(trip) {
                     self.work.push_back(Work::Resume(parked, Outcome::Code(rc)));
                 }
+            }
+            LookupFor::Contact(ask, mut locator) => {
+                locator.answer(answer);
+                self.ask_on(ask, locator);
             }
             LookupFor::Destination(name) => self.destination_found(&name, answer),
             LookupFor::Reply(message, mut locator, to_us) => {

@@ -240,7 +240,7 @@ impl Worker {
     }
 
     fn reply(&mut self, msg: Message, origin: Origin) {
-        if self.answers_ping(&msg) {
+        if self.answers_ping(&msg) || self.contact_answers(&msg, origin) {
             return;
         }
         if validate::validate(&msg).is_err() {

@@ -220,6 +220,7 @@ impl Worker {
             guests: Default::default(),
             courier: Default::default(),
             copies: HashMap::new(),
+            asking: Default::default(),
             hooks: Default::default(),
             location: Default::default(),
             reloads: Default::default(),

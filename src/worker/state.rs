@@ -387,6 +387,8 @@ pub struct Worker {
     pub(super) consumers: Vec<super::queues::Consumer>,
     /// What is under way for tables that have a database.
     pub(super) table_work: super::tables::TableWork,
+    /// How far the keep-alive requests of usrloc are.
+    pub(super) asking: super::natping::Walk,
     /// Routes that run in the middle of something else.
     pub(super) hooks: super::hooks::Hooks,
     /// What is under way for the contacts of users.

@@ -2,6 +2,7 @@
 //! the shared store ([`records`]), in a database ([`sql`]), or both; `registrar` saves them and looks them up.
 
 pub mod binding;
+pub mod keepalive;
 pub mod records;
 mod settings;
 pub mod sql;

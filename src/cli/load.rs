@@ -64,6 +64,7 @@ fn check(dialect: Dialect, config: Config, map: SourceMap, mut diags: Diagnostic
     }
     if let Some(program) = &program {
         super::groups::check(&config, program, &settings.settings, &mut diags);
+        super::transactions::check(program, &params, &settings.settings, &mut diags);
     }
     let server = match (program, diags.has_errors()) {
         (Some(program), false) => Some((program, settings)),

@@ -27,6 +27,7 @@ mod shared;
 pub mod simulate;
 mod streams;
 pub mod summary;
+mod transactions;
 
 use crate::script::ast::Dialect;
 use crate::script::codes;

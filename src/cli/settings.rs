@@ -370,6 +370,9 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
     for p in params {
         // Those of Kamailio are in milliseconds, and were read.
         if dialect == Dialect::Kamailio && p.module == "tm" {
+            if let Err(why) = s.tm.set(&p.param, &p.value) {
+                diags.push(Diagnostic::error("E0505", p.span, why));
+            }
             continue;
         }
         let int = p.value.to_int();

@@ -157,6 +157,8 @@ pub struct Settings {
     pub local_request_route: Option<Str>,
     /// tm: `local_reply_route`
     pub local_reply_route: Option<Str>,
+    /// Kamailio's tm: what is not a number of the transactions' core.
+    pub tm: super::tm::settings::Settings,
     /// uac_redirect: its parameters
     pub redirect: super::uac_redirect::Parameters,
     /// tm: `onreply_avp_mode`
@@ -511,6 +513,7 @@ impl Default for Settings {
             minor_branch_flag: None,
             local_request_route: None,
             local_reply_route: None,
+            tm: Default::default(),
             redirect: super::uac_redirect::Parameters::default(),
             onreply_avps: false,
             keep_503: false,

@@ -15,6 +15,7 @@ const RUN: &[&str] = &[
     "mqueue:",
     "sl:filtered-ack",
     "tm:branch-failure:",
+    "tm:local-ack-sent",
     "tm:local-response",
     "uac:reply",
     "usrloc:contact-expired",

@@ -339,9 +339,8 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
         Kpv::Contacts => return super::usrloc::get(h, sub, index),
         Kpv::Ruid | Kpv::LocationAgent => {
             let found = h.location.as_ref().and_then(|k| k.found.as_ref());
-            return found.map_or(Value::Null, |(ruid, agent)| {
-                Value::Str(if pv == Kpv::Ruid { ruid.clone() } else { agent.clone() })
-            });
+            return found
+                .map_or(Value::Null, |f| Value::Str(if pv == Kpv::Ruid { f.ruid.clone() } else { f.agent.clone() }));
         }
         Kpv::RtimerWorker => {
             let job = h.event.iter().find(|(name, _)| **name == *b"rtimer_worker");

@@ -150,6 +150,14 @@ pub enum Request {
     },
     /// `t_retransmit_reply`: sends the last reply again.
     RepeatReply,
+    /// `t_write_req`, `t_write_unix`: a program outside gets these bytes and will answer; until then the transaction is
+    /// suspended.
+    HandOut {
+        /// Where it reads.
+        place: Place,
+        /// What.
+        bytes: Str,
+    },
     /// `t_release`: the script ends without an answer, and that is meant.
     Release,
     /// `t_drop`: the transaction ends without any answer.
@@ -209,6 +217,15 @@ pub enum Request {
         /// Attributes and values.
         params: Vec<(Str, Str)>,
     },
+}
+
+/// Where a program outside reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// A FIFO.
+    Fifo(Str),
+    /// A Unix socket that takes datagrams.
+    Socket(Str),
 }
 
 /// What a run hears whose copy goes on later.

@@ -129,6 +129,7 @@ impl Plan {
                 Forwarded::new("tm.list", Merge::Concat),
                 Forwarded::new("t_reply", Merge::First),
                 Forwarded::new("tm:reply", Merge::First),
+                Forwarded::new("tm.reply", Merge::First),
                 Forwarded::new("t_uac_cancel", Merge::First),
                 Forwarded::new("tm:uac_cancel", Merge::First),
                 Forwarded::new("tm.cancel", Merge::First),

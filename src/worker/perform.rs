@@ -129,6 +129,7 @@ impl Worker {
                 self.flush_transactions();
                 code(if done { 1 } else { -1 })
             }
+            Request::HandOut { place, bytes } => self.hand_out(run, role, &place, &bytes),
             Request::Release => {
                 let Some(data) = role.tx.and_then(|tx| self.tm.user_mut(tx)) else { return code(-1) };
                 data.released = true;

@@ -5,7 +5,7 @@ use super::streams;
 use crate::base::Str;
 use crate::modules::host::SipHost;
 use crate::net::bus::{ANY_INCARNATION, Bus, BusError, Envelope};
-use crate::script::vm::Run;
+use crate::script::vm::{Finished, Run};
 use crate::sip::reply::{self, ReplySpec};
 use crate::sip::{Fault, Message, Method, ParseError, validate};
 use crate::store::Counter;
@@ -275,7 +275,26 @@ impl Worker {
             ReplyMatch::Deliver(tx, branch) => self.deliver_reply(tx, branch, msg, origin),
             ReplyMatch::Absorbed(..) | ReplyMatch::Queued(..) => {}
             ReplyMatch::NotOurs if self.comes_too_late(&msg) => self.counters.inc(Counter::DropReplies),
-            ReplyMatch::NotOurs => self.forward_reply(&msg),
+            ReplyMatch::NotOurs => match self.routes.stray_reply {
+                Some(route) => {
+                    let host = self.host(msg, origin);
+                    let run = Run::new(self.program(), route, host);
+                    self.drive(run, Role::new(RoleKind::StrayReply));
+                }
+                None => self.forward_reply(&msg),
+            },
+        }
+    }
+
+    /// The route of a reply without a transaction has ended: it goes on to the next Via, or not.
+    pub(super) fn stray_reply_done(&mut self, finished: Finished<SipHost>) {
+        let host = finished.host;
+        if finished.end.dropped || finished.end.zero {
+            self.counters.inc(Counter::DropReplies);
+        } else if host.edits.is_empty() {
+            self.forward_reply(&host.msg);
+        } else if let Ok(changed) = host.edits.applied(&host.msg) {
+            self.forward_reply(&changed);
         }
     }
 

@@ -95,15 +95,15 @@ fn contacts_end_with_their_connections() {
         assert!(contact(&server, &user).is_some());
     }
     let mut phones: Vec<Option<TcpSip>> = phones.into_iter().map(Some).collect();
-    for n in 0..4 {
-        phones[n] = None;
+    for (n, phone) in phones.iter_mut().enumerate().take(4) {
+        *phone = None;
         let user = format!("phone{n}");
         eventually("it ends with its connection", SECOND * 20, || contact(&server, &user).is_none());
     }
     let left = |server: &Reprise| (4..12).filter(|n| contact(server, &format!("phone{n}")).is_some()).count();
     assert_eq!(left(&server), 8, "the others stay");
     // A worker that dies takes its connections along, and those alone.
-    let (worker, _) = (server.worker_pids()[0], ());
+    let worker = server.worker_pids()[0];
     let of_worker = |server: &Reprise| {
         let all = (4..12).filter_map(|n| contact(server, &format!("phone{n}")));
         all.filter(|c| c["Tcpconn-Id"].as_str().is_some_and(|id| id.starts_with("0."))).count()

@@ -28,6 +28,7 @@ mod harness;
 mod http_kamailio;
 mod kamailio;
 mod kamailio_modules;
+mod kamailio_tm;
 mod keepalive;
 mod location;
 mod locks;

@@ -33,7 +33,7 @@ fn list(text: &str) -> (TempDir, String) {
 }
 
 /// The letters of a destination's state; empty if it is not there.
-fn letters(server: &Reprise, uri: &str) -> String {
+pub fn letters(server: &Reprise, uri: &str) -> String {
     let all = server.ctl("dispatcher.list", Value::Null);
     let sets = all["RECORDS"].as_array().cloned().unwrap_or_default();
     let targets = sets.iter().flat_map(|s| s["SET"]["TARGETS"].as_array().cloned().unwrap_or_default());
@@ -216,7 +216,7 @@ request_route {{
 }
 
 /// Sends OPTIONS from an address until told to stop; how many replies came.
-fn options(from: &str, port: u16, count: usize, every: Duration) -> (usize, usize) {
+pub fn options(from: &str, port: u16, count: usize, every: Duration) -> (usize, usize) {
     let socket = UdpSocket::bind((from, 0)).unwrap();
     socket.connect(("127.0.0.1", port)).unwrap();
     let own: SocketAddr = socket.local_addr().unwrap();

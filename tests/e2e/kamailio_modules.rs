@@ -313,3 +313,219 @@ request_route {{
     }
     compare(config, &questions);
 }
+
+#[test]
+fn several_sets_at_once_are_chosen_from_alike() {
+    let dir = process::directory("list");
+    let file = dir.path().join("dispatcher.list");
+    fs::write(
+        &file,
+        "1 sip:10.0.0.1 0 3\n1 sip:10.0.0.2 0 2\n1 sip:10.0.0.3:5080;transport=tcp 0 1\n2 sip:10.0.1.1 0 5\n\
+         2 sip:10.0.1.2 0 4\n3 sip:10.0.2.1 1\n",
+    )
+    .unwrap();
+    let asks = [
+        ("1=8;2=8", "0", "0"),
+        ("1=8;2=8", "d", "3"),
+        ("2=8;1=8", "ruri", "0"),
+        ("1=8;2=8", "X", "2"),
+        ("1=8;2=8", "2", "0"),
+        ("1=8;2=8", "d", "5"),
+        ("9=8;1=8", "d", "0"),
+        ("3=8;2=8", "d", "0"),
+        ("1=8;3=8;2=8", "d", "0"),
+        ("3=8", "d", "0"),
+        ("9=8", "d", "0"),
+        ("1=8", "d", "1"),
+        ("1=0;2=1", "d", "0"),
+        ("2=2;1=3", "r", "4"),
+    ];
+    for flags in [0, 2] {
+        let config = |port| {
+            let select: String = asks
+                .iter()
+                .enumerate()
+                .map(|(n, (rules, mode, limit))| {
+                    format!("    if ($rU == \"r{n}\") ds_select_routes(\"{rules}\", \"{mode}\", \"{limit}\");\n")
+                })
+                .collect();
+            format!(
+                r#"{}
+modparam("dispatcher", "list_file", "{}")
+modparam("dispatcher", "flags", {flags})
+request_route {{
+    if ($rU == "set") {{ ds_select("1", "8"); ds_set_dst(); }}
+    if ($rU == "domain") {{ ds_select("1", "8"); ds_set_domain(); }}
+    if ($rU == "unset") ds_set_dst();
+    if ($rU == "unset2") ds_set_domain();
+    if ($rU == "again") {{ ds_select_dst("1", "8"); $du = "sip:192.0.2.9"; ds_set_dst(); }}
+{select}
+    $var(out) = "" + $rc + " " + $du + " " + $ru + " " + $xavp(_dsdst_=>uri) + " " + $xavp(_dsctx_=>cnt);
+    while (ds_next_dst()) $var(out) = $var(out) + " " + $du;
+    append_to_reply("X-Out: $var(out)\r\n");
+    sl_send_reply("200", "OK");
+    exit;
+}}
+"#,
+                head(port, &["dispatcher"]),
+                file.display()
+            )
+        };
+        let users = (0..asks.len()).map(|n| format!("r{n}"));
+        let users = users.chain(["set", "domain", "unset", "unset2", "again"].map(str::to_string));
+        let questions: Vec<Question> = users.enumerate().map(|(n, user)| Question::new(&user, n)).collect();
+        compare(config, &questions);
+    }
+}
+
+#[test]
+fn the_same_rules_in_files_allow_the_same() {
+    let dir = process::directory("rules");
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+    write(
+        "d.allow",
+        "# who may\n\n\"^sip:boss@\" : ALL   # all of them\nALL : \"^sip:free[0-9]*@\" EXCEPT \"^sip:free9@\"\n\
+         \"^sip:a@\", \"^sip:b@\" EXCEPT \"^sip:b@bad\" : \"^sip:x@\", \"^sip:y@\"\n",
+    );
+    write(
+        "d.deny",
+        "ALL : \"^sip:(free|x@|00)\"\n\"^sip:evil@\" : ALL\nALL EXCEPT \"^sip:c@\" : \"^sip:z@\"\n\
+         ALL : \"5070\"\nALL : \"v=1\"\nALL : \"^sips:\"\n\"^sip:ann@[a-z.]*$\" : \"^sip:q@EXAMPLE\"\n",
+    );
+    write("reg.allow", "\"^sip:gw@\" : ALL\n");
+    write("reg.deny", "ALL : \"@10\\.\"\nALL : \"@host.bad\"\n");
+    write("only.allow", "ALL : \"^sip:1\"\n");
+    let config = |port| {
+        format!(
+            r#"{}
+modparam("permissions", "default_allow_file", "{dir}/d.allow")
+modparam("permissions", "default_deny_file", "{dir}/d.deny")
+request_route {{
+    $var(ask) = $hdr(X-Ask);
+    if ($hdr(X-Branch) != $null) append_branch("$hdr(X-Branch)");
+    if ($var(ask) == "register") allow_register("{dir}/reg");
+    else if ($var(ask) == "register2") allow_register("{dir}/reg.allow", "{dir}/reg.deny");
+    else if ($var(ask) == "uri") allow_uri("{dir}/d", "$hdr(X-Uri)");
+    else if ($var(ask) == "default") allow_routing();
+    else if ($var(ask) == "none") allow_routing("{dir}/none");
+    else if ($var(ask) == "only") allow_routing("{dir}/only");
+    else if ($var(ask) == "two") allow_routing("{dir}/d.allow", "{dir}/d.deny");
+    else allow_routing("{dir}/d");
+    append_to_reply("X-Out: $rc\r\n");
+    sl_send_reply("200", "OK");
+    exit;
+}}
+"#,
+            head(port, &["permissions"]),
+            dir = dir.path().display()
+        )
+    };
+    let mut questions = Vec::new();
+    let froms = [
+        "sip:alice@example.com",
+        "sip:boss@example.com",
+        "sip:a@example.com",
+        "sip:b@bad.com",
+        "sip:evil@example.com",
+        "sip:c@example.com",
+        "sip:ann@example.com:5080;x=1",
+        "sips:boss@example.com",
+        "sip:example.com",
+    ];
+    let ruris = [
+        "sip:bob@example.com",
+        "sip:free1@example.com",
+        "sip:free9@example.com",
+        "sip:FREE2@example.com",
+        "sip:x@example.com",
+        "sip:y@example.com",
+        "sip:0049@example.com",
+        "sip:z@example.com",
+        "sip:q@example.com",
+        "sip:bob@example.com:5070",
+        "sip:bob@example.com;v=1",
+        "sips:bob@example.com",
+        "sip:1@example.com",
+    ];
+    let mut add = |from: &str, ruri: &str, contact: &str, headers: String| {
+        let mut q = Question::new("x", questions.len());
+        (q.from, q.to, q.ruri) = (from.to_string(), from.to_string(), ruri.to_string());
+        q.contact = contact.to_string();
+        q.headers = headers;
+        questions.push(q);
+    };
+    for from in froms {
+        for ruri in ruris {
+            add(from, ruri, "<sip:c@192.0.2.1>", String::new());
+        }
+    }
+    for ask in ["default", "two", "none", "only"] {
+        for ruri in ["sip:bob@example.com", "sip:x@example.com", "sip:1@example.com"] {
+            add("sip:alice@example.com", ruri, "<sip:c@192.0.2.1>", format!("X-Ask: {ask}\r\n"));
+        }
+    }
+    for (ruri, branch) in [
+        ("sip:bob@example.com", "sip:0049@example.com"),
+        ("sip:0049@example.com", "sip:bob@example.com"),
+        ("sip:free1@example.com", "sip:bob@example.com"),
+        ("sip:free1@example.com", "sip:free2@example.com"),
+        ("sip:free1@example.com", "sip:free9@example.com"),
+        ("sip:bob@example.com", "sip:free1@example.com"),
+    ] {
+        add("sip:alice@example.com", ruri, "<sip:c@192.0.2.1>", format!("X-Branch: {branch}\r\n"));
+    }
+    for uri in ["sip:0049@a", "sip:bob@a;v=1", "sip:bob@a:5070", "tel:1", "free", "sip:free1@a", "sips:a@b"] {
+        add("sip:alice@example.com", "sip:bob@a", "<sip:c@192.0.2.1>", format!("X-Ask: uri\r\nX-Uri: {uri}\r\n"));
+    }
+    for ask in ["register", "register2"] {
+        for from in ["sip:alice@example.com", "sip:gw@example.com"] {
+            for contact in [
+                "<sip:c@192.0.2.1>",
+                "<sip:c@10.0.0.1>",
+                "sip:c@10.0.0.1;q=1",
+                "<sip:c@192.0.2.1>, <sip:c@10.0.0.1>",
+                "<sip:c@host.bad:5070>",
+                "*",
+            ] {
+                add(from, "sip:example.com", contact, format!("X-Ask: {ask}\r\n"));
+            }
+        }
+    }
+    compare(config, &questions);
+}
+
+#[test]
+fn control_methods_in_scripts_answer_alike() {
+    let config = |port| {
+        let asks = [
+            ("echo", r#"{"jsonrpc":"2.0","method":"core.echo","params":["a","b"],"id":1}"#),
+            ("prints", r#"{"jsonrpc":"2.0","method":"core.prints","params":["text"],"id":1}"#),
+            ("unknown", r#"{"jsonrpc":"2.0","method":"no.such","id":3}"#),
+            ("table", r#"{"jsonrpc":"2.0","method":"htable.seti","params":["t","x",7],"id":"q"}"#),
+        ];
+        let asks: String =
+            asks.map(|(user, ask)| format!("    if ($rU == \"{user}\") jsonrpc_exec('{ask}');\n")).concat();
+        format!(
+            r#"{}
+modparam("htable", "htable", "t=>size=4;")
+request_route {{
+{asks}
+    $var(out) = "" + $rc + " " + $jsonrpl(code);
+    $var(r) = "none";
+    jansson_get("result", "$jsonrpl(body)", "$var(r)");
+    $var(e) = "none";
+    jansson_get("error", "$jsonrpl(body)", "$var(e)");
+    if ($var(e) != "none") $var(e) = "error";
+    $var(out) = $var(out) + " " + $var(r) + " " + $var(e) + " " + $sht(t=>x);
+    append_to_reply("X-Out: $var(out)\r\n");
+    sl_send_reply("200", "OK");
+    exit;
+}}
+"#,
+            head(port, &["htable", "jansson", "jsonrpcs"])
+        )
+    };
+    let users = ["echo", "prints", "unknown", "table"];
+    let questions: Vec<Question> = users.iter().enumerate().map(|(n, user)| Question::new(user, n)).collect();
+    compare(config, &questions);
+}

@@ -418,3 +418,54 @@ route[done] {{
     let waits: usize = ["epoll_wait", "epoll_pwait"].iter().filter_map(|n| found.calls.get(*n)).sum();
     assert!(waits > 50, "the loop was traced: {waits}");
 }
+
+/// Lists in files are read again, as operators and scripts order it, and a worker opens none of them.
+pub fn no_list_is_read() {
+    let dir = process::directory("lists");
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("a list");
+    write("dispatcher.list", "1 sip:127.0.0.1:9\n");
+    write("addresses", "1 127.0.0.1\n");
+    write("calls.deny", "ALL : \"^sip:00\"\n");
+    let port = crate::support::free_port();
+    let config = format!(
+        r#"#!KAMAILIO
+debug=3
+overload_age=0
+listen=udp:127.0.0.1:{port}
+loadmodule "tm.so"
+loadmodule "sl.so"
+loadmodule "pv.so"
+loadmodule "dispatcher.so"
+loadmodule "permissions.so"
+modparam("dispatcher", "list_file", "{dir}/dispatcher.list")
+modparam("permissions", "address_file", "{dir}/addresses")
+request_route {{
+    if ($rU == "reload") ds_reload();
+    else if (allow_source_address() && allow_routing("{dir}/calls")) ds_select_dst("1", "4");
+    sl_send_reply("200", "$rc");
+}}
+"#,
+        dir = dir.path().display()
+    );
+    let server = Reprise::start(&config, &["-n", "1"]);
+    let ps = server.ctl("ps", Value::Null);
+    let worker = ps.as_array().unwrap().iter().find(|p| p["kind"] == "worker").unwrap()["pid"].as_i64().unwrap();
+    let worker = i32::try_from(worker).unwrap();
+    let client = SipClient::new(port);
+    assert_eq!(client.options("sip:bob@example.test").reason(), "1");
+    let tracer = Tracer::attach(worker);
+    let known = flags(worker);
+    write("dispatcher.list", "1 sip:127.0.0.1:9\n1 sip:127.0.0.1:10\n");
+    server.ctl("dispatcher.reload", Value::Null);
+    server.ctl("permissions.addressReload", Value::Null);
+    server.ctl("permissions.rulesReload", Value::Null);
+    assert_eq!(client.options("sip:reload@example.test").reason(), "1");
+    assert_eq!(client.options("sip:bob@example.test").reason(), "1");
+    let found = judge(&tracer.end(), known);
+    let wrong: Vec<String> = found.wrong.iter().map(|(call, n)| format!("{n} x {call}")).collect();
+    assert!(wrong.is_empty(), "calls that may wait:\n{}", wrong.join("\n"));
+    // The list twice, the addresses, and both files of rules.
+    assert_eq!(found.started, 5, "a child for each file");
+    let shown = server.ctl("dispatcher.list", Value::Null).to_string();
+    assert!(shown.contains("sip:127.0.0.1:10"), "{shown}");
+}

@@ -24,8 +24,8 @@ pub(super) const ROUTING: FnSpec<SipHost> = FnSpec {
     waits: false,
     doc: "Whether the From URI may call the R-URI and, with check_all_branches, those of the further branches: a rule of \
           the allow file fits each of them, or no rule of the deny file fits any. Without an argument the default files; \
-          one argument is the beginning of both names, to which allow_suffix and deny_suffix are added. URIs are \
-          compared as `sip:user@host`.",
+          one argument is the beginning of both names, to which allow_suffix and deny_suffix are added. The From URI is \
+          compared as it is, the others as `sip:user@host`.",
     returns: &[(1, "yes"), (-1, "no")],
     example: r#"if (!allow_routing("rules")) { sl_send_reply(403, "Forbidden"); exit; }"#,
     run: routing,
@@ -37,7 +37,7 @@ pub(super) const REGISTER: FnSpec<SipHost> = FnSpec {
     kamailio: Some("allow_register"),
     params: &[Param::req("allow file", Kind::Raw), Param::opt("deny file", Kind::Raw)],
     doc: "Whether the To URI may register the URIs of all its Contacts: a rule of the allow file fits, or none of the deny \
-          file does. The arguments are those of allow_routing.",
+          file does. The To URI is compared as it is, the others as `sip:user@host`. The arguments are those of allow_routing.",
     example: r#"if (!allow_register("register")) { sl_send_reply(403, "Forbidden"); exit; }"#,
     run: register,
     ..ROUTING
@@ -115,10 +115,8 @@ fn routing(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
         uris.extend(h.branches.iter().map(|b| b.uri.to_vec()));
     }
     let to: Option<Vec<Vec<u8>>> = uris.iter().map(|u| plain(u)).collect();
-    let (Some(from), Some(to)) = (plain(h.msg.from().uri), to) else {
-        return Step::Fail("a URI cannot be read".to_string());
-    };
-    all_may(call, &files, &from, &to)
+    let Some(to) = to else { return Step::Fail("a URI cannot be read".to_string()) };
+    all_may(call, &files, h.msg.from().uri, &to)
 }
 
 fn register(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
@@ -133,18 +131,14 @@ fn register(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
             _ => return Step::Fail("a Contact cannot be read".to_string()),
         }
     }
-    let Some(from) = plain(h.msg.to().uri) else { return Step::Fail("the To URI cannot be read".to_string()) };
-    all_may(call, &files, &from, &to)
+    all_may(call, &files, h.msg.to().uri, &to)
 }
 
 fn uri(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
     let base = call.text(0).filter(|t| !t.is_empty());
     let files = files(&call.host.env().settings.permissions, [base, None]);
     let uri = call.text(1).unwrap_or_default();
-    let Some(from) = plain(call.host.msg.from().uri) else {
-        return Step::Fail("the From URI cannot be read".to_string());
-    };
-    all_may(call, &files, &from, &[uri.to_vec()])
+    all_may(call, &files, call.host.msg.from().uri, &[uri.to_vec()])
 }
 
 #[cfg(test)]

@@ -151,7 +151,7 @@ route {{
         if (ds_select_domain(2, 0)) $var(out) = $ru;
         break;
     case "list":
-        if (ds_is_in_list("10.0.0.2", 5060)) $var(out) = $var(set);
+        if (ds_is_in_list("10.0.0.2", 5060) && $var(set) == 1) $var(out) = "in 1";
         if (!ds_is_in_list("10.0.0.2", 5060, 2)) $var(out) = $var(out) + ", not in 2";
         if (!ds_is_in_list("10.0.0.2", 5061, 1)) $var(out) = $var(out) + ", not on 5061";
         if (ds_is_in_list("10.0.0.2", 0, 1, , 1, "^tw")) $var(out) = $var(out) + ", two";
@@ -159,8 +159,8 @@ route {{
     case "count":
         ds_count(1, "a", $var(a));
         ds_count(1, "ip", $var(i));
-        $var(out) = $var(a) + " " + $var(i);
-        break;
+        sl_send_reply(200, "$var(a) $var(i)");
+        exit;
     case "mark":
         ds_select_dst(1, 8);
         ds_mark_dst("i");
@@ -193,7 +193,7 @@ route[score] {{
     assert_eq!([0; 4].map(|_| ask("variable")), ["sip:10.0.0.3"; 4]);
     assert_eq!([0; 4].map(|_| ask("route")), ["sip:10.0.0.2 two, sip:10.0.0.1, no more"; 4]);
     assert_eq!(ask("domain"), "sip:domain@127.0.0.1:5099");
-    assert_eq!(ask("list"), "1, not in 2, not on 5061, two");
+    assert_eq!(ask("list"), "in 1, not in 2, not on 5061, two");
     assert_eq!(ask("count"), "3 0");
     let mut weights: Vec<String> = (0..8).map(|_| ask("weight")).collect();
     weights.sort();
@@ -242,7 +242,7 @@ event_route[E_PIKE_BLOCKED] {
     // What is no message counts as well.
     let socket = UdpSocket::bind(("127.0.0.5", 0)).unwrap();
     for _ in 0..200 {
-        socket.send_to(b"garbage\r\n\r\n", ("127.0.0.1", port)).unwrap();
+        socket.send_to(b"this is no message at all\r\n\r\n", ("127.0.0.1", port)).unwrap();
     }
     server.wait_log("blocked: 127.0.0.5", SECOND * 10);
     assert_eq!(options("127.0.0.5", port, 1, millisecond * 200).1, 0);

@@ -225,3 +225,47 @@ fn a_list_that_nobody_writes_stops_nobody() {
     assert_eq!(server.ctl("dispatcher.reload", Value::Null), "OK");
     assert_eq!(destinations(&server).len(), 2);
 }
+
+#[test]
+fn event_routes_hear_what_a_ping_was_answered_with() {
+    let port = free_port();
+    let gateway = SipClient::new(port);
+    let (dir, uri) = (process::directory("list"), format!("sip:{}", gateway.local));
+    let file = dir.path().join("dispatcher.list");
+    fs::write(&file, format!("7 {uri} 0 0 duid=gw\n")).unwrap();
+    let config = format!(
+        r#"#!KAMAILIO
+debug=2
+listen=udp:127.0.0.1:{port}
+loadmodule "tm.so"
+loadmodule "sl.so"
+loadmodule "pv.so"
+loadmodule "xlog.so"
+loadmodule "dispatcher.so"
+modparam("dispatcher", "list_file", "{}")
+modparam("dispatcher", "ds_ping_interval", 1)
+modparam("dispatcher", "ds_probing_mode", 1)
+modparam("dispatcher", "setid_pvname", "$var(set)")
+modparam("dispatcher", "attrs_pvname", "$var(attrs)")
+request_route {{
+    if (ds_is_from_list("-1", "1")) sl_send_reply("200", "$var(set) $var(attrs)");
+    else sl_send_reply("404", "Unknown");
+}}
+event_route[dispatcher:dst-down] {{ xlog("L_WARN", "down: $ru $dsv(code) $dsv(flags)\n"); }}
+event_route[dispatcher:dst-up] {{ xlog("L_WARN", "up: $ru $dsv(code) $dsv(flags)\n"); }}
+"#,
+        file.display()
+    );
+    let server = Reprise::start(&config, &["-n", "2"]);
+    let answer = |status: u16| {
+        let ping = gateway.expect_request("OPTIONS", SECOND * 20);
+        gateway.respond(&ping, status, "Answer", &[]);
+    };
+    answer(503);
+    server.wait_log(&format!("down: {uri} 503 9"), SECOND * 10);
+    answer(200);
+    server.wait_log(&format!("up: {uri} 200 8"), SECOND * 10);
+    // Who it is, whatever its port.
+    let client = SipClient::new(port);
+    assert_eq!(client.options("sip:x@example.test").reason(), "7 duid=gw");
+}

@@ -207,6 +207,61 @@ route[score] {{
 }
 
 #[test]
+fn what_a_script_says_of_a_destination_stays_with_it_and_pings_keep_to_their_sets() {
+    let port = free_port();
+    let [pinged, left] = [0; 2].map(|_| SipClient::new(port));
+    let uris = [&pinged, &left].map(|c| format!("sip:{}", c.local));
+    let rows = [(1, uris[0].as_str(), 1, "a"), (2, uris[1].as_str(), 1, "b"), (3, "sip:10.0.0.1:5060", 1, "c")];
+    let (_, url) = destinations(MariaDb::shared(), &rows);
+    let config = opensips(
+        &format!("127.0.0.1:{port}"),
+        &["db_mysql", "dispatcher"],
+        &format!(
+            r#"
+modparam("dispatcher", "db_url", "{url}")
+modparam("dispatcher", "ds_ping_interval", 1)
+modparam("dispatcher", "ds_probing_mode", 1)
+modparam("dispatcher", "ds_probing_list", "1")
+modparam("dispatcher", "script_attrs_avp", "$avp(said)")
+route {{
+    $var(out) = "none";
+    switch ($rU) {{
+    case "push":
+        if (ds_push_script_attrs("$hdr(X-Text)", "10.0.0.1", 5060, 3)) $var(out) = "kept";
+        if (!ds_push_script_attrs("x", "10.0.0.1", 5061, 3)) $var(out) = $var(out) + ", not on 5061";
+        if (!ds_push_script_attrs("x", "10.0.0.1", 5060, 2)) $var(out) = $var(out) + ", not in 2";
+        break;
+    case "get":
+        if (ds_get_script_attrs("sip:10.0.0.1:5060", 3, , $var(text))) $var(out) = "<" + $var(text) + ">";
+        if (!ds_get_script_attrs("sip:10.0.0.9", 3, , $var(text))) $var(out) = $var(out) + ", no other";
+        break;
+    case "select":
+        if (ds_select_dst(3, 8)) $var(out) = $du + " " + $avp(said);
+        break;
+    }}
+    sl_send_reply(200, "$var(out)");
+}}
+"#
+        ),
+    );
+    let server = Reprise::start(&config, &["-n", "3"]);
+    let client = SipClient::new(port);
+    let ask = |user: &str| client.options(&format!("sip:{user}@example.test")).reason().to_string();
+    assert_eq!(ask("get"), "<>, no other");
+    let push = client.request("OPTIONS", "sip:push@example.test").header("X-Text: ring=2");
+    assert_eq!(client.ask(&push).reason(), "kept, not on 5061, not in 2");
+    assert_eq!([0; 6].map(|_| ask("get")), ["<ring=2>, no other"; 6], "whichever worker is asked");
+    server.ctl("ds_reload", Value::Null);
+    assert_eq!([0; 6].map(|_| ask("select")), ["sip:10.0.0.1:5060 ring=2"; 6], "over a reload");
+
+    for _ in 0..3 {
+        let ping = pinged.expect_request("OPTIONS", SECOND * 20);
+        pinged.respond(&ping, 200, "OK", &[]);
+    }
+    left.expect_silence(Duration::from_millis(100));
+}
+
+#[test]
 fn everything_that_comes_in_is_counted_but_for_what_a_route_lets_through() {
     let port = free_port();
     let config = opensips(

@@ -126,6 +126,19 @@ impl Worker {
         }
     }
 
+    /// The number of a run's question; `None`: it cannot wait for the answer. `room`: as many may be asked.
+    fn ticket(&mut self, run: &mut Suspended<SipHost>, role: &mut Role, room: bool) -> Option<u64> {
+        if !room || self.parked.len() >= self.blueprint.max_suspended {
+            self.counters.inc(Counter::WaitsRefused);
+            return None;
+        }
+        if !self.shelter(run, role) {
+            return None;
+        }
+        self.asks.tickets += 1;
+        Some(self.asks.tickets)
+    }
+
     fn ask(&mut self, run: &mut Suspended<SipHost>, role: &mut Role, owner: Peer, errand: Errand) -> Act {
         let seat = usize::from(owner.index);
         let lives = self.bus.peer(seat) == Some(owner)
@@ -134,15 +147,7 @@ impl Worker {
         if !lives {
             return code(-1);
         }
-        if self.parked.len() >= self.blueprint.max_suspended {
-            self.counters.inc(Counter::WaitsRefused);
-            return code(-1);
-        }
-        if !self.shelter(run, role) {
-            return code(-1);
-        }
-        self.asks.tickets += 1;
-        let ticket = self.asks.tickets;
+        let Some(ticket) = self.ticket(run, role, true) else { return code(-1) };
         let until = self.now + self.env().settings.async_timeout;
         if !self.send_word(owner, Some(ticket), &Word::Ask(ticket, until, errand)) {
             return code(-1);
@@ -155,15 +160,7 @@ impl Worker {
     /// `jsonrpc_exec`
     pub(super) fn ask_main(&mut self, run: &mut Suspended<SipHost>, role: &mut Role, text: &Str) -> Act {
         let asked = self.asks.open.values().filter(|o| o.owner.is_none()).count();
-        if asked >= MOST_OF_MAIN || self.parked.len() >= self.blueprint.max_suspended {
-            self.counters.inc(Counter::WaitsRefused);
-            return code(-1);
-        }
-        if !self.shelter(run, role) {
-            return code(-1);
-        }
-        self.asks.tickets += 1;
-        let ticket = self.asks.tickets;
+        let Some(ticket) = self.ticket(run, role, asked < MOST_OF_MAIN) else { return code(-1) };
         let text = text.to_lossy().into_owned();
         // Main has other things to do than to read this: that is no reason to end.
         if self.main.send(&ToMain::Ask { ticket, text }).is_err() {

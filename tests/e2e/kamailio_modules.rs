@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use crate::common::SECOND;
-use crate::kamailio::Kamailio;
+use crate::kamailio::{Kamailio, head};
 use crate::support::reprise::Reprise;
 use crate::support::{free_port, process};
 
@@ -97,15 +97,6 @@ fn compare(config: impl Fn(u16) -> String, questions: &[Question]) {
         }
     }
     assert!(wrong.is_empty(), "{} of {} differ:\n{}", wrong.len(), questions.len(), wrong.join("\n"));
-}
-
-fn head(port: u16, modules: &[&str]) -> String {
-    let all = ["kex", "corex", "tm", "tmx", "sl", "pv", "xlog", "textops", "textopsx", "siputils"];
-    let load = |m: &&str| format!("loadmodule \"{m}.so\"\n");
-    let modules: String = all.iter().chain(modules).map(load).collect();
-    format!(
-        "#!KAMAILIO\ndebug=0\nlog_stderror=yes\nchildren=1\ndisable_tcp=yes\nauto_aliases=no\nlisten=udp:127.0.0.1:{port}\n{modules}"
-    )
 }
 
 #[test]

@@ -4,17 +4,17 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::common::{SECOND, address};
-use crate::dispatcher::{letters, options};
+use crate::dispatcher::{fail_over, options};
+use crate::natted::{accepting, called, registered};
+use crate::support::free_port;
 use crate::support::mariadb::{MariaDb, NATIVE};
 use crate::support::netns::NetNs;
 use crate::support::reprise::{Reprise, run};
 use crate::support::sip::{SipClient, response};
 use crate::support::sipp::Sipp;
-use crate::support::{eventually, free_port, free_ports, process};
 
 /// A configuration in OpenSIPS' language.
 fn opensips(address: &str, modules: &[&str], rest: &str) -> String {
@@ -44,18 +44,14 @@ fn destinations(db: &MariaDb, rows: &[(i32, &str, u32, &str)]) -> (String, Strin
 
 #[test]
 fn calls_find_another_gateway_when_one_dies_and_come_back_to_it() {
-    let ports: Vec<u16> = (0..3).map(|_| free_ports(1)).collect();
-    let gateway = |port: u16| Sipp::uas("uas-gateway", &["-p", &port.to_string()]);
-    let mut gateways: Vec<Sipp> = ports.iter().map(|p| gateway(*p)).collect();
-    let uris: Vec<String> = ports.iter().map(|p| format!("sip:127.0.0.1:{p}")).collect();
-    let rows: Vec<(i32, &str, u32, &str)> = uris.iter().map(|u| (1, u.as_str(), 1, "")).collect();
-    let (_, url) = destinations(MariaDb::shared(), &rows);
-    let port = free_port();
-    let config = opensips(
-        &format!("127.0.0.1:{port}"),
-        &["db_mysql", "dispatcher"],
-        &format!(
-            r#"
+    let config = |port: u16, uris: &[String]| {
+        let rows: Vec<(i32, &str, u32, &str)> = uris.iter().map(|u| (1, u.as_str(), 1, "")).collect();
+        let (_, url) = destinations(MariaDb::shared(), &rows);
+        opensips(
+            &format!("127.0.0.1:{port}"),
+            &["db_mysql", "dispatcher"],
+            &format!(
+                r#"
 modparam("dispatcher", "db_url", "{url}")
 modparam("dispatcher", "ds_ping_interval", 1)
 modparam("dispatcher", "ds_probing_mode", 1)
@@ -91,27 +87,11 @@ event_route[E_DISPATCHER_STATUS] {{
     xlog("L_NOTICE", "status of $param(address) in $param(group): $param(status)\n");
 }}
 "#
-        ),
-    );
-    let server = Reprise::start(&config, &["-n", "3"]);
-    let all_are = |wanted: &str| uris.iter().all(|u| letters(&server, u) == wanted);
-    eventually("all are probed", SECOND * 20, || all_are("AP"));
-    Sipp::uac("uac-invite", address(port), 90, 100, &[]).wait(SECOND * 60).assert_all(90);
-
-    let calls = Sipp::uac("uac-invite", address(port), 200, 50, &[]);
-    let victim = gateways.remove(1);
-    process::signal(victim.pid, Signal::SIGKILL);
-    calls.wait(SECOND * 120).assert_all(200);
-    server.wait_log(&format!("status of {} in 1: inactive", uris[1]), SECOND * 20);
-    eventually("it is seen to be down", SECOND * 20, || letters(&server, &uris[1]) == "IP");
-    assert_eq!([0, 2].map(|n: usize| letters(&server, &uris[n])), ["AP", "AP"]);
-
-    let again = gateway(ports[1]);
-    server.wait_log(&format!("status of {} in 1: active", uris[1]), SECOND * 30);
-    eventually("all are up", SECOND * 20, || all_are("AP"));
-    Sipp::uac("uac-invite", address(port), 90, 100, &[]).wait(SECOND * 60).assert_all(90);
-    assert!(again.stop().created >= 30, "it has its share");
-    drop(victim);
+            ),
+        )
+    };
+    let said = |uri: &str, how: &str| format!("status of {uri} in 1: {how}");
+    fail_over(config, |uri| said(uri, "inactive"), |uri| said(uri, "active"));
 }
 
 #[test]
@@ -356,14 +336,7 @@ fn a_client_behind_a_real_nat_is_reached_and_kept_in_reach() {
     let lan = router.masquerade();
     let address = format!("{}:{}", router.local, free_port());
     let _server = Reprise::start(&for_natted(&address), &["-n", "2"]);
-    let address = address.parse().unwrap();
-    let alice = lan.enter(|| SipClient::to(address));
-    let bob = SipClient::to(address);
-    assert!(alice.local.ip().to_string().starts_with("10."), "it knows its private address only");
-    let aor = format!("sip:alice@{address}");
-    let mut register = alice.request("REGISTER", &format!("sip:{address}")).header("Expires: 600");
-    (register.from, register.to) = (format!("<{aor}>;tag=r"), format!("<{aor}>"));
-    assert_eq!(alice.ask(&register).status(), 200);
+    let (alice, bob, aor) = registered(&lan, address.parse().unwrap());
 
     // Its way is kept open by requests, which it answers.
     for _ in 0..2 {
@@ -372,22 +345,9 @@ fn a_client_behind_a_real_nat_is_reached_and_kept_in_reach() {
         alice.respond(&ping, 200, "OK", &[]);
     }
 
-    // It is called.
-    let invite = bob.invite(&aor);
-    bob.send_request(&invite);
-    let asked = alice.expect_request("INVITE", SECOND * 20);
-    let mut headers: Vec<String> = asked.all("Record-Route").iter().map(|r| format!("Record-Route: {r}")).collect();
-    headers.push(format!("Contact: <sip:alice@{}>", alice.local));
-    alice.respond(&asked, 200, "OK", &headers);
-    let answer = bob.expect_status(200, SECOND * 20);
-    let contact = answer.uri_of("Contact").unwrap().to_string();
+    let answer = called(&alice, &bob, &aor);
+    let contact = answer.uri_of("Contact").unwrap();
     assert!(contact.contains(&format!("@{}:", router.peer)), "{contact}");
-    bob.send_request(&invite.ack(&answer));
-    alice.expect_request("ACK", SECOND * 20);
-    bob.send_request(&invite.in_dialog("BYE", &answer));
-    let bye = alice.expect_request("BYE", SECOND * 20);
-    alice.respond(&bye, 200, "OK", &[]);
-    bob.expect_status(200, SECOND * 20);
 
     // It calls: Contact and SDP name the router.
     let private = alice.local.ip();
@@ -400,9 +360,7 @@ fn a_client_behind_a_real_nat_is_reached_and_kept_in_reach() {
     let contact = asked.uri_of("Contact").unwrap();
     assert!(contact.contains(&format!("@{}:", router.peer)) && contact.ends_with(";nat=yes"), "{contact}");
     assert!(asked.body.contains(&format!("c=IN IP4 {}\r\n", router.peer)), "{}", asked.body);
-    let mut headers: Vec<String> = asked.all("Record-Route").iter().map(|r| format!("Record-Route: {r}")).collect();
-    headers.push(format!("Contact: <sip:bob@{}>", bob.local));
-    bob.send_bytes(response(&asked, 200, "OK", "callee", &headers, "").as_bytes());
+    bob.send_bytes(response(&asked, 200, "OK", "callee", &accepting(&asked, "bob", &bob), "").as_bytes());
     let answer = alice.expect_status(200, SECOND * 20);
     alice.send_request(&invite.ack(&answer));
     bob.expect_request("ACK", SECOND * 20);

@@ -9,6 +9,7 @@ use crate::modules::kamailio::sqlops;
 use crate::modules::mqueue::Database;
 use crate::modules::{acc, alias_db, auth_db, domain, permissions, speeddial, usrloc};
 use crate::ops::sql::{DbUrl, Kill};
+use crate::script::ast::Dialect;
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
 use crate::script::program::ModParam;
 use crate::script::source::Span;
@@ -61,6 +62,14 @@ pub(super) fn read(
             let url = p.value.to_text().unwrap_or_default();
             add(settings, &context, number, &url.to_lossy(), p.span, diags);
         }
+    }
+    if let Some((url, span)) = &default
+        && settings.permissions.dialect == Dialect::OpenSips
+        && !settings.db_urls.iter().any(|(n, _)| *n == permissions::DATABASE)
+    {
+        // Kept if the script asks for addresses.
+        add(settings, &context, permissions::DATABASE, &url.to_lossy(), *span, diags);
+        settings.permissions.by_default = true;
     }
     super::shared::check_queues(settings, params, diags);
     for p in params.iter().filter(|p| p.module == "sqlops") {

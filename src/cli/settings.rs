@@ -362,6 +362,7 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
     }
     let s = &mut out.settings;
     s.dispatcher.prepare(dialect);
+    s.permissions.prepare(dialect);
     super::location::read(s, dialect, params, diags);
     let out_streams = &mut out.streams;
     // What `mqueue_name` and timers without an interval go by: parameters that stand before them.
@@ -477,6 +478,7 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
                     diags.push(Diagnostic::error("E0505", p.span, why));
                 }
             }
+            ("jsonrpcs", "pretty_format") => s.pretty_answers = yes,
             ("corex", "nio_intercept") => s.network_intercept = yes,
             ("corex", "evname_reply_out") => s.reply_out_event = text.filter(|t| !t.is_empty()),
             ("sanity", param) => {

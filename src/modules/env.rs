@@ -235,6 +235,8 @@ pub struct Settings {
     pub uac: super::uac::Settings,
     /// pike
     pub pike: super::pike::Settings,
+    /// `pretty_format` of jsonrpcs
+    pub pretty_answers: bool,
     /// nathelper
     pub nathelper: super::nathelper::Settings,
     /// core: `onsend_route_reply`: onsend_route runs for replies too.
@@ -552,6 +554,7 @@ impl Default for Settings {
             dispatcher: super::dispatcher::Settings::default(),
             uac: super::uac::Settings::default(),
             pike: super::pike::Settings::default(),
+            pretty_answers: true,
             nathelper: super::nathelper::Settings::default(),
             onsend_replies: false,
             received_route: false,

@@ -122,6 +122,9 @@ pvs! {
     QueueKey Required "key of the pair that was fetched last" ["mqk"]
     QueueValue Required "value of the pair that was fetched last" ["mqv"]
     QueueSize Required "how many pairs a queue holds" ["mq_size"]
+    DsGroup Required "a number about the set that ds_dsg_fetch has chosen" ["dsg"]
+    DsEvent Required "code and flags in event routes of dispatcher" ["dsv"]
+    ControlAnswer Required "code or body of what jsonrpc_exec was told" ["jsonrpl"]
     RtimerWorker Never "number of the timer's job" ["rtimer_worker"]
     AsyncTask Required "data or gname of an asynchronous task" ["async"]
     KeyValueTask Required "type, key or val of a key/value task" ["atkv"]
@@ -249,6 +252,9 @@ pub const NAMES: &[&str] = &[
     "mqk",
     "mqv",
     "mq_size",
+    "dsg",
+    "dsv",
+    "jsonrpl",
     "rtimer_worker",
     "async",
     "atkv",
@@ -272,6 +278,9 @@ pub fn find(name: &str, sub: Option<&str>) -> Option<PvSpec<Pv>> {
         Kpv::TimeValue => TIME_VALUES,
         Kpv::HttpWanted => http::async_client::KEYS,
         Kpv::HttpTime => http::vars::TIMES,
+        Kpv::DsGroup => super::dispatcher::group::GROUP,
+        Kpv::DsEvent => super::dispatcher::group::EVENT,
+        Kpv::ControlAnswer => super::jsonrpcs::KEYS,
         Kpv::AsyncTask => &["data", "gname"],
         Kpv::KeyValueTask => &["type", "key", "val"],
         _ => &[],
@@ -335,6 +344,9 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
         | Kpv::HttpWhole
         | Kpv::HttpWholeSize
         | Kpv::HttpTime => return http::vars::get(h, pv, sub, index),
+        Kpv::DsGroup => return super::dispatcher::group::get(h, &text()),
+        Kpv::DsEvent => return super::dispatcher::group::event(h, &text()),
+        Kpv::ControlAnswer => return super::jsonrpcs::get(h, &text()),
         Kpv::QueueKey | Kpv::QueueValue | Kpv::QueueSize => return super::mqueue::get(h, pv, sub),
         Kpv::Contacts => return super::usrloc::get(h, sub, index),
         Kpv::Ruid | Kpv::LocationAgent => {

@@ -16,10 +16,14 @@ pub struct Rare {
     pub sql: Option<Box<super::kamailio::sqlops::Kept>>,
     /// The request that `$uac_req(...)` puts together.
     pub uac: Option<Box<super::uac::request::Draft>>,
+    /// The set of destinations that `$dsg(...)` is about.
+    pub group: Option<Box<super::dispatcher::group::Fetched>>,
+    /// What the last `jsonrpc_exec` was told.
+    pub told: Option<Box<super::jsonrpcs::Told>>,
 }
 
 impl Vacant for Rare {
     fn vacant() -> &'static Self {
-        const { &Rare { names: None, walks: None, web: None, sql: None, uac: None } }
+        const { &Rare { names: None, walks: None, web: None, sql: None, uac: None, group: None, told: None } }
     }
 }

@@ -210,6 +210,18 @@ pub enum Request {
         /// What the script has put together.
         draft: Box<super::uac::request::Draft>,
     },
+    /// `algo_route` of dispatcher: a route runs once for each of these lists of parameters, to its end.
+    Score {
+        /// The route.
+        route: u32,
+        /// Names and values.
+        params: Vec<Vec<(Str, Str)>>,
+    },
+    /// `jsonrpc_exec`: main is asked as over the control socket.
+    Control {
+        /// The request as JSON text.
+        text: Str,
+    },
     /// `raise_event`
     RaiseEvent {
         /// Event name.
@@ -277,6 +289,10 @@ pub enum Outcome {
     Op(ops::Outcome),
     /// A return code of the peers' (0 ends the script).
     Code(i32),
+    /// The values of the routes of [`Request::Score`].
+    Scores(Vec<i32>),
+    /// What main says to a [`Request::Control`]: a response as JSON text.
+    Told(Str),
     /// The engine refused or cut off the wait itself.
     Refused {
         /// Why.

@@ -168,6 +168,8 @@ impl Worker {
                 code(1)
             }
             Request::UacSend { draft } => code(self.send_draft(draft)),
+            Request::Score { route, params } => Act::Now(Outcome::Scores(self.score(run, route, params))),
+            Request::Control { text } => self.ask_main(run, role, &text),
             Request::RaiseEvent { name, params } => {
                 self.raise_event(&name, params);
                 code(1)

@@ -233,8 +233,6 @@ pub static AVPOPS: Module = module("avpops", &[], super::sqlops::PARAMS);
 pub static CTL: Module = tolerated("ctl");
 /// `reprise ctl` takes its place.
 pub static CFG_RPC: Module = tolerated("cfg_rpc");
-/// `reprise ctl` takes its place.
-pub static JSONRPCS: Module = tolerated("jsonrpcs");
 /// What a script does is seen with `reprise ctl waits` and in scenarios.
 pub static DEBUGGER: Module = tolerated("debugger");
 /// `reprise ctl` takes its place.

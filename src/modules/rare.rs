@@ -16,10 +16,14 @@ pub struct Rare {
     pub sql: Option<Box<super::kamailio::sqlops::Kept>>,
     /// The request that `$uac_req(...)` puts together.
     pub uac: Option<Box<super::uac::request::Draft>>,
+    /// The branch that `$sbranch(...)` puts together.
+    pub branch: Option<Box<super::host::Target>>,
+    /// The number of the connection that the request is to leave over, and whether it does (`tcp_set_otcpid`).
+    pub outbound: Option<(i64, bool)>,
 }
 
 impl Vacant for Rare {
     fn vacant() -> &'static Self {
-        const { &Rare { names: None, walks: None, web: None, sql: None, uac: None } }
+        const { &Rare { names: None, walks: None, web: None, sql: None, uac: None, branch: None, outbound: None } }
     }
 }

@@ -8,7 +8,7 @@ use super::xavp::Xavps;
 use crate::base::Str;
 use crate::base::seldom::Vacant;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// All AVPs of one run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,6 +27,43 @@ impl Vacant for Avps {
     fn vacant() -> &'static Self {
         const { &Avps { lists: BTreeMap::new(), count: 0, bytes: 0, xavps: None } }
     }
+}
+
+/// What an AVP is found by: `s:name` is an older spelling of `name`.
+fn key(name: &[u8]) -> &[u8] {
+    name.strip_prefix(b"s:").filter(|n| !n.is_empty()).unwrap_or(name)
+}
+
+/// The name that an alias stands for (`avp_aliases` of Kamailio's pv); any other as it is.
+pub fn unaliased(name: &[u8], aliases: &HashMap<String, String>) -> Str {
+    let known = std::str::from_utf8(name).ok().and_then(|n| aliases.get(n));
+    known.map_or_else(|| Str::from(name), |n| Str::from(n.as_str()))
+}
+
+/// Reads `avp_aliases`: `email=s:email_addr;id=i:100`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn aliases(text: &str) -> Result<HashMap<String, String>, String> {
+    let mut out = HashMap::new();
+    for part in text.split(';').map(str::trim).filter(|p| !p.is_empty()) {
+        let (alias, name) = part.split_once('=').unwrap_or_default();
+        let (alias, name) = (alias.trim(), name.trim());
+        let kind = name.split_once(':').filter(|(kind, rest)| {
+            !rest.is_empty() && matches!(*kind, "s" | "S") || matches!(*kind, "i" | "I") && rest.parse::<u32>().is_ok()
+        });
+        let name = match (kind, name.contains(':')) {
+            (Some(("s" | "S", rest)), _) => rest.to_owned(),
+            (Some((_, rest)), _) => format!("i:{rest}"),
+            (None, false) if !name.is_empty() => name.to_owned(),
+            _ => return Err(format!("`{part}` is not of the form `alias=s:name` or `alias=i:number`")),
+        };
+        if alias.is_empty() {
+            return Err(format!("`{part}` is not of the form `alias=s:name` or `alias=i:number`"));
+        }
+        out.insert(alias.to_owned(), name);
+    }
+    Ok(out)
 }
 
 /// The run holds as many AVP values (or bytes of them) as it may.
@@ -58,13 +95,13 @@ impl Avps {
 
     /// The value at an index (0 = newest, negative from the oldest); NULL out of range.
     pub fn get(&self, name: &[u8], index: i64) -> Value {
-        let Some(list) = self.lists.get(name) else { return Value::Null };
+        let Some(list) = self.lists.get(key(name)) else { return Value::Null };
         slot(list.len(), index).and_then(|n| list.get(n)).cloned().unwrap_or_default()
     }
 
     /// All values of a name, index 0 first.
     pub fn values(&self, name: &[u8]) -> impl DoubleEndedIterator<Item = &Value> {
-        self.lists.get(name).into_iter().flatten().rev()
+        self.lists.get(key(name)).into_iter().flatten().rev()
     }
 
     /// Every name with its values, index 0 first.
@@ -99,10 +136,10 @@ impl Avps {
             self.remove(name, index);
             return Ok(());
         }
-        let at = self.lists.get(name).and_then(|l| slot(l.len(), index));
+        let at = self.lists.get(key(name)).and_then(|l| slot(l.len(), index));
         let Some(at) = at else { return self.push(name, value, limits) };
         self.room(0, size(&value), limits)?;
-        if let Some(old) = self.lists.get_mut(name).and_then(|l| l.get_mut(at)) {
+        if let Some(old) = self.lists.get_mut(key(name)).and_then(|l| l.get_mut(at)) {
             self.bytes = self.bytes.saturating_sub(size(old));
             *old = value;
         }
@@ -131,6 +168,7 @@ impl Avps {
 
     /// Removes the value at an index.
     pub fn remove(&mut self, name: &[u8], index: i64) {
+        let name = key(name);
         let Some(list) = self.lists.get_mut(name) else { return };
         if let Some(at) = slot(list.len(), index) {
             let old = list.remove(at);
@@ -144,7 +182,7 @@ impl Avps {
 
     /// Removes all values of a name; returns how many.
     pub fn clear(&mut self, name: &[u8]) -> usize {
-        let Some(list) = self.lists.remove(name) else { return 0 };
+        let Some(list) = self.lists.remove(key(name)) else { return 0 };
         self.count = self.count.saturating_sub(list.len());
         self.bytes = self.bytes.saturating_sub(list.iter().map(size).sum());
         list.len()
@@ -165,6 +203,7 @@ impl Avps {
 
     /// Adds to a name's list, at the top or at the bottom.
     fn add(&mut self, name: &[u8], value: Value, top: bool) {
+        let name = key(name);
         match self.lists.get_mut(name) {
             Some(list) if top => list.push(value),
             Some(list) => list.insert(0, value),
@@ -222,6 +261,28 @@ mod tests {
         a.assign(b"x", Index::None, true, Value::Null, &l).unwrap();
         assert!(a.is_empty());
         assert_eq!((a.count, a.bytes), (0, 0));
+    }
+
+    #[test]
+    fn names_have_an_older_spelling() {
+        let (mut a, l) = (Avps::default(), Limits::default());
+        a.push(b"s:x", "1".into(), &l).unwrap();
+        a.push(b"x", "2".into(), &l).unwrap();
+        a.push(b"i:5", "3".into(), &l).unwrap();
+        assert_eq!((texts(&a, "x"), texts(&a, "s:x")), (texts(&a, "s:x"), vec!["2".to_string(), "1".to_string()]));
+        assert_eq!(a.get(b"5", 0), Value::Null, "another kind of name");
+        assert_eq!(a.clear(b"s:x"), 2);
+    }
+
+    #[test]
+    fn names_may_have_aliases() {
+        let all = aliases("email=s:email_addr; tmp=i:100;plain=other;").unwrap();
+        for (alias, name) in [("email", "email_addr"), ("tmp", "i:100"), ("plain", "other"), ("none", "none")] {
+            assert_eq!(unaliased(alias.as_bytes(), &all), Str::from(name));
+        }
+        for bad in ["x", "x=", "=s:y", "x=i:y", "x=q:y", "x=s:"] {
+            assert!(aliases(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

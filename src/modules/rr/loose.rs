@@ -1,9 +1,10 @@
 //! `loose_route`: following the Route set (RFC 3261 16.4, 16.12).
 
+use super::direction::is_upstream;
 use crate::base::Str;
 use crate::modules::env::Env;
 use crate::modules::host::SipHost;
-use crate::script::registry::{FnSpec, Kind, Param, RouteSet, Step};
+use crate::script::registry::{Call, FnSpec, Kind, Param, RouteSet, Step};
 use crate::sip::header::HeaderId;
 use crate::sip::nameaddr::NameAddr;
 use crate::sip::uri::Uri;
@@ -22,13 +23,73 @@ pub const LOOSE_ROUTE: FnSpec<SipHost> = FnSpec {
         (-1, "no Route, or only our own preloaded one, which is removed"),
     ],
     example: "if (has_totag() && loose_route()) route(relay);",
-    run: |call| {
-        let followed = follow(call.host);
-        crate::modules::uac::follow_dialog(call.host);
-        Step::Done(if followed { 1 } else { -1 })
-    },
+    run: |call| Step::Done(if route(call, false) == Followed::No { -1 } else { 1 }),
     finish: None,
 };
+
+/// `loose_route_preloaded`
+pub const LOOSE_ROUTE_PRELOADED: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("loose_route_preloaded"),
+    doc: "Like loose_route, for requests that begin a dialog and bring their Route set with them.",
+    returns: &[(1, "the request brought a Route set, and follows it"), (-1, "it belongs to a dialog, or has no Route set")],
+    example: "if (!has_totag() && loose_route_preloaded()) route(relay);",
+    run: |call| Step::Done(if route(call, false) == Followed::Preloaded { 1 } else { -1 }),
+    ..LOOSE_ROUTE
+};
+
+/// `loose_route_mode`
+pub const LOOSE_ROUTE_MODE: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("loose_route_mode"),
+    params: &[Param::req("mode", Kind::Int)],
+    doc: "Like loose_route; with mode 1 what a strict router did is not undone, for a server whose address clients write into their \
+          Contacts.",
+    example: r#"if (has_totag() && loose_route_mode("1")) route(relay);"#,
+    run: |call| {
+        let only_loose = call.int(0).is_some_and(|mode| mode != 0);
+        Step::Done(if route(call, only_loose) == Followed::No { -1 } else { 1 })
+    },
+    ..LOOSE_ROUTE_PRELOADED
+};
+
+/// `rr_next_hop_route`
+pub const RR_NEXT_HOP_ROUTE: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("rr_next_hop_route"),
+    routes: RouteSet::ALL,
+    doc: "Whether the next hop stands in a Route header; behind loose_route.",
+    returns: &[(1, "it does"), (-1, "it does not")],
+    example: r#"if (loose_route() && rr_next_hop_route()) xlog("to $du\n");"#,
+    run: |call| Step::Done(if call.host.rr.next_hop { 1 } else { -1 }),
+    ..LOOSE_ROUTE_PRELOADED
+};
+
+/// What became of a request's Route set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Followed {
+    /// There is nothing to follow.
+    No,
+    /// It is followed.
+    Yes,
+    /// The same; the request begins a dialog.
+    Preloaded,
+}
+
+/// Follows the Route set. `only_loose`: what a strict router did is not undone.
+fn route(call: &mut Call<'_, SipHost>, only_loose: bool) -> Followed {
+    let before = call.host.du.clone();
+    let followed = follow(call.host, only_loose);
+    crate::modules::uac::follow_dialog(call.host);
+    let h = &mut *call.host;
+    let next_hop = followed && (h.du != before || h.msg.values_of(HeaderId::Route).count() > 1);
+    if next_hop != h.rr.next_hop {
+        h.rr.next_hop = next_hop;
+    }
+    match (followed, h.msg.to_tag()) {
+        (false, _) => Followed::No,
+        (true, Some(_)) => Followed::Yes,
+        (true, None) => Followed::Preloaded,
+    }
+}
 
 /// `check_route_param`
 pub const CHECK_ROUTE_PARAM: FnSpec<SipHost> = FnSpec {
@@ -59,16 +120,7 @@ pub const IS_DIRECTION: FnSpec<SipHost> = FnSpec {
     example: r#"if (is_direction("upstream")) xlog("from the callee\n");"#,
     run: |call| {
         let wanted = call.text(0).unwrap_or_default();
-        let ftag = call
-            .host
-            .rr
-            .own_params
-            .as_ref()
-            .and_then(|p| p.split(|b| *b == b';').find_map(|part| part.strip_prefix(b"ftag=").map(<[u8]>::to_vec)));
-        let downstream = match (ftag, call.host.msg.from_tag()) {
-            (Some(a), Some(b)) => a == b,
-            _ => true,
-        };
+        let downstream = !is_upstream(call.host);
         match &wanted[..] {
             b"downstream" => Step::Done(if downstream { 1 } else { -1 }),
             b"upstream" => Step::Done(if downstream { -1 } else { 1 }),
@@ -87,7 +139,7 @@ struct Route {
     double: bool,
 }
 
-fn follow(h: &mut SipHost) -> bool {
+fn follow(h: &mut SipHost, only_loose: bool) -> bool {
     let env = h.env.clone();
     let mut routes = Vec::new();
     for value in h.msg.values_of(HeaderId::Route) {
@@ -108,7 +160,7 @@ fn follow(h: &mut SipHost) -> bool {
     // A strict router before us put our Record-Route into the R-URI and the target into the last
     // Route (16.4): undo that.
     let ruri_is_mine = Uri::parse(h.msg.request_uri()).is_ok_and(|u| u.user.is_none() && is_mine(&env, &u) && u.lr());
-    if ruri_is_mine && in_dialog {
+    if ruri_is_mine && in_dialog && !only_loose {
         let Some(last) = routes.pop() else { return false };
         h.rr.own_params = Uri::parse(h.msg.request_uri()).ok().map(|u| Str::from(u.params.raw()));
         h.ruri = Some(Str::from(last.uri));
@@ -121,16 +173,15 @@ fn follow(h: &mut SipHost) -> bool {
     if routes[0].mine {
         h.rr.own_params = Some(Str::from(routes[0].params.clone()));
         consumed = 1;
+        if env.settings.rr.force_socket {
+            leave_from(h, &env, &routes[0]);
+        }
         // Our second value of a double Record-Route.
         if routes[0].double
             && let Some(second) = routes.get(1).filter(|r| r.mine)
         {
             // The first was for the side the request came from, the second is for where it leaves.
-            if let Ok(uri) = Uri::parse(&second.uri)
-                && let Some(listener) = env.listener_of(&uri)
-            {
-                h.socket_out = Some(listener as u16);
-            }
+            leave_from(h, &env, second);
             consumed = 2;
         }
     }
@@ -161,6 +212,16 @@ fn follow(h: &mut SipHost) -> bool {
             replace_routes(h, lines);
             true
         }
+    }
+}
+
+/// The request leaves from the socket that a Route of ours names: by its name, if we have written that, else by its address.
+fn leave_from(h: &mut SipHost, env: &Env, route: &Route) {
+    let Ok(uri) = Uri::parse(&route.uri) else { return };
+    let named = uri.param(b"sn").filter(|_| env.settings.rr.socket_names);
+    let named = named.and_then(|name| env.listeners.iter().position(|l| l.tag.as_deref() == Some(name)));
+    if let Some(listener) = named.or_else(|| env.listener_of(&uri)) {
+        h.socket_out = u16::try_from(listener).ok();
     }
 }
 

@@ -180,6 +180,15 @@ impl<'a, H: Host> Reader<'a, H> {
                 };
                 Path::parse(&text).map_or(Value::Null, |path| xavps.read(family, &path))
             }
+            Base::AvpCount => {
+                let name = sub.and_then(Value::to_text).unwrap_or_default();
+                Value::Int(m.avps.values(&name).count() as i64)
+            }
+            Base::XavpCount(family) => {
+                let text = sub.and_then(Value::to_text).unwrap_or_default();
+                let count = m.avps.xavps().zip(Path::parse(&text)).map_or(0, |(all, path)| all.count(family, &path));
+                Value::Int(i64::try_from(count).unwrap_or(i64::MAX))
+            }
             Base::Param => match sub {
                 Some(v) => match v.to_int() {
                     Some(n) => pick(m.frames.last().map_or(&[][..], |f| &f.params), n.saturating_sub(1)),

@@ -1,0 +1,27 @@
+//! Which way a request goes in its dialog: known from the From tag that `record_route` has left in our Route.
+
+use crate::modules::host::SipHost;
+use crate::modules::kamailio::vars::Var;
+use crate::script::value::Value;
+use crate::sip::params::Params;
+
+/// Whether the request comes from who was called. Without our Route, or without a From tag in it: no.
+pub fn is_upstream(h: &SipHost) -> bool {
+    let first = h.rr.own_params.as_ref().and_then(|p| Params::new(p).value(b"ftag").map(<[u8]>::to_vec));
+    match (first, h.msg.from_tag()) {
+        (Some(first), Some(now)) => first != now,
+        _ => false,
+    }
+}
+
+/// `$fti`, `$tti`, `$rdir(...)`.
+pub fn get(h: &SipHost, var: Var, sub: Option<&Value>) -> Value {
+    let upstream = is_upstream(h);
+    let (from, to) = (h.msg.from_tag(), h.msg.to_tag());
+    match var {
+        Var::DialogFromTag => Value::opt(if upstream { to } else { from }),
+        Var::DialogToTag => Value::opt(if upstream { from } else { to }),
+        _ if sub.and_then(Value::to_text).as_deref() == Some(b"id") => Value::Int(if upstream { 2 } else { 1 }),
+        _ => Value::from(if upstream { "upstream" } else { "downstream" }),
+    }
+}

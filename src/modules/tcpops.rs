@@ -30,7 +30,10 @@ impl Events {
             Some(0) => Ok(Events::Never),
             Some(1) => Ok(Events::Always),
             Some(2) => Ok(Events::Asked),
-            _ => Err("closed_event is 0 (never), 1 (for all connections) or 2 (where tcp_enable_closed_event asks)".into()),
+            _ => {
+                Err("closed_event is 0 (never), 1 (for all connections) or 2 (where tcp_enable_closed_event asks)"
+                    .into())
+            }
         }
     }
 }
@@ -89,7 +92,12 @@ const TCP_CONID_ALIVE: FnSpec<SipHost> = FnSpec {
 const TCP_CONID_STATE: FnSpec<SipHost> = FnSpec {
     kamailio: Some("tcp_conid_state"),
     doc: "How the connection of this number (else the one that the message came over) stands.",
-    returns: &[(1, "it stands"), (3, "it is being made, by this worker"), (-1, "there is none"), (-2, "it is about to end")],
+    returns: &[
+        (1, "it stands"),
+        (3, "it is being made, by this worker"),
+        (-1, "there is none"),
+        (-2, "it is about to end"),
+    ],
     example: r#"if (tcp_conid_state("$avp(conid)") < 0) xlog("gone\n");"#,
     finish: Some(code),
     ..TCP_CONID_ALIVE

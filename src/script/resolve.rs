@@ -348,7 +348,10 @@ fn not_counted(text: &str) -> Problem {
     let help = "write for instance `$cnt($avp(x))`, `$cnt($xavp(x=>y))` or `$cnt($hdr(Via))`".to_string();
     Problem {
         help: Some(help),
-        ..Problem::new("E0305", format!("`{text}`: `$cnt` counts the values of an AVP, a structured variable or a header"))
+        ..Problem::new(
+            "E0305",
+            format!("`{text}`: `$cnt` counts the values of an AVP, a structured variable or a header"),
+        )
     }
 }
 

@@ -63,7 +63,6 @@ impl ConnId {
         let number = u64::try_from(number).ok().filter(|n| low(*n, place) != 0)?;
         usize::try_from(number >> (place + generation + incarnation)).ok()
     }
-
 }
 
 impl fmt::Display for ConnId {
@@ -324,12 +323,19 @@ mod tests {
 
     #[test]
     fn connections_have_numbers() {
-        let id = |worker, incarnation, index, generation| ConnId { worker, incarnation, key: Key { index, generation } };
-        let mut all: Vec<i64> =
-            [id(0, 0, 0, 0), id(0, 1, 0, 0), id(1, 1, 0, 0), id(1, 1, 1, 0), id(1, 1, 0, 1), id(1023, 4095, 1_048_000, 9)]
-                .iter()
-                .map(ConnId::number)
-                .collect();
+        let id =
+            |worker, incarnation, index, generation| ConnId { worker, incarnation, key: Key { index, generation } };
+        let mut all: Vec<i64> = [
+            id(0, 0, 0, 0),
+            id(0, 1, 0, 0),
+            id(1, 1, 0, 0),
+            id(1, 1, 1, 0),
+            id(1, 1, 0, 1),
+            id(1023, 4095, 1_048_000, 9),
+        ]
+        .iter()
+        .map(ConnId::number)
+        .collect();
         assert!(all.iter().all(|n| *n > 0), "{all:?}");
         assert_eq!(ConnId::worker_of(all[2]), Some(1));
         all.sort_unstable();

@@ -186,7 +186,9 @@ impl Worker {
         let target = Target { uri, path: host.path.clone(), ..Target::default() };
         let routing = self.stateless_routing(&host.msg, host.source);
         let Some(branch) = branch_id::stateless(self.tm.keys(), &host.msg, routing) else { return -1 };
-        let Some(mut message) = self.branch_request(host, &target, dest.listener, &branch, Some(&avps)) else { return -1 };
+        let Some(mut message) = self.branch_request(host, &target, dest.listener, &branch, Some(&avps)) else {
+            return -1;
+        };
         let mut dest = dest;
         if self.is_large(to, message.bytes().len()) {
             // Only over a connection that is there: nobody would notice if none could be made.

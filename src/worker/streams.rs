@@ -211,7 +211,13 @@ impl Worker {
         flag.is_some_and(|f| request.is_some_and(|h| h.has_flag(f)))
     }
 
-    pub(super) fn find_conn(&self, transport: Net, addr: SocketAddr, listener: u16, strict: bool) -> Option<(ConnId, u16)> {
+    pub(super) fn find_conn(
+        &self,
+        transport: Net,
+        addr: SocketAddr,
+        listener: u16,
+        strict: bool,
+    ) -> Option<(ConnId, u16)> {
         self.streams.find(transport, addr, listener, strict, &|w| self.incarnation_of(w))
     }
 

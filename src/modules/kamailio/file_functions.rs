@@ -45,7 +45,9 @@ pub const FILE_READ: FnSpec<SipHost> = FnSpec {
             return Step::Done(-1);
         }
         if done.truncated || done.stdout.len() > MOST {
-            return Step::Fail(format!("the file is larger than the {MOST} bytes that a value has, or than max_output of exec"));
+            return Step::Fail(format!(
+                "the file is larger than the {MOST} bytes that a value has, or than max_output of exec"
+            ));
         }
         call.assign(1, Value::text(done.stdout));
         Step::Done(1)
@@ -56,7 +58,7 @@ pub const FILE_READ: FnSpec<SipHost> = FnSpec {
 pub const FILE_WRITE: FnSpec<SipHost> = FnSpec {
     kamailio: Some("file_write"),
     params: &[Param::req("file", Kind::Str), Param::req("content", Kind::Str)],
-    doc: "Adds a text to the end of a file, which is made if need be. A program writes it (`cat`), so the script waits, at most \
+    doc: "Makes a text the contents of a file, which is made if need be. A program writes it (`cat`), so the script waits, at most \
           `async_timeout`, and the worker does not.",
     returns: &[
         (1, "done"),
@@ -71,7 +73,7 @@ pub const FILE_WRITE: FnSpec<SipHost> = FnSpec {
             return Step::Fail(format!("at most {MOST} bytes are written"));
         }
         start(ops::ExecRequest {
-            command: Str::from([b"exec /bin/cat >> ", &quoted(&file)[..]].concat()),
+            command: Str::from([b"exec /bin/cat > ", &quoted(&file)[..]].concat()),
             stdin: Some(content),
             ..ops::ExecRequest::default()
         })

@@ -49,17 +49,17 @@ pub const SET_ALIAS_TO_PV: FnSpec<SipHost> = FnSpec {
     kamailio: Some("set_alias_to_pv"),
     params: &[Param::req("variable", Kind::Out)],
     doc: "Puts the place that the `alias` parameter of the first Contact names into a variable, as a URI.",
-    returns: &[(1, "done"), (-1, "there is no Contact, or its alias is none"), (2, "it has none")],
+    returns: &[(1, "done"), (-1, "there is no Contact, it has no alias, or its alias names no place")],
     example: r#"if (set_alias_to_pv("$avp(place)")) xlog("$avp(place)\n");"#,
     run: |call| {
         let Some(text) = first(call) else { return Step::Done(-1) };
         let name = call.host.env().settings.nathelper.alias.clone();
         let Ok(n) = NameAddr::parse(&text) else { return Step::Done(-1) };
         let Some(uri) = Uri::parse(n.uri).ok().filter(Uri::is_sip) else { return Step::Done(-1) };
-        let Some(alias) = uri.params.value(&name) else { return Step::Done(2) };
+        let Some(alias) = uri.params.value(&name) else { return Step::Done(-1) };
         match Place::parse(alias) {
             Some(place) => {
-                call.assign(0, Value::text(place.uri()));
+                call.assign(0, Value::text(place.full_uri()));
                 Step::Done(1)
             }
             None => Step::Done(-1),
@@ -111,13 +111,20 @@ impl Place {
     }
 
     /// The place as a destination.
-    fn uri(&self) -> String {
+    fn full_uri(&self) -> String {
         let uri = format!("sip:{}:{}", host_text(self.ip), self.port);
         match self.transport {
-            Transport::Udp => uri,
             // RFC 7118: whether it is encrypted is not said there.
             Transport::Wss => format!("{uri};transport=ws"),
             other => format!("{uri};transport={}", other.as_param()),
+        }
+    }
+
+    /// The same; what goes over UDP does not say so.
+    fn uri(&self) -> String {
+        match self.transport {
+            Transport::Udp => format!("sip:{}:{}", host_text(self.ip), self.port),
+            _ => self.full_uri(),
         }
     }
 

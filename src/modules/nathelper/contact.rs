@@ -186,7 +186,9 @@ fn fix(h: &mut SipHost, params: &[u8], preserve: bool) -> bool {
         let mut new = uri.with_host(address.as_bytes());
         let mut params = params.to_vec();
         if preserve {
-            params.extend_from_slice(&[b";", ORIGINAL, b"=", STANDARD_NO_PAD.encode(uri.host_port()).as_bytes()].concat());
+            params.extend_from_slice(
+                &[b";", ORIGINAL, b"=", STANDARD_NO_PAD.encode(uri.host_port()).as_bytes()].concat(),
+            );
         }
         if !params.is_empty() {
             let parsed = Uri::parse(&new).ok()?;

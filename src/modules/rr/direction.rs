@@ -3,11 +3,21 @@
 use crate::modules::host::SipHost;
 use crate::modules::kamailio::vars::Var;
 use crate::script::value::Value;
+use crate::sip::HeaderId;
+use crate::sip::nameaddr::NameAddr;
 use crate::sip::params::Params;
+use crate::sip::uri::Uri;
 
 /// Whether the request comes from who was called. Without our Route, or without a From tag in it: no.
 pub fn is_upstream(h: &SipHost) -> bool {
-    let first = h.rr.own_params.as_ref().and_then(|p| Params::new(p).value(b"ftag").map(<[u8]>::to_vec));
+    let first = match &h.rr.own_params {
+        Some(own) => Params::new(own).value(b"ftag").map(<[u8]>::to_vec),
+        // Nobody has followed the Route set yet.
+        None => {
+            let top = h.msg.values_of(HeaderId::Route).next().and_then(|v| NameAddr::parse(v).ok());
+            top.and_then(|n| Uri::parse(n.uri).ok()?.param(b"ftag").map(<[u8]>::to_vec))
+        }
+    };
     match (first, h.msg.from_tag()) {
         (Some(first), Some(now)) => first != now,
         _ => false,

@@ -12,7 +12,7 @@ use crate::sip::uri::Uri;
 /// `loose_route`
 pub const LOOSE_ROUTE: FnSpec<SipHost> = FnSpec {
     opensips: Some("loose_route"),
-    kamailio: Some("loose_route"),
+    kamailio: None,
     params: &[],
     variadic: false,
     routes: RouteSet::letters("R"),
@@ -23,16 +23,37 @@ pub const LOOSE_ROUTE: FnSpec<SipHost> = FnSpec {
         (-1, "no Route, or only our own preloaded one, which is removed"),
     ],
     example: "if (has_totag() && loose_route()) route(relay);",
-    run: |call| Step::Done(if route(call, false) == Followed::No { -1 } else { 1 }),
+    run: |call| Step::Done(code(route(call, false))),
     finish: None,
 };
+
+/// `loose_route` of Kamailio, which tells apart what there was not to follow.
+pub const LOOSE_ROUTE_KAMAILIO: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("loose_route"),
+    returns: &[
+        (1, "the request follows a Route set"),
+        (-1, "no Route"),
+        (-3, "only our own preloaded one, which is removed"),
+    ],
+    run: |call| {
+        let followed = route(call, false);
+        Step::Done(if followed == Followed::Preloaded { -3 } else { code(followed) })
+    },
+    ..LOOSE_ROUTE
+};
+
+fn code(followed: Followed) -> i32 {
+    if followed == Followed::Yes { 1 } else { -1 }
+}
 
 /// `loose_route_preloaded`
 pub const LOOSE_ROUTE_PRELOADED: FnSpec<SipHost> = FnSpec {
     opensips: None,
     kamailio: Some("loose_route_preloaded"),
-    doc: "Like loose_route, for requests that begin a dialog and bring their Route set with them.",
-    returns: &[(1, "the request brought a Route set, and follows it"), (-1, "it belongs to a dialog, or has no Route set")],
+    doc: "Does what loose_route does, and says whether the request begins a dialog and brings a Route that names this server alone, as a \
+          client behind it does that has learnt the way from a registration.",
+    returns: &[(1, "it does; that Route is removed"), (-1, "it does not")],
     example: "if (!has_totag() && loose_route_preloaded()) route(relay);",
     run: |call| Step::Done(if route(call, false) == Followed::Preloaded { 1 } else { -1 }),
     ..LOOSE_ROUTE
@@ -47,8 +68,10 @@ pub const LOOSE_ROUTE_MODE: FnSpec<SipHost> = FnSpec {
     example: r#"if (has_totag() && loose_route_mode("1")) route(relay);"#,
     run: |call| {
         let only_loose = call.int(0).is_some_and(|mode| mode != 0);
-        Step::Done(if route(call, only_loose) == Followed::No { -1 } else { 1 })
+        let followed = route(call, only_loose);
+        Step::Done(if followed == Followed::Preloaded { -3 } else { code(followed) })
     },
+    returns: LOOSE_ROUTE_KAMAILIO.returns,
     ..LOOSE_ROUTE_PRELOADED
 };
 
@@ -70,25 +93,19 @@ enum Followed {
     No,
     /// It is followed.
     Yes,
-    /// The same; the request begins a dialog.
+    /// There was only one of ours, in a request that begins a dialog.
     Preloaded,
 }
 
 /// Follows the Route set. `only_loose`: what a strict router did is not undone.
 fn route(call: &mut Call<'_, SipHost>, only_loose: bool) -> Followed {
-    let before = call.host.du.clone();
-    let followed = follow(call.host, only_loose);
+    let mut next_hop = false;
+    let followed = follow(call.host, only_loose, &mut next_hop);
     crate::modules::uac::follow_dialog(call.host);
-    let h = &mut *call.host;
-    let next_hop = followed && (h.du != before || h.msg.values_of(HeaderId::Route).count() > 1);
-    if next_hop != h.rr.next_hop {
-        h.rr.next_hop = next_hop;
+    if next_hop != call.host.rr.next_hop {
+        call.host.rr.next_hop = next_hop;
     }
-    match (followed, h.msg.to_tag()) {
-        (false, _) => Followed::No,
-        (true, Some(_)) => Followed::Yes,
-        (true, None) => Followed::Preloaded,
-    }
+    followed
 }
 
 /// `check_route_param`
@@ -139,12 +156,13 @@ struct Route {
     double: bool,
 }
 
-fn follow(h: &mut SipHost, only_loose: bool) -> bool {
+/// `next_hop`: whether the next hop stands in a Route behind one of ours.
+fn follow(h: &mut SipHost, only_loose: bool, next_hop: &mut bool) -> Followed {
     let env = h.env.clone();
     let mut routes = Vec::new();
     for value in h.msg.values_of(HeaderId::Route) {
-        let Ok(n) = NameAddr::parse(value) else { return false };
-        let Ok(uri) = n.parse_uri() else { return false };
+        let Ok(n) = NameAddr::parse(value) else { return Followed::No };
+        let Ok(uri) = n.parse_uri() else { return Followed::No };
         routes.push(Route {
             uri: n.uri.to_vec(),
             loose: uri.lr(),
@@ -154,19 +172,19 @@ fn follow(h: &mut SipHost, only_loose: bool) -> bool {
         });
     }
     if routes.is_empty() {
-        return false;
+        return Followed::No;
     }
     let in_dialog = h.msg.to_tag().is_some();
     // A strict router before us put our Record-Route into the R-URI and the target into the last
     // Route (16.4): undo that.
     let ruri_is_mine = Uri::parse(h.msg.request_uri()).is_ok_and(|u| u.user.is_none() && is_mine(&env, &u) && u.lr());
     if ruri_is_mine && in_dialog && !only_loose {
-        let Some(last) = routes.pop() else { return false };
+        let Some(last) = routes.pop() else { return Followed::No };
         h.rr.own_params = Uri::parse(h.msg.request_uri()).ok().map(|u| Str::from(u.params.raw()));
         h.ruri = Some(Str::from(last.uri));
         if routes.is_empty() {
             write_routes(h, &routes);
-            return true;
+            return Followed::Yes;
         }
     }
     let mut consumed = 0;
@@ -186,21 +204,22 @@ fn follow(h: &mut SipHost, only_loose: bool) -> bool {
         }
     }
     let rest = &routes[consumed..];
+    *next_hop = consumed > 0 && !rest.is_empty();
     if consumed == 0 && !in_dialog {
         // A preloaded Route that is not ours: the client wants it that way (16.12).
         h.du = Some(Str::from(rest[0].uri.clone()));
-        return true;
+        return Followed::Yes;
     }
     match rest.first() {
         None => {
             write_routes(h, rest);
             // Only our own preloaded Route: there is nothing to follow.
-            in_dialog
+            if in_dialog { Followed::Yes } else { Followed::Preloaded }
         }
         Some(next) if next.loose => {
             h.du = Some(Str::from(next.uri.clone()));
             write_routes(h, rest);
-            true
+            Followed::Yes
         }
         Some(next) => {
             // A strict router comes next (16.6 step 6): it wants itself in the R-URI, the target last.
@@ -210,7 +229,7 @@ fn follow(h: &mut SipHost, only_loose: bool) -> bool {
             list.push(&target);
             let lines = route_lines(&list);
             replace_routes(h, lines);
-            true
+            Followed::Yes
         }
     }
 }

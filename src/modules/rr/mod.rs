@@ -18,6 +18,7 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
     dialects: &[Dialect::OpenSips, Dialect::Kamailio],
     functions: &[
         loose::LOOSE_ROUTE,
+        loose::LOOSE_ROUTE_KAMAILIO,
         loose::LOOSE_ROUTE_PRELOADED,
         loose::LOOSE_ROUTE_MODE,
         loose::RR_NEXT_HOP_ROUTE,

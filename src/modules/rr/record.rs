@@ -6,9 +6,9 @@ use crate::base::Str;
 use crate::modules::env::Listen;
 use crate::modules::host::SipHost;
 use crate::script::registry::{Call, FnSpec, Kind, Param, RouteSet, Step};
+use crate::script::value::Value;
 use crate::sip::Transport;
 use crate::sip::bytes::push_number;
-use crate::script::value::Value;
 use crate::sip::uri::Uri;
 
 /// `record_route`
@@ -190,7 +190,7 @@ pub fn record_route_lines(host: &SipHost, received: &Listen, sent: &Listen) -> V
             out.extend_from_slice(b";sn=");
             out.extend_from_slice(name);
         }
-        if socket.transport != Transport::Udp || settings.double == Double::Always {
+        if socket.transport != Transport::Udp {
             out.extend_from_slice(b";transport=");
             out.extend_from_slice(socket.transport.as_param().as_bytes());
         }

@@ -80,10 +80,15 @@ pub(super) fn get(h: &SipHost, var: Var, sub: Option<&Value>, index: Index) -> V
     match var {
         Var::FirstBranch => h.branches.first().map_or(Value::Null, |b| Value::Str(b.uri.clone())),
         Var::AllBranches => {
-            let uris: Vec<&[u8]> = h.branches.iter().map(|b| &b.uri[..]).collect();
-            if uris.is_empty() { Value::Null } else { Value::text(uris.join(&b", "[..])) }
+            let shown = |b: &Target| match b.q {
+                Some(q) => [b"<", &b.uri[..], format!(">;q={}", q_text(q)).as_bytes()].concat(),
+                None => b.uri.to_vec(),
+            };
+            let all: Vec<Vec<u8>> = h.branches.iter().map(shown).collect();
+            if all.is_empty() { Value::Null } else { Value::text(all.join(&b", "[..])) }
         }
         Var::StaticBranch => h.rare.branch.as_deref().map_or(Value::Null, |b| part(h, b, &key)),
+        _ if key[..] == *b"count" && h.branches.is_empty() => Value::Null,
         _ if key[..] == *b"count" => Value::Int(h.branches.len() as i64),
         _ => {
             let found = match index {
@@ -101,7 +106,7 @@ fn part(h: &SipHost, b: &Target, key: &[u8]) -> Value {
         b"uri" => some(Some(&b.uri)),
         b"dst_uri" => some(b.du.as_ref()),
         b"path" => some(b.path.as_ref()),
-        b"q" => b.q.map_or(Value::Null, |q| Value::text(q_text(q))),
+        b"q" => b.q.map_or(Value::Null, |q| Value::Int(q.into())),
         b"send_socket" => match b.socket.and_then(|i| h.env().listeners.get(usize::from(i))) {
             Some(l) => Value::text(format!("{}:{}:{}", l.transport.as_param(), bracketed(l.addr.ip()), l.addr.port())),
             None => Value::Null,

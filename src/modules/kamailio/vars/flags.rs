@@ -21,7 +21,8 @@ fn kind(var: Var) -> (bool, &'static str) {
 /// The bit of a flag that has a number, from 0 to 31.
 fn bit(flag: &Str, prefix: &str) -> Option<u32> {
     let digits = flag.strip_prefix(prefix.as_bytes())?;
-    let number: u32 = std::str::from_utf8(digits).ok().filter(|t| t.bytes().all(|b| b.is_ascii_digit()))?.parse().ok()?;
+    let number: u32 =
+        std::str::from_utf8(digits).ok().filter(|t| t.bytes().all(|b| b.is_ascii_digit()))?.parse().ok()?;
     1u32.checked_shl(number)
 }
 

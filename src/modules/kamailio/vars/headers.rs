@@ -96,7 +96,7 @@ fn via_part(via: &Via<'_>, key: &[u8]) -> Value {
     match key {
         b"host" => Value::text(via.host),
         b"port" => Value::Int(via.port_or_default().into()),
-        b"proto" => Value::text(via.transport.as_param()),
+        b"proto" => Value::text(via.transport.as_str()),
         b"protoid" => Value::Int(proto_number(via.transport.as_param())),
         b"branch" => Value::opt(via.branch().map(Str::from)),
         b"received" => Value::opt(via.received().map(Str::from)),

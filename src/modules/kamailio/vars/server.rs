@@ -19,12 +19,19 @@ pub(super) const VERSION_KEYS: &[&str] = &["ver", "verval"];
 
 pub(super) fn get(h: &mut SipHost, var: Var, sub: Option<&Value>, now: Time) -> Value {
     let key = sub.and_then(Value::to_text).unwrap_or_default();
+    // Credentials count when they have been accepted.
+    let accepted = h.auth.as_ref().is_some_and(|kept| kept.accepted.is_some());
     let mut other = |pv: Pv| pv_get::get(h, pv, None, Index::None, now);
     match var {
-        Var::AccountUser => return user_or(&mut other, Pv::FUser),
+        Var::AccountUser if accepted => return other(Pv::AuthUser),
+        Var::AccountUser => return other(Pv::FUser),
+        Var::AccountUri if accepted => {
+            let (user, realm) = (other(Pv::AuthUser).to_text(), other(Pv::AuthRealm).to_text());
+            return Value::text([&user.unwrap_or_default()[..], b"@", &realm.unwrap_or_default()[..]].concat());
+        }
         Var::AccountUri => {
-            return match (other(Pv::AuthUser).to_text(), other(Pv::AuthRealm).to_text()) {
-                (Some(user), Some(realm)) => Value::text([&user[..], b"@", &realm[..]].concat()),
+            return match (other(Pv::FUser).to_text(), other(Pv::FDomain).to_text()) {
+                (Some(user), Some(domain)) => Value::text([&user[..], b"@", &domain[..]].concat()),
                 _ => other(Pv::FUri),
             };
         }
@@ -50,7 +57,7 @@ pub(super) fn get(h: &mut SipHost, var: Var, sub: Option<&Value>, now: Time) -> 
         }
         Var::CustomParameter => custom::get(h.env(), &key).unwrap_or_default(),
         Var::SocketName => forced(h).map_or(Value::Null, |l| Value::opt(l.tag.clone())),
-        Var::SocketPort => forced(h).map_or(Value::Null, |l| pv_get::number(l.addr.port())),
+        Var::SocketPort => Value::Int(forced(h).map_or(0, |l| l.addr.port().into())),
         Var::AdvertisedUri | Var::AdvertisedUriFull => match h.env().listeners.get(usize::from(h.listener)) {
             Some(l) => Value::text(advertised(l, var == Var::AdvertisedUriFull)),
             None => Value::Null,
@@ -62,13 +69,6 @@ pub(super) fn get(h: &mut SipHost, var: Var, sub: Option<&Value>, now: Time) -> 
             None => Value::Null,
         },
         _ => Value::Null,
-    }
-}
-
-fn user_or(other: &mut impl FnMut(Pv) -> Value, instead: Pv) -> Value {
-    match other(Pv::AuthUser) {
-        Value::Null => other(instead),
-        user => user,
     }
 }
 
@@ -115,7 +115,7 @@ fn listen_socket(h: &SipHost, text: &[u8]) -> Value {
         Some(b'l') => Value::text(socket_text(l)),
         Some(b'a') => match &l.advertised {
             Some(_) => Value::text(format!("{}:{}:{}", l.transport.as_param(), l.via_host(), l.via_port())),
-            None => Value::Null,
+            None => Value::from(""),
         },
         Some(b'i') => Value::Int(i as i64),
         _ => Value::Null,

@@ -9,7 +9,7 @@ use crate::modules::host::{SipHost, Target};
 use crate::modules::packet::Packet;
 use crate::modules::request::{Outcome, Request};
 use crate::script::ast::{Dialect, RouteKind};
-use crate::script::avp::Avps;
+use crate::script::avp::{Avps, key};
 use crate::script::host::Host;
 use crate::script::vm::{Finished, Paused, Run};
 use crate::sip::Message;
@@ -236,7 +236,7 @@ impl Worker {
     /// The bytes that `network:msg` has put into the AVP that `nio_msg_avp` names.
     fn other_bytes(&self, avps: &Avps) -> Option<Str> {
         let name = self.env().settings.network_avp.as_ref()?;
-        avps.get(name, 0).to_text().filter(|t| !t.is_empty())
+        avps.get(key(Dialect::Kamailio, name), 0).to_text().filter(|t| !t.is_empty())
     }
 
     /// Bytes that are no message.

@@ -127,7 +127,7 @@ impl<H: Host> Lowerer<'_, H> {
             if (m.name, param.as_str(), self.dialect) == ("pv", "avp_aliases", Dialect::Kamailio) {
                 match avp::aliases(&value.to_text().unwrap_or_default().to_lossy()) {
                     Ok(aliases) => self.p.avp_aliases.extend(aliases),
-                    Err(why) => self.diags.push(Diagnostic::error("E0505", span, why)),
+                    Err(why) => self.diags.push(Diagnostic::error("E0305", span, why)),
                 }
             }
             self.p.modparams.push(ModParam { module: m.name.into(), param: param.clone(), value, span });

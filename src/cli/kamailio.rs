@@ -23,6 +23,7 @@ pub(super) fn prepare(out: &mut ServerConfig, config: &Config) {
     out.settings.exec_setvars = true;
     out.settings.cancel_reason = true;
     out.settings.tm.blocklist = Some(Blocklist::default());
+    out.settings.rr.sips = true;
     out.settings.auth = crate::modules::auth::Settings::of_kamailio();
     out.settings.auth_db = crate::modules::auth_db::Settings::of_kamailio();
     // A transaction's variables are there in all of its routes.

@@ -98,6 +98,8 @@ pub struct Env {
     pub tag_prefix: String,
     /// Where scripts read the time.
     pub clock: WallClock,
+    /// When the server was started: microseconds since 1970.
+    pub started: i64,
     /// What all processes share; `None` where none could be opened.
     pub store: Option<Shared>,
     /// How much each source sends, for all processes.
@@ -173,12 +175,8 @@ pub struct Settings {
     pub udp_mtu: usize,
     /// How next hops are found.
     pub dns: DnsSettings,
-    /// rr: `append_fromtag`
-    pub rr_append_fromtag: bool,
-    /// rr: `enable_double_rr`
-    pub rr_double: bool,
-    /// rr: `add_username`
-    pub rr_add_username: bool,
+    /// rr, path
+    pub rr: super::rr::Settings,
     /// maxfwd: `max_limit`
     pub maxfwd_limit: u32,
     /// rest_client, tls_mgm
@@ -245,6 +243,16 @@ pub struct Settings {
     pub received_route: bool,
     /// corex: `nio_intercept`: `event_route[network:msg]` runs.
     pub network_intercept: bool,
+    /// corex: `nio_msg_avp`: the AVP with the bytes that take the place of those that have come in or leave.
+    pub network_avp: Option<Str>,
+    /// tcpops: `closed_event`
+    pub tcp_events: super::tcpops::Events,
+    /// core of Kamailio: `server_id`
+    pub server_id: i64,
+    /// core of Kamailio: `xavp_via_params`: the `$xavp` whose fields become parameters of our Via, where the script says so.
+    pub via_params: Option<Str>,
+    /// core of Kamailio: `xavp_via_fields`: the `$xavp` with host and port of our Via, where the script says so.
+    pub via_fields: Option<Str>,
     /// corex: `evname_reply_out`: the event route for replies that leave.
     pub reply_out_event: Option<Str>,
     /// usrloc
@@ -523,9 +531,7 @@ impl Default for Settings {
             no_new_conn_rplflag: None,
             udp_mtu: 1300,
             dns: DnsSettings::default(),
-            rr_append_fromtag: true,
-            rr_double: true,
-            rr_add_username: false,
+            rr: super::rr::Settings::default(),
             maxfwd_limit: 256,
             http: HttpSettings::default(),
             http_client: Default::default(),
@@ -559,6 +565,11 @@ impl Default for Settings {
             onsend_replies: false,
             received_route: false,
             network_intercept: false,
+            network_avp: None,
+            tcp_events: Default::default(),
+            server_id: 0,
+            via_params: None,
+            via_fields: None,
             reply_out_event: None,
             usrloc: super::usrloc::Settings::of(Dialect::OpenSips),
             registrar: super::registrar::Settings::of(Dialect::OpenSips),
@@ -591,6 +602,7 @@ impl Env {
             pid: 0,
             tag_prefix: String::new(),
             clock: WallClock::default(),
+            started: 0,
             store: None,
             floods: None,
             turns: None,

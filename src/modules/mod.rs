@@ -59,6 +59,7 @@ pub mod sipmsgops;
 pub mod sl;
 pub mod speeddial;
 pub mod sqlops;
+pub mod tcpops;
 pub mod textops;
 pub mod tls_mgm;
 pub mod tm;

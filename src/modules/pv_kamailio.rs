@@ -5,6 +5,7 @@ use super::env::bracketed;
 use super::host::SipHost;
 use super::htable;
 use super::http;
+use super::kamailio::vars;
 use super::pv::Pv;
 use super::pv_get::{self, number, ruri};
 use super::time_text;
@@ -18,7 +19,11 @@ macro_rules! pvs {
     ($( $variant:ident $sub:ident $doc:literal [ $($name:literal),+ ] )*) => {
         /// A pseudo-variable of the Kamailio dialect.
         #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-        pub enum Kpv { $( #[doc = $doc] $variant, )* }
+        pub enum Kpv {
+            $( #[doc = $doc] $variant, )*
+            /// One of a family with a file of its own.
+            Family(vars::Var),
+        }
 
         const TABLE: &[(&str, Kpv, SubName)] = &[ $( $( ($name, Kpv::$variant, SubName::$sub), )+ )* ];
     };
@@ -83,10 +88,6 @@ pvs! {
     ServerVersion Required "version of the server" ["version"]
     Constant Required "number of a protocol or address family" ["K"]
     Header Required "header by name" ["hdr"]
-    MessageFlags Never "message flags as a number" ["mf"]
-    MessageFlagsHex Never "message flags as 8 hexadecimal digits" ["mF"]
-    BranchFlags Never "flags of branch 0 as a number" ["bf"]
-    BranchFlagsHex Never "flags of branch 0 as 8 hexadecimal digits" ["bF"]
     Sht Required "item of a table: table=>name" ["sht"]
     ShtExpire Required "seconds until an item ends" ["shtex"]
     ShtCountNames Required "how many items of a table have names that fit" ["shtcn"]
@@ -268,11 +269,50 @@ pub const NAMES: &[&str] = &[
     "branch",
     "br",
     "fs",
+    "bR",
+    "sbranch",
+    "hfl",
+    "hflc",
+    "via0",
+    "via1",
+    "viaZ",
+    "rpl",
+    "dic",
+    "route_uri",
+    "rr_count",
+    "rr_top_count",
+    "mf",
+    "mF",
+    "Mf",
+    "sf",
+    "sF",
+    "Sf",
+    "bf",
+    "bF",
+    "Bf",
+    "conid",
+    "tcp",
+    "sid",
+    "Tb",
+    "ksr",
+    "ccp",
+    "fsn",
+    "fsp",
+    "RAu",
+    "RAut",
+    "lsock",
+    "Au",
+    "AU",
+    "mbu",
+    "msgbuf",
+    "fti",
+    "tti",
+    "rdir",
 ];
 
 /// Finds a variable by its name.
 pub fn find(name: &str, sub: Option<&str>) -> Option<PvSpec<Pv>> {
-    let (_, pv, need) = TABLE.iter().find(|(n, ..)| *n == name)?;
+    let Some((_, pv, need)) = TABLE.iter().find(|(n, ..)| *n == name) else { return vars::find(name, sub) };
     let known: &[&str] = match pv {
         Kpv::MsgField => MSG_FIELDS,
         Kpv::TimeValue => TIME_VALUES,
@@ -291,17 +331,24 @@ pub fn find(name: &str, sub: Option<&str>) -> Option<PvSpec<Pv>> {
     if *pv == Kpv::Select && sub.is_some_and(|s| !super::select::is_known(s)) {
         return None;
     }
-    let packet = matches!(pv, Kpv::Rcv | Kpv::Snd | Kpv::SndTo | Kpv::SndFrom);
-    if packet && sub.is_some_and(|s| !super::packet::FIELDS.contains(&s)) {
+    let packet = match pv {
+        Kpv::Rcv => super::packet::RECEIVED,
+        Kpv::Snd | Kpv::SndTo | Kpv::SndFrom => super::packet::FIELDS,
+        _ => &[],
+    };
+    if !packet.is_empty() && sub.is_some_and(|s| !packet.contains(&s)) {
         return None;
     }
-    let writable = matches!(pv, Kpv::Sht | Kpv::ShtExpire | Kpv::UacReq | Kpv::HttpWanted);
+    let writable = matches!(pv, Kpv::Sht | Kpv::ShtExpire | Kpv::UacReq | Kpv::HttpWanted | Kpv::Rcv);
     Some(PvSpec { pv: Pv::Kamailio(*pv), sub: *need, writable })
 }
 
 /// Reads `pv`. Never waits.
 pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Time) -> Value {
     let text = || sub.and_then(Value::to_text).unwrap_or_default();
+    if let Kpv::Family(var) = pv {
+        return vars::get(h, var, sub, index, now);
+    }
     if pv == Kpv::Header && index != Index::All {
         return pv_get::get(h, Pv::Hdr, sub, index, now);
     }
@@ -431,10 +478,6 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
             let all: Vec<&[u8]> = h.msg.headers_named(&text()).map(|x| x.value).collect();
             if all.is_empty() { Value::Null } else { Value::text(all.join(&b","[..])) }
         }
-        Kpv::MessageFlags => Value::Int(mask(&h.flags).into()),
-        Kpv::MessageFlagsHex => Value::text(format!("{:08x}", mask(&h.flags))),
-        Kpv::BranchFlags => Value::Int(mask(&h.bflags).into()),
-        Kpv::BranchFlagsHex => Value::text(format!("{:08x}", mask(&h.bflags))),
         Kpv::Rcv | Kpv::Snd | Kpv::SndTo | Kpv::SndFrom => super::packet::get(h, pv, &text()),
         Kpv::Constant => constant(&text()).map_or(Value::Null, Value::Int),
         _ => Value::Null,
@@ -455,12 +498,6 @@ fn expiry(h: &SipHost, which: &[u8]) -> Value {
         _ => None,
     };
     found.or(usual).map_or(Value::Null, |n| Value::Int(n.into()))
-}
-
-/// The bits of flags that have numbers.
-fn mask(flags: &[Str]) -> u32 {
-    let number = |f: &Str| std::str::from_utf8(f).ok()?.parse::<u32>().ok();
-    flags.iter().filter_map(number).filter_map(|n| 1u32.checked_shl(n)).fold(0, |all, bit| all | bit)
 }
 
 fn length(v: &Value) -> Value {
@@ -559,8 +596,8 @@ fn constant(name: &[u8]) -> Option<i64> {
         b"SCTP" => 4,
         b"WS" => 5,
         b"WSS" => 6,
-        b"IPV4" | b"INET" => 2,
-        b"IPV6" | b"INET6" => 10,
+        b"IPV4" | b"IPv4" | b"INET" => 2,
+        b"IPV6" | b"IPv6" | b"INET6" => 10,
         _ => return None,
     })
 }

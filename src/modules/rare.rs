@@ -20,10 +20,14 @@ pub struct Rare {
     pub group: Option<Box<super::dispatcher::group::Fetched>>,
     /// What the last `jsonrpc_exec` was told.
     pub told: Option<Box<super::jsonrpcs::Told>>,
+    /// The branch that `$sbranch(...)` puts together.
+    pub branch: Option<Box<super::host::Target>>,
+    /// The number of the connection that the request is to leave over, and whether it does (`tcp_set_otcpid`).
+    pub outbound: Option<(i64, bool)>,
 }
 
 impl Vacant for Rare {
     fn vacant() -> &'static Self {
-        const { &Rare { names: None, walks: None, web: None, sql: None, uac: None, group: None, told: None } }
+        const { &Rare { names: None, walks: None, web: None, sql: None, uac: None, group: None, told: None, branch: None, outbound: None } }
     }
 }

@@ -19,6 +19,7 @@ mod blacklist;
 mod block;
 mod branch_failure;
 mod build;
+mod conn_events;
 mod control;
 mod control_cfg;
 mod control_location;

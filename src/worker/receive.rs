@@ -33,9 +33,12 @@ impl Worker {
         }
         self.in_work.begin(data);
         self.faults.look(data);
-        if self.hooks.incoming && !self.may_enter(data, origin) {
-            return self.in_work.end();
-        }
+        let changed = match self.hooks.incoming.then(|| self.entering(Str::from(data), origin)) {
+            None => None,
+            Some(Some(bytes)) => Some(bytes),
+            Some(None) => return self.in_work.end(),
+        };
+        let data = changed.as_deref().unwrap_or(data);
         let parsed = Message::parse_slice(data);
         if parsed.is_err() && self.hooks.parse_error.is_some() {
             self.malformed(data, origin);

@@ -2,7 +2,9 @@
 //! (`super::catalog`); the rest is small and stands in this folder (kamailio.md sections 3 and 5).
 
 mod core_functions;
+pub mod corex;
 pub mod custom;
+mod file_functions;
 pub mod header_walk;
 mod nio;
 mod sl_functions;
@@ -11,6 +13,8 @@ pub mod sqlops;
 mod tests_of;
 mod texts;
 pub mod uris;
+pub mod vars;
+pub mod via;
 mod whole;
 mod xavp;
 mod xlog;
@@ -187,6 +191,7 @@ pub static PV: Module = module(
             doc: "value a `$shv` begins with: \"name=i:5\" or \"name=s:text\"",
         },
         ignored("shv_hash_size", "not needed"),
+        string("avp_aliases", "other names of AVPs: \"email=s:email_addr;tmp=i:100\""),
     ],
 );
 /// `xlog`
@@ -217,7 +222,11 @@ pub static COREX: Module = module(
         ignored("dns_file", "dns_hosts_file of the core does it"),
         int("nio_intercept", "1: event_route[network:msg] runs for everything that comes in and leaves; default 0"),
         ignored("nio_min_msg_len", "what is no message is dropped"),
-        ignored("nio_msg_avp", "the bytes are $rcv(buf) and $snd(buf)"),
+        string(
+            "nio_msg_avp",
+            "the AVP whose value, set in event_route[network:msg], takes the place of the bytes: `$avp(name)`",
+        ),
+        ignored("evcb_reply_out", "routes are written in the configuration's own language"),
         ModParamSpec {
             name: "evname_reply_out",
             kind: ModParamKind::Str,

@@ -47,6 +47,9 @@ fn check(dialect: Dialect, config: Config, map: SourceMap, mut diags: Diagnostic
     settings.settings.dialogs.loaded = loaded("dlgs");
     settings.settings.dispatcher.loaded = loaded("dispatcher");
     settings.settings.uac.loaded = loaded("uac");
+    if loaded("uac_registrant") && settings.settings.uac.registrations.columns.is_none() {
+        settings.settings.uac.registrations = crate::modules::uac::registrations::Settings::of_opensips();
+    }
     // Files lie beside the configuration.
     let main = map.files().first().map_or("", |f| f.path.as_str());
     let dispatcher = &mut settings.settings.dispatcher;
@@ -63,7 +66,8 @@ fn check(dialect: Dialect, config: Config, map: SourceMap, mut diags: Diagnostic
         super::http_client::read(&mut settings.settings, &params, &map, program.as_ref(), &mut diags);
     }
     if let Some(program) = &program {
-        super::groups::check(&config, program, &settings.settings, &mut diags);
+        super::needs::check(&config, program, &settings.settings, &mut diags);
+        super::groups::check(program, &settings.settings, &mut diags);
     }
     let server = match (program, diags.has_errors()) {
         (Some(program), false) => Some((program, settings)),

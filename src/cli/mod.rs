@@ -18,6 +18,7 @@ mod kamailio;
 pub mod load;
 mod location;
 mod names;
+mod needs;
 pub mod paths;
 mod radius;
 pub mod scenario;

@@ -45,6 +45,8 @@ enum What {
     Table(Str),
     /// Looks after the contacts of users.
     Contacts,
+    /// Registers what is ours at others' registrars.
+    Registrations,
 }
 
 impl TimerJob {
@@ -94,6 +96,9 @@ impl Worker {
         }
         if let Some(interval) = self.location_interval() {
             self.timers.push(TimerJob::new(What::Contacts, "usrloc".to_string(), interval));
+        }
+        if self.registers() {
+            self.timers.push(TimerJob::new(What::Registrations, "uac".to_string(), super::registrant::INTERVAL));
         }
         self.share_timer_routes();
     }
@@ -204,9 +209,10 @@ impl Worker {
                 }
                 return self.arm_timer_route(key.index as usize, interval);
             }
-            What::Items | What::Contacts | What::Dialogs => {
+            What::Items | What::Contacts | What::Dialogs | What::Registrations => {
                 let again = match what {
                     What::Items => self.expire_items(),
+                    What::Registrations => self.look_after_registrations(),
                     What::Contacts => self.look_after_contacts(),
                     _ => self.forget_dialogs(),
                 };

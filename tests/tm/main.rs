@@ -10,6 +10,7 @@ mod forking;
 mod hooks;
 mod inject;
 mod own;
+mod registrant;
 mod relay;
 mod routes;
 mod variables;

@@ -17,6 +17,13 @@ pub(super) fn check(config: &Config, program: &Program<SipHost>, settings: &Sett
     if settings.uac.automatic() {
         need(config, program, ("uac", "rr"), diags);
     }
+    let dialog = |p: &&ModParam| p.module == "uac" && p.param == "restore_dlg" && p.value.to_int() != Some(0);
+    if let Some(p) = program.modparams.iter().rfind(dialog) {
+        let text = "`restore_dlg` needs the module `dialog`, which is not there";
+        let help =
+            "the addresses are brought back all the same, by what record_route writes: the script has to call it";
+        diags.push(Diagnostic::warning("W0501", p.span, text).help(help));
+    }
 }
 
 fn need(config: &Config, program: &Program<SipHost>, (module, other): (&str, &str), diags: &mut Diagnostics) {

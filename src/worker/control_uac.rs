@@ -119,12 +119,13 @@ impl Worker {
     fn registrations_method(&self, method: &str, params: &Params) -> Result<Value, CallError> {
         let env = self.env();
         let (accounts, now) = (accounts(env).map_err(failed)?, now(env));
+        let contact = &env.settings.uac.registrations.contact;
         let filter = || Ok::<_, CallError>((params.text(0, "attr")?, params.text(1, "value")?));
         match method {
             "uac.reg_dump" => {
                 let mut list = Vec::new();
                 accounts.each(&mut |account| {
-                    list.push(shown(&account, now));
+                    list.push(shown(&account, now, contact));
                     list.len() < MOST_SHOWN
                 })?;
                 Ok(json!(list))
@@ -133,7 +134,7 @@ impl Worker {
                 let (attribute, value) = filter()?;
                 let names = chosen(env, attribute.as_bytes(), value.as_bytes()).map_err(CallError::bad_params)?;
                 let first = names.first().ok_or_else(no_account)?;
-                accounts.get(first)?.map(|a| shown(&a, now)).ok_or_else(no_account)
+                accounts.get(first)?.map(|a| shown(&a, now, contact)).ok_or_else(no_account)
             }
             "uac.reg_enable" | "uac.reg_disable" | "uac.reg_unregister" => {
                 let (attribute, value) = filter()?;
@@ -228,9 +229,11 @@ fn listed(account: &Account, now: i64) -> Value {
     })
 }
 
-/// An account, with the names that the peer's command shows.
-fn shown(account: &Account, now: i64) -> Value {
+/// An account, with the names that Kamailio's command shows. `contact`: `reg_contact_addr`.
+fn shown(account: &Account, now: i64, contact: &Str) -> Value {
     let p = &account.profile;
+    let contact = if p.contact.is_empty() { contact } else { &p.contact };
+    let socket = Some(&p.socket).filter(|s| !s.is_empty()).map(|s| s.to_lossy());
     let text = |t: &Str| t.to_lossy().into_owned();
     let left = if account.is_online(now) { account.ends - now } else { 0 };
     json!({
@@ -238,7 +241,7 @@ fn shown(account: &Account, now: i64) -> Value {
         "r_username": text(&p.remote_user), "r_domain": text(&p.remote_domain), "realm": text(&p.realm),
         "auth_username": text(&p.login), "auth_password": text(&p.password), "auth_ha1": text(&p.ha1),
         "auth_proxy": text(&p.proxy), "expires": p.expires, "flags": account.flags(now), "diff_expires": left,
-        "timer_expires": account.ends, "next": account.due, "reg_init": i32::from(account.begun), "reg_delay": p.delay,
-        "contact_addr": text(&p.contact), "socket": text(&p.socket), "last": text(&account.last),
+        "timer_expires": account.ends, "next": account.due, "reg_init": account.begun, "reg_delay": p.delay,
+        "contact_addr": text(contact), "socket": socket, "last": text(&account.last),
     })
 }

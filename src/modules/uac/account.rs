@@ -210,8 +210,8 @@ pub struct Account {
     pub disabled: bool,
     /// It goes when nothing of it is registered any more.
     pub leaving: bool,
-    /// It was looked at.
-    pub begun: bool,
+    /// When its first attempt began; 0: none has.
+    pub begun: i64,
     /// The number of the attempt under way; 0: none is.
     pub attempt: u64,
     /// That attempt answers a challenge.
@@ -294,7 +294,7 @@ impl Account {
             (self.attempt != 0, ONGOING),
             (self.is_online(now), ONLINE),
             (self.attempt != 0 && self.auth_sent, AUTH_SENT),
-            (self.begun, INIT),
+            (self.begun != 0, INIT),
         ];
         bits.iter().filter(|(set, _)| *set).map(|(_, bit)| bit).sum()
     }
@@ -354,7 +354,9 @@ impl Account {
             self.attempt = 0;
             self.call_id = Str::default();
         }
-        self.begun = true;
+        if self.begun == 0 {
+            self.begun = now.max(1);
+        }
         let removes = !self.wants_registration();
         if removes && !self.is_online(now) {
             self.due = 0;

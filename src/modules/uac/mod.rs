@@ -209,7 +209,8 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         ),
         number(
             "reg_timer_interval",
-            "so many seconds before its end, and 3 more, a registration is refreshed, or after half of its time; default 90",
+            "how many seconds before its end (and 3 more) a registration is refreshed, but not before half of its time; \
+             default 90",
         ),
         number(
             "reg_retry_interval",

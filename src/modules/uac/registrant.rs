@@ -180,8 +180,8 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         text_param("table_name", "its table; default registrant"),
         number(
             "timer_interval",
-            "so many seconds before its end a registration is refreshed, or after half of its time; after so many what has \
-             failed is tried again; default 100",
+            "how many seconds before its end a registration is refreshed, but not before half of its time; and how many \
+             seconds later what has failed is tried again; default 100",
         ),
         number("failure_retry_interval", "seconds until what has failed is tried again; default timer_interval"),
         number(

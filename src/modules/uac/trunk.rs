@@ -110,7 +110,7 @@ pub const REQUEST_TO: FnSpec<SipHost> = FnSpec {
           account of this name; 1: the one whose `l_username` it is; 2 more: the password is `auth_ha1`, for \
           uac_auth_mode(1).",
     returns: &[(1, "done"), (-1, "there is no such account, or the three AVPs are not set")],
-    example: r#"if (uac_reg_request_to("$fU", 1)) t_on_failure("TRUNK");"#,
+    example: r#"if (uac_reg_request_to("$fU", 1)) t_on_failure("missed");"#,
     run: |call| {
         let (name, mode) = (call.text(0).unwrap_or_default(), call.int(1).unwrap_or(0));
         if !(0..=3).contains(&mode) {

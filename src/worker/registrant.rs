@@ -86,6 +86,9 @@ impl Worker {
             return None;
         }
         let room = IN_FLIGHT.saturating_sub(self.registrant.flying.len()).min(BATCH);
+        if room == 0 {
+            return None;
+        }
         let due = self.or_none(accounts.due(now, room));
         for uuid in &due {
             let begun = accounts.change(uuid, now, |a| a.begin(now, &policy(&env)));
@@ -96,7 +99,7 @@ impl Worker {
                 }
             }
         }
-        (room > 0 && due.len() == room).then_some(AGAIN)
+        (due.len() == room).then_some(AGAIN)
     }
 
     /// What the store gave, or nothing, with a line in the log.

@@ -152,17 +152,17 @@ fn thousands_begin_some_at_a_time_and_all_come_to_their_end() {
         add(&mut b, &format!("u{n}"), 0, 3600);
     }
     b.wait(1500);
-    let mut seen = 0;
+    let mut seen = std::collections::HashSet::new();
     for _ in 0..20 {
-        let some = sent(&mut b);
+        // What is repeated before its answer is known already.
+        let some: Vec<Got> = sent(&mut b).into_iter().filter(|g| seen.insert(g.m.call_id().to_vec())).collect();
         assert!(some.len() <= 200, "{}", some.len());
-        seen += some.len();
         for g in &some {
             granted(&mut b, g, 3600);
         }
         b.wait(1000);
     }
-    assert_eq!(seen, 1000);
+    assert_eq!(seen.len(), 1000);
     let all = ctl(&mut b, "uac.reg_dump", json!([]));
     assert!(all.as_array().unwrap().iter().all(|a| a["flags"] == 20));
     b.sim.advance(Duration::from_secs(60));

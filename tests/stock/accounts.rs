@@ -162,6 +162,12 @@ fn accounts_from_sqlite_follow_the_table() {
     assert_eq!(server.ctl("uac.reg_refresh", json!(["new"])), "OK");
     eventually("it is registered again", SECOND * 10, || registered_since(&at, mark).len() == 1);
     assert!(server.try_ctl("uac.reg_refresh", json!(["nobody"])).is_err());
+    // A table that cannot be read changes nothing.
+    db.execute("ALTER TABLE uacreg RENAME TO elsewhere", []).unwrap();
+    let refused = server.try_ctl("uac.reg_reload", Value::Null).unwrap_err();
+    assert!(refused["message"].as_str().unwrap().contains("cannot be read"), "{refused}");
+    assert!(server.try_ctl("uac.reg_refresh", json!(["new"])).is_err());
+    assert_eq!((online(&server), info(&server, "off")["flags"].clone()), (2, json!(20)));
     // Mistakes of an operator.
     for (method, params) in [
         ("uac.reg_info", json!(["l_uuid", "nobody"])),
@@ -178,6 +184,20 @@ fn accounts_from_sqlite_follow_the_table() {
         assert!(server.try_ctl(method, params.clone()).is_err(), "{method} {params}");
     }
     assert_eq!(server.term(), 0);
+}
+
+#[test]
+fn without_its_accounts_it_does_not_start() {
+    let dir = process::directory("accounts");
+    let url = format!("sqlite:///{}", dir.path().join("empty.sqlite").display());
+    rusqlite::Connection::open(dir.path().join("empty.sqlite")).unwrap().execute_batch("CREATE TABLE x (y)").unwrap();
+    let closed = format!("mysql://u:p@127.0.0.1:{}/d", free_port());
+    for url in [url, closed] {
+        let text = config(free_port(), &format!("modparam(\"uac\", \"reg_db_url\", \"{url}\")"));
+        let text = text.replace("db_sqlite.so\"", "db_sqlite.so\"\nloadmodule \"db_mysql.so\"");
+        let failed = Reprise::try_start(&text, &["-n", "2"]).map(drop).unwrap_err();
+        assert!(failed.code == 1 && failed.stderr.contains("uac: the accounts cannot be read"), "{}", failed.stderr);
+    }
 }
 
 #[test]

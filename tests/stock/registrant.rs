@@ -296,6 +296,20 @@ fn story(kind: Kind, at: Kind) {
     let (address, first) = contact(&server).expect("alice is known");
     assert_eq!(address, format!("sip:trunk@127.0.0.1:{}", client.port));
     calls(&client, &server);
+    // Over a connection, too.
+    tables.rows("INSERT INTO subscriber (username, domain, password) VALUES ('dora', '127.0.0.1', 'word')");
+    account(&tables, "over-tcp", port, "word");
+    tables.rows(&format!(
+        "UPDATE uacreg SET l_username = 'dora', r_username = 'dora', auth_username = 'dora', \
+         auth_proxy = 'sip:127.0.0.1:{port};transport=tcp', contact_addr = '127.0.0.1:{};transport=tcp' \
+         WHERE l_uuid = 'over-tcp'",
+        client.port
+    ));
+    assert!(client.rpc("uac.reg_refresh", json!(["over-tcp"])).is_some());
+    wait_online(&client, "over-tcp");
+    let found = server.rpc("ul.lookup", json!(["location", "dora"])).expect("dora is known");
+    let uri = format!("sip:over-tcp@127.0.0.1:{};transport=tcp", client.port);
+    assert_eq!(found["Contacts"][0]["Contact"]["Address"], uri, "{found}");
     eventually("it is refreshed", SECOND * 20, || contact(&server).is_some_and(|(_, id)| id != first));
     // A wrong password.
     assert!(client.rpc("uac.reg_enable", json!(["l_uuid", "wrong"])).is_some());

@@ -133,6 +133,13 @@ impl Worker {
         }
         let sent = self.tm.user(tx).and_then(|d| d.branches.get(usize::from(branch))).and_then(|b| b.sent.as_ref());
         let (Some(sent), Some(came)) = (sent, self.tm.request(tx)) else { return };
+        // Counted up on the way (uac_inc_cseq).
+        let number = came.cseq().number;
+        if sent.cseq().number != number
+            && let Some(header) = reply.header(HeaderId::CSeq)
+        {
+            edits.set_header_value(&header, crate::modules::uac::cseq::value(number, reply.cseq().method_bytes));
+        }
         for id in [HeaderId::From, HeaderId::To] {
             if sent.value(id) == came.value(id) {
                 continue;

@@ -374,8 +374,9 @@ failure_route[login] {
         "{}",
         ok.raw
     );
+    assert_eq!((seen.cseq().0, ok.cseq().0), (invite.cseq + 1, invite.cseq), "the INVITE was challenged once");
     carol.send_request(&invite.ack(&ok));
-    bob.expect_request("ACK");
+    assert_eq!(bob.expect_request("ACK").cseq().0, invite.cseq + 1);
     let bye = invite.in_dialog("BYE", &ok);
     carol.send_request(&bye);
     let seen = bob.expect_request("BYE");

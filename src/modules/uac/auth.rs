@@ -81,10 +81,15 @@ pub const UAC_AUTH_OF_OPENSIPS: FnSpec<SipHost> = FnSpec {
     doc: "Answers the 401 or 407 that the last branch has brought: the request gets an Authorization or \
           Proxy-Authorization with the user of auth_realm_avp, auth_username_avp and auth_password_avp of the module \
           uac_auth, else with the `credential` of the realm; t_relay sends it. MD5, SHA-256 and SHA-512-256, or those of them \
-          that the argument names (with commas), with and without qop=auth.",
+          that the argument names (with commas), with and without qop=auth. The CSeq is counted up as by uac_inc_cseq(1), if \
+          that can be.",
     run: |call| {
         let algorithms = call.text(0).unwrap_or_default();
-        authorize(call, false, &algorithms)
+        let done = authorize(call, false, &algorithms);
+        if matches!(done, Step::Done(1)) {
+            super::cseq::count_up(call.host, 1);
+        }
+        done
     },
     ..UAC_AUTH
 };

@@ -4,6 +4,7 @@
 pub mod account;
 pub mod accounts;
 pub mod auth;
+pub mod cseq;
 mod dialog;
 pub mod registrant;
 pub mod registrations;
@@ -135,6 +136,7 @@ pub fn follow_dialog(h: &mut SipHost) {
     if h.env().settings.uac.automatic() && h.msg.to_tag().is_some() {
         dialog::follow(h, Side::From);
         dialog::follow(h, Side::To);
+        cseq::follow(h);
     }
 }
 
@@ -178,6 +180,7 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         auth::UAC_AUTH,
         auth::UAC_AUTH_MODE,
         auth::UAC_AUTH_OF_OPENSIPS,
+        cseq::UAC_INC_CSEQ,
         trunk::LOOKUP,
         trunk::LOOKUP_URI,
         trunk::STATUS,

@@ -1,6 +1,7 @@
 //! Building blocks that know neither SIP nor I/O.
 
 pub mod bytestr;
+pub mod late;
 pub mod names;
 pub mod seldom;
 pub mod slab;
@@ -8,6 +9,7 @@ pub mod time;
 pub mod wheel;
 
 pub use bytestr::Str;
+pub use late::Late;
 pub use seldom::Seldom;
 pub use slab::{Key, Slab};
 pub use time::Time;

@@ -75,11 +75,11 @@ impl Worker {
         }
         let now = now(&env);
         if !std::mem::replace(&mut self.registrant.looked, true) {
-            let flying = &self.registrant.flying;
-            let lost = accounts.chosen(&|a| a.attempt != 0 && flying.get(&a.profile.uuid) != Some(&a.attempt));
-            for uuid in self.or_none(lost) {
-                let due = accounts.change(&uuid, now, |a| a.due = now);
-                self.or_none(due);
+            for lost in self.or_none(accounts.attempts()) {
+                let uuid = &lost.profile.uuid;
+                if self.registrant.flying.get(uuid) != Some(&lost.attempt) {
+                    self.or_none(accounts.change(uuid, now, |a| a.due = now));
+                }
             }
         }
         if !are_active(&env) {

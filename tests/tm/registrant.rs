@@ -168,3 +168,22 @@ fn thousands_begin_some_at_a_time_and_all_come_to_their_end() {
     b.sim.advance(Duration::from_secs(60));
     b.end();
 }
+
+#[test]
+fn accounts_begin_by_lot() {
+    let mut b = bed("modparam(\"uac\", \"reg_random_delay\", 60)");
+    for n in 0..60 {
+        add(&mut b, &format!("u{n}"), 0, 3600);
+    }
+    let mut seen = std::collections::HashSet::new();
+    let mut times = Vec::new();
+    for _ in 0..62 {
+        b.wait(1000);
+        let some: Vec<Got> = sent(&mut b).into_iter().filter(|g| seen.insert(g.m.call_id().to_vec())).collect();
+        times.push(some.len());
+        some.iter().for_each(|g| granted(&mut b, g, 3600));
+    }
+    assert_eq!(seen.len(), 60);
+    assert!(times.iter().all(|n| *n < 30), "{times:?}");
+    b.end();
+}

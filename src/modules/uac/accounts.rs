@@ -1,5 +1,6 @@
-//! Accounts at other servers' registrars, in the shared store: one row each, changed as a whole, with two indexes that change
-//! with it: by the time at which there is something to be done, and by the user here that it stands for.
+//! Accounts at other servers' registrars, in the shared store: one row each, changed as a whole, with three indexes that change
+//! with it: by the time at which there is something to be done, by the user here that it stands for, and those with an attempt
+//! under way.
 
 use super::account::{Account, Profile};
 use crate::base::Str;
@@ -28,6 +29,10 @@ fn due_key(at: i64, row: &[u8]) -> Key {
 
 fn user_key(user: &[u8]) -> Key {
     of(b'u').owner(user)
+}
+
+fn attempt_key(row: &[u8]) -> Key {
+    of(b'a').raw(row)
 }
 
 fn count_key() -> Key {
@@ -60,6 +65,14 @@ fn write(change: &mut Change<'_, '_>, row: &[u8], old: Option<&Account>, new: Op
         }
         if let Some(at) = due(new) {
             change.put(&due_key(at, row), &[])?;
+        }
+    }
+    let tries = |a: Option<&Account>| a.is_some_and(|a| a.attempt != 0);
+    if tries(old) != tries(new) {
+        if tries(new) {
+            change.put(&attempt_key(row), &[])?;
+        } else {
+            change.remove(&attempt_key(row))?;
         }
     }
     let user = |a: Option<&Account>| a.map(|a| user_key(&a.profile.user).name(&a.profile.uuid));
@@ -104,25 +117,34 @@ impl Accounts<'_> {
 
     /// The first account, by name, of a user here, and of a domain if one is given.
     pub fn of_user(&self, user: &[u8], domain: Option<&[u8]>) -> Result<Option<Account>> {
-        let mut found = None;
+        let fits = |a: &Account| domain.is_none_or(|d| a.profile.domain.eq_ignore_ascii_case(d));
+        Ok(self.all_of_user(user)?.into_iter().find(fits))
+    }
+
+    /// The accounts of a user here.
+    pub fn all_of_user(&self, user: &[u8]) -> Result<Vec<Account>> {
         self.0.read(|view| {
             let mut rows = Vec::new();
             view.walk(&user_key(user), None, &mut |_, row| {
                 rows.push(row.to_vec());
                 true
             })?;
-            for row in rows {
-                let fits = |a: &Account| {
-                    *a.profile.user == *user && domain.is_none_or(|d| a.profile.domain.eq_ignore_ascii_case(d))
-                };
-                if let Some(account) = read(view, &row)?.filter(fits) {
-                    found = Some(account);
-                    break;
-                }
-            }
-            Ok(())
-        })?;
-        Ok(found)
+            let found: Result<Vec<_>> = rows.iter().filter_map(|row| read(view, row).transpose()).collect();
+            Ok(found?.into_iter().filter(|a| *a.profile.user == *user).collect())
+        })
+    }
+
+    /// The accounts with an attempt under way.
+    pub fn attempts(&self) -> Result<Vec<Account>> {
+        let prefix = of(b'a');
+        self.0.read(|view| {
+            let mut rows = Vec::new();
+            view.walk(&prefix, None, &mut |key, _| {
+                rows.extend(key.get(prefix.len()..).map(<[u8]>::to_vec));
+                true
+            })?;
+            rows.iter().filter_map(|row| read(view, row).transpose()).collect()
+        })
     }
 
     /// Changes an account as `f` does; `None`: there is none. One that is over then is gone.
@@ -225,7 +247,18 @@ impl Accounts<'_> {
 
     /// Names of the accounts that are not among these.
     pub fn others(&self, than: &HashSet<Str>) -> Result<Vec<Str>> {
-        self.chosen(&|a| !than.contains(&a.profile.uuid))
+        // Rows are told apart by their keys: nothing that stays is read.
+        let known: HashSet<Vec<u8>> = than.iter().map(|name| row_key(name).to_vec()).collect();
+        let mut names = Vec::new();
+        self.0.read(|view| {
+            view.walk(&of(b'r'), None, &mut |key, bytes| {
+                if !known.contains(key) {
+                    names.extend(decode(bytes).ok().map(|a| a.profile.uuid));
+                }
+                true
+            })
+        })?;
+        Ok(names)
     }
 
     /// Whether nothing is registered at present, if somebody has said so.
@@ -287,6 +320,7 @@ mod tests {
             assert_eq!(of("alice", None).as_deref(), Some("a"));
             assert_eq!(of("alice", Some("TWO.example")).as_deref(), Some("b"));
             assert_eq!((of("alice", Some("x")), of("ali", None)), (None, None));
+            assert_eq!(accounts.all_of_user(b"alice").unwrap().len(), 2);
             assert_eq!(of(&long, None).as_deref(), Some(&long[..]));
             assert!(accounts.get(long.as_bytes()).unwrap().is_some());
             assert_eq!(accounts.get(b"c"), Ok(None));
@@ -311,6 +345,10 @@ mod tests {
             assert_eq!(names(accounts.due(30, 10).unwrap()), "early late");
             assert_eq!(names(accounts.due(30, 1).unwrap()), "early");
             accounts.change(b"early", 30, |a| a.due = 40).unwrap();
+            accounts.change(b"early", 30, |a| a.attempt = 7).unwrap();
+            assert_eq!(accounts.attempts().unwrap().iter().map(|a| a.attempt).collect::<Vec<_>>(), [7]);
+            accounts.change(b"early", 30, |a| a.attempt = 0).unwrap();
+            assert_eq!(accounts.attempts(), Ok(Vec::new()));
             assert_eq!(names(accounts.due(30, 10).unwrap()), "late");
             // What has left is gone.
             accounts.change(b"late", 30, |a| a.leave(30)).unwrap();

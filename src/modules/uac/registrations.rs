@@ -15,7 +15,7 @@ use crate::sip::uri::Uri;
 /// Number of the module's database.
 pub const DATABASE: i64 = i64::MIN + (1 << 40) + 6;
 /// Rows that are read at a time.
-pub const PAGE: usize = 1000;
+pub const PAGE: usize = 250;
 /// Seconds after which an attempt without any end is over, beyond what a transaction may take.
 const PATIENCE: i64 = 8;
 /// Longest intervals, seconds.
@@ -310,7 +310,10 @@ pub fn chosen(env: &Env, attribute: &[u8], value: &[u8]) -> Result<Vec<Str>, Str
             let found = accounts.get(value).map_err(|e| e.to_string())?;
             return Ok(found.map(|a| a.profile.uuid).into_iter().collect());
         }
-        b"l_username" => |p| &p.user,
+        b"l_username" => {
+            let found = accounts.all_of_user(value).map_err(|e| e.to_string())?;
+            return Ok(found.into_iter().map(|a| a.profile.uuid).collect());
+        }
         b"r_username" => |p| &p.remote_user,
         b"auth_username" => |p| &p.login,
         _ => {

@@ -20,6 +20,7 @@ pub mod load;
 mod location;
 mod named_routes;
 mod names;
+mod needs;
 pub mod paths;
 mod radius;
 pub mod scenario;

@@ -473,6 +473,11 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
                     diags.push(Diagnostic::error("E0505", p.span, why));
                 }
             }
+            ("uac_registrant", param) => {
+                if let Err(why) = s.uac.registrations.set_registrant(param, &p.value) {
+                    diags.push(Diagnostic::error("E0505", p.span, why));
+                }
+            }
             ("pike", param) => {
                 if let Err(why) = s.pike.set(dialect, param, &p.value) {
                     diags.push(Diagnostic::error("E0505", p.span, why));

@@ -95,6 +95,7 @@ static OPENSIPS: Catalog<SipHost> = Catalog {
         &uac_redirect::MODULE,
         &uac::MODULE,
         &uac::UAC_AUTH,
+        &uac::registrant::MODULE,
         &rr::MODULE,
         &maxfwd::MODULE,
         &signaling::MODULE,

@@ -28,6 +28,18 @@ pub struct Rare {
 
 impl Vacant for Rare {
     fn vacant() -> &'static Self {
-        const { &Rare { names: None, walks: None, web: None, sql: None, uac: None, group: None, told: None, branch: None, outbound: None } }
+        const {
+            &Rare {
+                names: None,
+                walks: None,
+                web: None,
+                sql: None,
+                uac: None,
+                group: None,
+                told: None,
+                branch: None,
+                outbound: None,
+            }
+        }
     }
 }

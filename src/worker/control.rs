@@ -54,6 +54,8 @@ impl Worker {
                     Some(done)
                 } else if let Some(done) = self.contacts_call(&method, &params) {
                     Some(done)
+                } else if method.starts_with("uac") || method.starts_with("reg_") {
+                    self.registrations_call(id, &method, &params)
                 } else if let Some(list) = List::reloaded_by(&method) {
                     self.reload_list(id, list)
                 } else if method.starts_with("t_") || method.starts_with("tm") {
@@ -82,11 +84,13 @@ impl Worker {
                 self.owner_died(index, incarnation);
                 self.locks_of_dead(index, incarnation);
                 self.asks_of_dead(index, incarnation);
+                self.look_for_attempts();
                 self.look_after_queues();
             }
             ToChild::PeerRespawned { index, incarnation } => {
                 self.groups.revived(index, incarnation);
                 self.seat_taken(index);
+                self.look_for_attempts();
             }
             ToChild::ClearStale => {
                 self.env().store.iter().for_each(|s| {

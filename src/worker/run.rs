@@ -231,6 +231,7 @@ impl Worker {
             copies: HashMap::new(),
             hooks: Default::default(),
             location: Default::default(),
+            registrant: Default::default(),
             reloads: Default::default(),
             drain: None,
             stalled: super::block::Stalled::default(),

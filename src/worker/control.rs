@@ -65,7 +65,10 @@ impl Worker {
                     self.tell_main(&ToMain::Answer { id, result: result.map(|v| v.to_string()) });
                 }
             }
-            ToChild::LogLevel(level) => self.log.set_level(level),
+            ToChild::LogLevel(level) => {
+                self.log.change_level(level);
+                self.env().level.set(Some(i32::from(level)));
+            }
             ToChild::Names { resolv, hosts } => {
                 self.driver.configure_resolver(self.blueprint.resolver.apply(&resolv, &hosts));
             }

@@ -2,6 +2,7 @@
 
 pub mod bytestr;
 pub mod hash;
+pub mod late;
 pub mod names;
 pub mod seldom;
 pub mod slab;
@@ -9,6 +10,7 @@ pub mod time;
 pub mod wheel;
 
 pub use bytestr::Str;
+pub use late::Late;
 pub use seldom::Seldom;
 pub use slab::{Key, Slab};
 pub use time::Time;

@@ -323,7 +323,7 @@ pub(super) fn environment(config: &ServerConfig, listeners: &[Listener], random:
             })
             .collect(),
         aliases: config.aliases.clone(),
-        settings: config.settings.clone(),
+        settings: config.settings.clone().into(),
         pid: std::process::id(),
         tag_prefix: format!("{:012x}.", random & 0xffff_ffff_ffff),
         clock,

@@ -3,7 +3,7 @@
 use super::host::split_host_port;
 use super::rest_client::settings::HttpSettings;
 use super::time_text::WallClock;
-use crate::base::Str;
+use crate::base::{Late, Str};
 use crate::ops::backend::Policy;
 use crate::ops::driver::OpKind;
 use crate::ops::sql;
@@ -92,7 +92,7 @@ pub struct Env {
     /// Further names that are ours.
     pub aliases: Vec<Alias>,
     /// How we were configured.
-    pub settings: Settings,
+    pub settings: Late<Settings>,
     /// Process id shown by `$pp`.
     pub pid: u32,
     /// Fixed per start: the first part of the To-tags of stateless replies.
@@ -598,7 +598,7 @@ impl Env {
         Env {
             listeners: Vec::new(),
             aliases: Vec::new(),
-            settings: Settings::default(),
+            settings: Late::default(),
             pid: 0,
             tag_prefix: String::new(),
             clock: WallClock::default(),

@@ -101,16 +101,18 @@ impl Worker {
                 self.act_away(run, role, act, ask);
                 self.in_work.end();
             }
-            // It goes on to another group, by way of here.
+            // It comes home: to end here, or to go on to another group.
             (Some(token), Asker::Run(bytes)) => {
                 let Some((shell, role)) = self.take_shell(from, token) else { return };
                 let Some(mut run) = self.decoded(&bytes) else {
                     return self.ended_away(shell, role, None, End { exited: true, ..End::default() });
                 };
                 self.refresh(run.host_mut(), &role);
+                self.in_work.begin(run.host().msg.bytes());
                 if let Some((run, role)) = self.answer(run, role, request) {
                     self.drive(run, role);
                 }
+                self.in_work.end();
             }
             // It has no transaction, and wants something that only a worker has.
             (None, Asker::Run(bytes)) => {

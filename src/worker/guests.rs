@@ -146,7 +146,9 @@ impl Worker {
         };
         let parked = &*parked;
         let travels = matches!(request, Request::Travel { .. } | Request::Beside { .. });
-        let what = if home.is_none() || travels {
+        // Nothing is left for it to do here: it ends where its transaction is.
+        let leaves = travels || (home.is_some() && parked.run.is_last());
+        let what = if home.is_none() || leaves {
             match parked.run.encode() {
                 Ok(bytes) => Asker::Run(Str::from(bytes)),
                 Err(_) => return self.work.push_back(Work::Resume(key, Outcome::Code(-1))),
@@ -163,7 +165,7 @@ impl Worker {
         if !self.dispatch(peer, &word) {
             return self.work.push_back(Work::Resume(key, Outcome::Code(-1)));
         }
-        if let Some(home) = home.filter(|_| travels) {
+        if let Some(home) = home.filter(|_| leaves) {
             // It goes on from there.
             self.guests.known.remove(&home);
             self.parked.remove(key);

@@ -210,3 +210,32 @@ fn a_suspension_can_be_abandoned_and_belongs_to_its_program() {
     assert!(done.end.exited && done.host.trace.is_empty());
     assert!(!done.avps.is_empty());
 }
+
+#[test]
+fn a_wait_is_the_last_thing_or_is_not() {
+    for (script, last) in [
+        ("route { ask(\"q\"); }", true),
+        ("route { ask(\"q\"); exit; }", true),
+        ("route { ask(\"q\"); return(2); }", true),
+        ("route { ask(\"q\"); xlog(\"more\"); }", false),
+        ("route { if ($rm == \"INVITE\") { ask(\"q\"); } else { xlog(\"other\"); } exit; }", true),
+        ("route { if (ask(\"q\")) { xlog(\"yes\"); } }", false),
+        ("route { $var(x) = ask(\"q\"); }", false),
+        ("route { ask(\"q\", $var(x)); return($var(x)); }", false),
+        ("route { route(sub); } route[sub] { ask(\"q\"); }", true),
+        ("route { route(sub); xlog(\"more\"); } route[sub] { ask(\"q\"); }", false),
+        ("route { route(sub); xlog(\"more\"); } route[sub] { ask(\"q\"); exit; }", true),
+        ("route { while (1) { ask(\"q\"); } }", false),
+        ("route { while (1) { ask(\"q\"); break; } }", true),
+        ("route { async(ask(\"q\"), done); } route[done] { xlog(\"more\"); }", false),
+        ("route { async(ask(\"q\"), done); } route[done] { ask(\"r\"); }", false),
+        ("route { await_all { ask(\"q\"); ask(\"r\"); } }", false),
+    ] {
+        let p = program(script);
+        let s = match Run::new(p.clone(), 0, Fake::new()).go(&mut 100, Time::ZERO) {
+            Paused::Wait(s, _) | Paused::Several(s, _) => s,
+            _ => panic!("{script}"),
+        };
+        assert_eq!(s.is_last(), last, "{script}");
+    }
+}

@@ -155,8 +155,9 @@ impl Sipp {
 
     /// Ends SIPp (at once, calls that are open count as nothing) and returns what was counted.
     pub fn stop(mut self) -> SippStats {
-        // The first asks it to end when its calls are over, the second not to wait for that.
-        for wait in [500, 2000] {
+        // The first asks it to end when its calls are over (a callee's last a while longer, for late
+        // repetitions), the second not to wait for that.
+        for wait in [5000, 2000] {
             process::signal(self.pid, Signal::SIGUSR1);
             if let Some(status) = process::wait_exit(&mut self.child, Duration::from_millis(wait)) {
                 return self.stats(status.code().unwrap_or(-1));

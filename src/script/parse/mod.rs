@@ -5,6 +5,7 @@
 
 mod cursor;
 mod dialect;
+mod front;
 mod kamailio;
 mod opensips;
 mod several;

@@ -1,10 +1,11 @@
 //! `async_all(ROUTE[, SECONDS]) { f(...); g(...); }`, `await_all[(SECONDS)] { ... }`, and the same with `any`: one
-//! grammar for both dialects, whose front ends lend their calls and route names to it.
+//! grammar for both dialects.
 
-use super::cursor::{Cursor, Parsed};
+use super::cursor::Parsed;
+use super::front::Front;
 use crate::script::ast::{Call, Ident, Several, StmtKind, Until};
 use crate::script::diagnostics::Diagnostic;
-use crate::script::lex::{Kind, Token};
+use crate::script::lex::Kind;
 use crate::script::source::Span;
 
 /// Most functions that one statement starts.
@@ -19,22 +20,6 @@ const NO_CALLS: [&str; 13] = [
 
 const HELP: &str = "the block holds calls of functions that wait, and nothing else; what comes before or after \
                     belongs in front of the statement, or behind it";
-
-/// What a front end lends.
-pub(super) trait Front<'a> {
-    /// Its place in the text.
-    fn cursor(&mut self) -> &mut Cursor<'a>;
-    /// `name(args)`; the next token is the name.
-    fn member(&mut self) -> Parsed<Call>;
-    /// The literal name of a resume route.
-    fn resume_route(&mut self) -> Parsed<Ident>;
-    /// The `;` behind a call.
-    fn semicolon(&mut self);
-    /// Whether the next token ends any block: a `}`, the end of the file, or something of the top level.
-    fn at_block_end(&self) -> bool;
-    /// Takes the `}` of the block that `open` began, or reports that it is missing.
-    fn close_block(&mut self, open: Token);
-}
 
 /// Whether a statement of this kind begins with this word, followed by this token.
 pub(super) fn begins(word: &str, next: Kind) -> bool {

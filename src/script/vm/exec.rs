@@ -66,6 +66,26 @@ pub(super) fn go<H: Host>(mut state: Box<State<H>>, budget: &mut u32, now: Time)
     }
 }
 
+/// Whether the run only leaves its routes from here on. Does not look far: what it cannot tell goes on.
+pub(super) fn ends<H: Host>(program: &Program<H>, machine: &Machine) -> bool {
+    const STEPS: usize = 64;
+    let mut frames = machine.frames.iter().rev().map(|f| f.pc);
+    let Some(mut pc) = frames.next() else { return true };
+    for _ in 0..STEPS {
+        pc = match program.code.get(pc as usize) {
+            Some(Instr::Jump(to)) => *to,
+            Some(Instr::Const(_) | Instr::RcLast | Instr::IfEnd | Instr::Result(_) | Instr::LoopLeave) => pc + 1,
+            Some(Instr::End | Instr::Return { extra: 0 }) => match frames.next() {
+                Some(caller) => caller,
+                None => return true,
+            },
+            Some(Instr::Exit | Instr::Drop) => return true,
+            _ => return false,
+        };
+    }
+    false
+}
+
 impl<H: Host> Exec<'_, H> {
     fn next(&mut self) -> Flow<H> {
         let Some(frame) = self.m.frames.last_mut() else { return Flow::Finish };

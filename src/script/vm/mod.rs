@@ -246,6 +246,13 @@ impl<H: Host> Suspended<H> {
         }
     }
 
+    /// Whether nothing of the script is left behind the call that waits: whatever comes of it, the run ends then.
+    pub fn is_last(&self) -> bool {
+        let State { program, machine, .. } = &*self.0;
+        let plain = machine.pending.as_ref().is_some_and(|p| p.mode == Mode::Plain);
+        plain && machine.several.is_none() && exec::ends(program, machine)
+    }
+
     /// The call that waits, for [`Program::place`].
     pub fn site(&self) -> Option<u32> {
         self.0.machine.pending.as_ref().map(|p| p.site)

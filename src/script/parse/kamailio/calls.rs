@@ -3,9 +3,9 @@
 use super::Parser;
 use crate::script::ast::{Call, Expr, ExprKind, Ident, RouteCall, StrLit};
 use crate::script::diagnostics::Diagnostic;
-use crate::script::lex::{Kind, Token};
-use crate::script::parse::cursor::{Cursor, Parsed};
-use crate::script::parse::several::Front;
+use crate::script::lex::Kind;
+use crate::script::parse::cursor::Parsed;
+use crate::script::parse::front::Front;
 use crate::script::source::Span;
 
 /// Most arguments of a function.
@@ -33,32 +33,6 @@ const FLAG_FUNCTIONS: [&str; 9] = [
     "resetsflag",
     "issflagset",
 ];
-
-impl<'a> Front<'a> for Parser<'a> {
-    fn cursor(&mut self) -> &mut Cursor<'a> {
-        &mut self.c
-    }
-
-    fn member(&mut self) -> Parsed<Call> {
-        self.call()
-    }
-
-    fn resume_route(&mut self) -> Parsed<Ident> {
-        self.literal_name("the name of the resume route")
-    }
-
-    fn semicolon(&mut self) {
-        Parser::semicolon(self);
-    }
-
-    fn at_block_end(&self) -> bool {
-        matches!(self.c.kind(), Kind::RBrace | Kind::Eof) || self.at_item()
-    }
-
-    fn close_block(&mut self, open: Token) {
-        Parser::close_block(self, open);
-    }
-}
 
 impl Parser<'_> {
     /// `name(args)`; the next token is the name.

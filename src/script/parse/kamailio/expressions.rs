@@ -2,11 +2,12 @@
 //! `=`, `||`, `&&`, `|`, `&`, `^`, `<< >>`, `== != =~ eq ne ieq ine`, `> < >= <=`, `+ -`, `* / mod`, `! ~ -`,
 //! `defined`, casts. `!$x == 2` is `(!$x) == 2`.
 
-use super::{Parser, boolean};
+use super::Parser;
 use crate::script::ast::{Assign, AssignOp, BinaryOp, CompareOp, Expr, ExprKind, StrLit, UnaryOp, VarTok};
 use crate::script::diagnostics::Diagnostic;
 use crate::script::lex::{Kind, Token};
 use crate::script::parse::cursor::Parsed;
+use crate::script::parse::front::boolean;
 use crate::script::source::Span;
 
 /// Operands of the core, without `$`.
@@ -49,10 +50,10 @@ impl Parser<'_> {
     pub(super) fn expression(&mut self) -> Parsed<Expr> {
         self.c.enter()?;
         let links = self.c.links();
-        self.expressions += 1;
+        self.nesting.expressions += 1;
         let result = self.level(1);
-        self.expressions = self.expressions.saturating_sub(1);
-        if self.expressions == 0 {
+        self.nesting.expressions = self.nesting.expressions.saturating_sub(1);
+        if self.nesting.expressions == 0 {
             self.c.unlink(links);
         }
         self.c.leave();

@@ -1,42 +1,24 @@
 //! The top level: assignments, `loadmodule`, `modparam` and their relatives, route blocks.
 
-use super::{Parser, ROUTE_WORDS, boolean};
+use super::{Parser, ROUTE_WORDS};
 use crate::base::names::suggest;
-use crate::script::ast::{BinaryOp, Config, Global, GlobalValue, Ident, Item, StrLit};
+use crate::script::ast::{Config, Global, GlobalValue, Ident, Item, StrLit};
 use crate::script::diagnostics::Diagnostic;
 use crate::script::lex::Kind;
 use crate::script::parse::cursor::Parsed;
+use crate::script::parse::front::Front;
 use crate::script::source::Span;
 
 impl Parser<'_> {
     /// The whole file; errors are reported and skipped.
     pub(super) fn config(&mut self) -> Config {
-        let mut config = Config::default();
-        loop {
-            let before = self.c.position();
-            match self.c.kind() {
-                Kind::Eof => {
-                    self.fill_ports(&mut config);
-                    return config;
-                }
-                Kind::Semi => {
-                    self.c.bump();
-                    continue;
-                }
-                _ => {}
-            }
-            if self.item(&mut config).is_ok() {
-                self.adrift = false;
-            } else {
-                if self.c.position() == before {
-                    self.c.bump();
-                }
-                self.skip_item();
-            }
-        }
+        let mut config = self.items();
+        self.fill_ports(&mut config);
+        config
     }
 
-    fn item(&mut self, config: &mut Config) -> Parsed<()> {
+    /// One part of the top level.
+    pub(super) fn item(&mut self, config: &mut Config) -> Parsed<()> {
         let token = self.c.peek();
         let word = self.c.word();
         let next = self.c.peek_at(1).kind;
@@ -70,28 +52,6 @@ impl Parser<'_> {
             (w, _) => return self.unknown_word(w),
         }
         Ok(())
-    }
-
-    /// A `}` that closes nothing.
-    fn stray_brace(&mut self) -> Parsed<()> {
-        let mut d = Diagnostic::error("E0104", self.c.peek().span, "`}` closes nothing");
-        if let Some(end) = self.route {
-            d = d.related(end.span, "the last route ended here already");
-        }
-        let result = self.c.error(d);
-        self.c.bump();
-        self.adrift = true;
-        result
-    }
-
-    /// A statement at the top level.
-    fn outside(&mut self, message: String) -> Parsed<()> {
-        let mut d = Diagnostic::error("E0122", self.c.peek().span, message).label("statements stand in routes only");
-        if let Some(end) = self.route {
-            d = d.related(end.span, "the last route ends here: perhaps with a `}` too many");
-        }
-        self.adrift = true;
-        self.c.error(d)
     }
 
     fn unknown_word(&mut self, word: &str) -> Parsed<()> {
@@ -172,23 +132,7 @@ impl Parser<'_> {
 
     /// A number with optional sign, or a boolean word; `None` if neither stands here.
     pub(super) fn number(&mut self) -> Parsed<Option<i64>> {
-        if let Some(n) = boolean(self.c.word()) {
-            self.c.bump();
-            return Ok(Some(n));
-        }
-        let sign = match (self.c.kind(), self.c.peek_at(1).kind) {
-            (Kind::Op(BinaryOp::Sub), Kind::Int(_)) => Some(-1),
-            (Kind::Op(BinaryOp::Add), Kind::Int(_)) => Some(1),
-            _ => None,
-        };
-        if sign.is_some() {
-            self.c.bump();
-        }
-        let Kind::Int(n) = self.c.kind() else {
-            return if self.c.kind() == Kind::Word { self.c.unexpected("a number") } else { Ok(None) };
-        };
-        self.c.bump();
-        Ok(Some(n.wrapping_mul(sign.unwrap_or(1))))
+        Ok(self.signed_number()?.map(|(n, _)| n))
     }
 
     /// `cfgengine "native"`
@@ -270,30 +214,6 @@ impl Parser<'_> {
         }
         config.items.push(Item::Custom { name: Ident { text: name, span }, value, span: self.c.since(group.span) });
         Ok(())
-    }
-
-    /// Skips to where the next top-level part may begin.
-    fn skip_item(&mut self) {
-        let mut depth = 0u32;
-        loop {
-            match self.c.kind() {
-                Kind::Eof => return,
-                Kind::LBrace => depth += 1,
-                Kind::RBrace => depth = depth.saturating_sub(1),
-                Kind::Semi if depth == 0 && !self.adrift => {
-                    self.c.bump();
-                    return;
-                }
-                Kind::Ident if self.at_item() || (depth == 0 && self.at_line_start()) => return,
-                _ => {}
-            }
-            self.c.bump();
-        }
-    }
-
-    fn at_line_start(&self) -> bool {
-        let global = matches!(self.c.peek_at(1).kind, Kind::Assign(_));
-        !self.c.same_line() && (global || !self.adrift)
     }
 
     /// Whether something stands here that can only be at the top level.

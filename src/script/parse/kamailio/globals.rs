@@ -6,6 +6,7 @@ use crate::script::ast::{Config, Global, GlobalValue, Ident, Item, SocketSpec};
 use crate::script::diagnostics::Diagnostic;
 use crate::script::lex::{Kind, Token};
 use crate::script::parse::cursor::Parsed;
+use crate::script::parse::front::Front;
 use crate::script::parse::sockets;
 use crate::script::source::Span;
 

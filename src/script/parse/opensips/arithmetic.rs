@@ -3,11 +3,12 @@
 //! `* / % + -` share one level and associate to the left (`1 + 2 * 3` is 9); the bit operators
 //! bind weaker; a comparison weakest.
 
-use super::{Parser, boolean};
+use super::Parser;
 use crate::script::ast::{BinaryOp, Expr, ExprKind, UnaryOp};
 use crate::script::diagnostics::Diagnostic;
 use crate::script::lex::{Kind, Token};
 use crate::script::parse::cursor::Parsed;
+use crate::script::parse::front::boolean;
 
 impl Parser<'_> {
     /// A whole value.

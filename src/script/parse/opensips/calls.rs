@@ -4,38 +4,12 @@ use super::Parser;
 use crate::script::ast::{Call, Expr, ExprKind, Ident, RouteCall, Stmt, StmtKind, StrLit};
 use crate::script::diagnostics::Diagnostic;
 use crate::script::lex::{Kind, Token};
-use crate::script::parse::cursor::{Cursor, Parsed};
-use crate::script::parse::several::Front;
+use crate::script::parse::cursor::Parsed;
+use crate::script::parse::front::{Front, boolean};
 use crate::script::source::Span;
 
 /// Functions whose text may be given as several strings in a row.
 const JOINS_STRINGS: [&str; 3] = ["xlog", "xdbg", "log"];
-
-impl<'a> Front<'a> for Parser<'a> {
-    fn cursor(&mut self) -> &mut Cursor<'a> {
-        &mut self.c
-    }
-
-    fn member(&mut self) -> Parsed<Call> {
-        self.call()
-    }
-
-    fn resume_route(&mut self) -> Parsed<Ident> {
-        self.literal_route()
-    }
-
-    fn semicolon(&mut self) {
-        Parser::semicolon(self);
-    }
-
-    fn at_block_end(&self) -> bool {
-        matches!(self.c.kind(), Kind::RBrace | Kind::Eof) || self.at_item()
-    }
-
-    fn close_block(&mut self, open: Token) {
-        Parser::close_block(self, open);
-    }
-}
 
 impl Parser<'_> {
     /// `name(args)`; the next token is the name.
@@ -143,7 +117,7 @@ impl Parser<'_> {
                     .help("assign its result to a variable first: `$var(x) = f();`");
                 return self.c.error(d);
             }
-            Kind::Ident if super::boolean(self.c.word()).is_none() => self.bare_argument(),
+            Kind::Ident if boolean(self.c.word()).is_none() => self.bare_argument(),
             Kind::Net => self.bare_argument(),
             Kind::Word if matches!(self.c.peek_at(1).kind, Kind::Colon | Kind::Dot) => self.bare_argument(),
             _ => match self.number()? {
@@ -307,7 +281,7 @@ impl Parser<'_> {
     }
 
     /// The literal name of a resume or report route.
-    fn literal_route(&mut self) -> Parsed<Ident> {
+    pub(super) fn literal_route(&mut self) -> Parsed<Ident> {
         let token = self.c.peek();
         if token.kind == Kind::Var {
             let d = Diagnostic::error("E0120", token.span, "the resume route cannot come from a variable")

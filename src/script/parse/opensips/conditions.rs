@@ -3,11 +3,12 @@
 //! `&&` and `||` have the same precedence and associate to the left; `!` binds tighter, and a
 //! comparison tighter still: `!$a == 1 || f() && g()` is `((!($a == 1)) || f()) && g()`.
 
-use super::{Parser, boolean};
+use super::Parser;
 use crate::script::ast::{AssignOp, Call, CompareOp, Expr, ExprKind};
 use crate::script::diagnostics::Diagnostic;
 use crate::script::lex::{Kind, Token};
 use crate::script::parse::cursor::Parsed;
+use crate::script::parse::front::{Front, boolean};
 use crate::script::source::Span;
 
 /// 2.2's operands without `$`.
@@ -26,10 +27,10 @@ impl Parser<'_> {
     pub(super) fn expression(&mut self, parse: impl FnOnce(&mut Self) -> Parsed<Expr>) -> Parsed<Expr> {
         self.c.enter()?;
         let links = self.c.links();
-        self.expressions += 1;
+        self.nesting.expressions += 1;
         let result = parse(self);
-        self.expressions = self.expressions.saturating_sub(1);
-        if self.expressions == 0 {
+        self.nesting.expressions = self.nesting.expressions.saturating_sub(1);
+        if self.nesting.expressions == 0 {
             self.c.unlink(links);
         }
         self.c.leave();

@@ -1,81 +1,20 @@
 //! Statements that steer: `if`, `while`, `for`, `switch`, `return`.
 
 use super::Parser;
-use crate::script::ast::{Case, CaseLabel, Expr, ExprKind, Stmt, StmtKind, VarTok};
+use crate::script::ast::{Case, CaseLabel, Expr, ExprKind, StmtKind, VarTok};
 use crate::script::diagnostics::Diagnostic;
 use crate::script::lex::{Kind, Token};
 use crate::script::parse::cursor::Parsed;
+use crate::script::parse::front::Front;
 use crate::script::source::Span;
 
 impl Parser<'_> {
-    /// `if` with all its `else if`s, which are a chain here and nested in the tree.
-    pub(super) fn if_statement(&mut self) -> Parsed<StmtKind> {
-        let mut arms = Vec::new();
-        let mut last = None;
-        let links = self.c.links();
-        loop {
-            let start = self.c.bump().span;
-            let cond = self.head_condition()?;
-            let then = self.body()?;
-            arms.push((cond, then, start));
-            self.c.link("`else if`")?;
-            if self.c.eat_word("else").is_none() {
-                break;
-            }
-            if self.c.word() != "if" {
-                last = Some(self.body()?);
-                break;
-            }
-        }
-        self.c.unlink(links);
-        Ok(nest(arms, last, self.c.last_span()))
-    }
-
-    /// The condition of `if` and `while`. If it is bad, the body is parsed nevertheless.
-    fn head_condition(&mut self) -> Parsed<Expr> {
-        let start = self.c.peek().span;
-        let cond = self.condition().map(|cond| match cond {
-            Expr { kind: ExprKind::Group(inner), .. } => *inner,
-            cond => cond,
-        });
-        self.or_at_body(cond, || Expr { kind: ExprKind::Int(0), span: start })
-    }
-
-    fn skip_to_body(&mut self) {
-        while !matches!(self.c.kind(), Kind::LBrace | Kind::RBrace | Kind::Semi | Kind::Eof) && !self.at_item() {
-            self.c.bump();
-        }
-    }
-
-    pub(super) fn while_statement(&mut self) -> Parsed<StmtKind> {
-        self.c.bump();
-        let cond = self.head_condition()?;
-        self.breakable += 1;
-        let body = self.body();
-        self.breakable = self.breakable.saturating_sub(1);
-        Ok(StmtKind::While { cond, body: body? })
-    }
-
     /// `for ($it in $(src[*])) ...`
     pub(super) fn for_statement(&mut self) -> Parsed<StmtKind> {
         let word = self.c.bump();
-        let head = self.for_head(word);
-        let (iterator, source) = self.or_at_body(head, || {
-            let nothing = VarTok { text: String::new(), span: word.span };
-            (nothing.clone(), nothing)
-        })?;
-        self.breakable += 1;
-        let body = self.body();
-        self.breakable = self.breakable.saturating_sub(1);
-        Ok(StmtKind::ForEach { iterator, source, body: body? })
-    }
-
-    /// A bad head is replaced if a body follows, which is parsed to find the mistakes in it too.
-    fn or_at_body<T>(&mut self, head: Parsed<T>, replacement: impl FnOnce() -> T) -> Parsed<T> {
-        head.or_else(|e| {
-            self.skip_to_body();
-            if self.c.kind() == Kind::LBrace { Ok(replacement()) } else { Err(e) }
-        })
+        let nothing = || VarTok { text: String::new(), span: word.span };
+        let (iterator, source) = self.head_or(|p| p.for_head(word), |_| (nothing(), nothing()))?;
+        Ok(StmtKind::ForEach { iterator, source, body: self.loop_body()? })
     }
 
     fn for_head(&mut self, word: Token) -> Parsed<(VarTok, VarTok)> {
@@ -113,21 +52,7 @@ impl Parser<'_> {
         Ok((self.c.var(it), self.c.var(source)))
     }
 
-    pub(super) fn switch_statement(&mut self) -> Parsed<StmtKind> {
-        let word = self.c.bump();
-        let subject = self.switch_subject();
-        let subject = self.or_at_body(subject, || Expr { kind: ExprKind::Int(0), span: word.span })?;
-        let open = self.c.expect(Kind::LBrace, "`{` with the cases")?;
-        self.c.enter()?;
-        self.breakable += 1;
-        let cases = self.cases();
-        self.breakable = self.breakable.saturating_sub(1);
-        self.c.leave();
-        self.close_block(open);
-        Ok(StmtKind::Switch { subject, cases })
-    }
-
-    fn switch_subject(&mut self) -> Parsed<Expr> {
+    pub(super) fn switch_subject(&mut self) -> Parsed<Expr> {
         let open = self.c.expect(Kind::LParen, "`(`")?;
         let token = self.c.peek();
         if token.kind != Kind::Var || !matches!(self.c.peek_at(1).kind, Kind::RParen | Kind::LBrace) {
@@ -141,81 +66,27 @@ impl Parser<'_> {
         Ok(Expr { kind: ExprKind::Var(self.c.var(token)), span: token.span })
     }
 
-    fn cases(&mut self) -> Vec<Case> {
-        let mut cases: Vec<Case> = Vec::new();
-        loop {
-            match self.c.kind() {
-                Kind::RBrace | Kind::Eof => return cases,
-                Kind::Semi => {
-                    self.c.bump();
-                    continue;
-                }
-                _ if self.at_item() => return cases,
-                _ => {}
+    /// A number or a string.
+    pub(super) fn label_value(&mut self) -> Parsed<CaseLabel> {
+        let token = self.c.peek();
+        if token.is_str() {
+            self.c.bump();
+            Ok(CaseLabel::Str(self.c.str_lit(token)))
+        } else if let Some(n) = self.number()? {
+            Ok(CaseLabel::Int(n))
+        } else {
+            let found = self.c.found();
+            let mut d = Diagnostic::error("E0117", token.span, format!("{found} as label of a `case`"))
+                .label("a number or a string in quotes is expected");
+            if token.kind == Kind::Ident {
+                d = d.help(format!("write `case \"{}\":`", self.c.text(token.span)));
             }
-            let start = self.c.peek();
-            match self.case_label() {
-                Ok(label) => {
-                    let span = self.c.since(start.span);
-                    self.check_label(&cases, label.as_ref(), span);
-                    let body = self.sequence(Self::at_case);
-                    cases.push(Case { label, body, span });
-                }
-                Err(_) => {
-                    // What stands here runs as part of no case; look for mistakes in it all the same.
-                    self.skip_statement();
-                    self.sequence(Self::at_case);
-                }
-            }
+            self.c.error(d)
         }
-    }
-
-    pub(super) fn at_case(&self) -> bool {
-        match self.c.word() {
-            "case" => true,
-            "default" => self.c.peek_at(1).kind == Kind::Colon,
-            _ => false,
-        }
-    }
-
-    fn case_label(&mut self) -> Parsed<Option<CaseLabel>> {
-        let word = self.c.word();
-        let label = match word {
-            "default" => {
-                self.c.bump();
-                None
-            }
-            "case" => {
-                self.c.bump();
-                let token = self.c.peek();
-                if token.is_str() {
-                    self.c.bump();
-                    Some(CaseLabel::Str(self.c.str_lit(token)))
-                } else if let Some(n) = self.number()? {
-                    Some(CaseLabel::Int(n))
-                } else {
-                    let found = self.c.found();
-                    let mut d = Diagnostic::error("E0117", token.span, format!("{found} as label of a `case`"))
-                        .label("a number or a string in quotes is expected");
-                    if token.kind == Kind::Ident {
-                        d = d.help(format!("write `case \"{}\":`", self.c.text(token.span)));
-                    }
-                    return self.c.error(d);
-                }
-            }
-            _ => {
-                let found = self.c.found();
-                let d = Diagnostic::error("E0117", self.c.peek().span, format!("{found} before the first `case`"))
-                    .label("`case VALUE:` or `default:` is expected here");
-                return self.c.error(d);
-            }
-        };
-        self.c.expect(Kind::Colon, "`:` behind the label")?;
-        Ok(label)
     }
 
     /// `default` stands last and once; a label that comes twice is never reached.
-    fn check_label(&mut self, before: &[Case], label: Option<&CaseLabel>, span: Span) {
+    pub(super) fn check_label(&mut self, before: &[Case], label: Option<&CaseLabel>, span: Span) {
         if let Some(default) = before.iter().find(|c| c.label.is_none()) {
             let what = if label.is_none() { "a second `default`" } else { "`case` behind `default`" };
             let d = Diagnostic::error("E0114", span, what)
@@ -271,16 +142,4 @@ impl Parser<'_> {
             None => self.c.unexpected("a number or a variable"),
         }
     }
-}
-
-/// A chain of `if (...) ... else if (...) ... else ...`, as the tree has it.
-fn nest(mut arms: Vec<(Expr, Vec<Stmt>, Span)>, mut last: Option<Vec<Stmt>>, end: Span) -> StmtKind {
-    while let Some((cond, then, start)) = arms.pop() {
-        let kind = StmtKind::If { cond, then, otherwise: last.take() };
-        if arms.is_empty() {
-            return kind;
-        }
-        last = Some(vec![Stmt { kind, span: start.to(end) }]);
-    }
-    StmtKind::Empty
 }

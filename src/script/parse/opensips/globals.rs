@@ -1,11 +1,12 @@
 //! `name = value` outside of routes: the value is parsed by the type of its parameter.
 
+use super::Parser;
 use super::params::{self, CoreParam, ParamType, Status};
-use super::{Parser, boolean};
 use crate::script::ast::{Config, Global, GlobalValue, Ident, Item, StrLit};
 use crate::script::diagnostics::Diagnostic;
 use crate::script::lex::{Kind, Token};
 use crate::script::parse::cursor::Parsed;
+use crate::script::parse::front::boolean;
 use crate::script::parse::sockets;
 use crate::script::source::Span;
 

@@ -18,36 +18,22 @@ mod statements;
 mod tests;
 
 use super::cursor::{Cursor, Parsed};
-use crate::script::ast::{Config, Ident};
+use super::front::{Front, Nesting};
+use crate::script::ast::{Call, Case, CaseLabel, Config, Expr, Ident, RouteCall, StmtKind};
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
-use crate::script::lex::{Kind, Token};
+use crate::script::lex::Token;
 use crate::script::source::{SourceMap, Span};
 
 /// Parses the tokens of a whole configuration.
 pub(super) fn parse(tokens: &[Token], map: &SourceMap, diags: &mut Diagnostics) -> Config {
-    let mut parser = Parser {
-        c: Cursor::new(tokens, map, diags),
-        breakable: 0,
-        expressions: 0,
-        route: None,
-        crooked: None,
-        adrift: false,
-    };
-    parser.config()
+    let mut parser = Parser { c: Cursor::new(tokens, map, diags), nesting: Nesting::default() };
+    parser.items()
 }
 
 struct Parser<'a> {
     c: Cursor<'a>,
-    /// How many loops and switches are open: where `break` may stand.
-    breakable: u32,
-    /// How many expressions are open.
-    expressions: u32,
-    /// Opening brace of the route being parsed, or the closing one of the last.
-    route: Option<Token>,
-    /// The first block of the route whose `}` is not indented like its head: perhaps a brace is missing in it.
-    crooked: Option<(Span, Span)>,
-    /// A route was closed too early, so that its rest stands at the top level.
-    adrift: bool,
+    /// What is open there.
+    nesting: Nesting,
 }
 
 /// Words of the language that cannot be names unless quoted.
@@ -72,12 +58,65 @@ const ROUTE_WORDS: [&str; 12] = [
     "onsend_route",
 ];
 
-/// The value of a boolean word.
-fn boolean(word: &str) -> Option<i64> {
-    match word {
-        "yes" | "true" | "on" | "enable" => Some(1),
-        "no" | "false" | "off" | "disable" => Some(0),
-        _ => None,
+impl<'a> Front<'a> for Parser<'a> {
+    fn cursor(&mut self) -> &mut Cursor<'a> {
+        &mut self.c
+    }
+
+    fn place(&self) -> &Cursor<'a> {
+        &self.c
+    }
+
+    fn nesting(&mut self) -> &mut Nesting {
+        &mut self.nesting
+    }
+
+    fn at_item(&self) -> bool {
+        Parser::at_item(self)
+    }
+
+    fn item(&mut self, config: &mut Config) -> Parsed<()> {
+        Parser::item(self, config)
+    }
+
+    fn statement_kind(&mut self, start: Token) -> Parsed<StmtKind> {
+        Parser::statement_kind(self, start)
+    }
+
+    fn condition(&mut self) -> Parsed<Expr> {
+        Parser::condition(self)
+    }
+
+    fn subject(&mut self) -> Parsed<Expr> {
+        self.switch_subject()
+    }
+
+    fn label_value(&mut self) -> Parsed<CaseLabel> {
+        Parser::label_value(self)
+    }
+
+    fn check_label(&mut self, before: &[Case], label: Option<&CaseLabel>, span: Span) {
+        Parser::check_label(self, before, label, span);
+    }
+
+    fn member(&mut self) -> Parsed<Call> {
+        self.call()
+    }
+
+    fn route_call(&mut self) -> Parsed<RouteCall> {
+        Parser::route_call(self)
+    }
+
+    fn is_core_parameter(word: &str) -> bool {
+        params::find(word).is_some()
+    }
+
+    fn is_reserved(word: &str) -> bool {
+        RESERVED.contains(&word)
+    }
+
+    fn resume_route(&mut self) -> Parsed<Ident> {
+        self.literal_route()
     }
 }
 
@@ -92,17 +131,6 @@ impl Parser<'_> {
                 .help(format!("write it in quotes: \"{word}\""));
             return self.c.error(d);
         }
-        match token.kind {
-            Kind::Ident | Kind::Int(0..) => {
-                self.c.bump();
-                Ok(self.c.ident(token))
-            }
-            Kind::Str | Kind::RawStr => {
-                self.c.bump();
-                let text = String::from_utf8_lossy(&self.c.str_lit(token).text).into_owned();
-                Ok(Ident { text, span: token.span })
-            }
-            _ => self.c.unexpected(what),
-        }
+        self.literal_name(what)
     }
 }

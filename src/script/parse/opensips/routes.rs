@@ -1,10 +1,11 @@
 //! Route blocks: the head (kind, name, interval) and the braces.
 
 use super::Parser;
-use crate::script::ast::{Ident, RouteBlock, RouteKind, Stmt};
+use crate::script::ast::{Ident, RouteBlock, RouteKind};
 use crate::script::diagnostics::Diagnostic;
 use crate::script::lex::Kind;
 use crate::script::parse::cursor::Parsed;
+use crate::script::parse::front::Front;
 use crate::script::source::Span;
 
 impl Parser<'_> {
@@ -37,7 +38,7 @@ impl Parser<'_> {
             match self.head(kind) {
                 Ok(head) => head,
                 Err(e) => {
-                    self.skip_head();
+                    self.skip_to_body();
                     if self.c.kind() != Kind::LBrace {
                         return Err(e);
                     }
@@ -49,34 +50,9 @@ impl Parser<'_> {
             (None, None)
         };
         let span = self.c.since(word.span);
-        let open = self.c.peek();
-        self.route = Some(open);
-        self.breakable = 0;
-        self.expressions = 0;
-        self.crooked = None;
-        self.c.unlink(0);
+        self.enter_route();
         let body = self.route_body(kind)?;
         Ok(RouteBlock { kind, name, interval, body, span })
-    }
-
-    fn route_body(&mut self, kind: RouteKind) -> Parsed<Vec<Stmt>> {
-        let next = self.c.peek();
-        if next.kind == Kind::Ident && self.c.peek_at(1).kind == Kind::LBrace {
-            let name = self.c.text(next.span);
-            let d = Diagnostic::error("E0118", next.span, "the name of a route stands in brackets")
-                .help(format!("write `{kind}[{name}] {{`"));
-            let _: Parsed<()> = self.c.error(d);
-            self.c.bump();
-        }
-        if self.c.kind() != Kind::LBrace {
-            return self.c.unexpected(&format!("`{{` with the body of the {kind}"));
-        }
-        let body = self.block()?;
-        let last = self.c.last_span();
-        if let Some(route) = &mut self.route {
-            route.span = last;
-        }
-        Ok(body)
     }
 
     /// `[name]`, `[name, seconds]`, `[E_NAME, sync]`.
@@ -150,17 +126,6 @@ impl Parser<'_> {
             RouteKind::Event => "event_route[E_NAME]",
             _ => return,
         };
-        if self.c.kind() != Kind::LBrace {
-            return;
-        }
-        let d = Diagnostic::error("E0118", at, format!("{kind} without a name")).help(format!("write `{example}`"));
-        let _: Parsed<()> = self.c.error(d);
-    }
-
-    /// Skips what is left of a bad `[...]`.
-    fn skip_head(&mut self) {
-        while !matches!(self.c.kind(), Kind::LBrace | Kind::RBrace | Kind::Semi | Kind::Eof) && !self.at_item() {
-            self.c.bump();
-        }
+        self.missing_name(kind, at, example);
     }
 }

@@ -17,6 +17,7 @@ pub(super) fn prepare(out: &mut ServerConfig, config: &Config) {
     out.log.level = 1;
     out.settings.log_level = 1;
     out.settings.xlog_print_level = -1;
+    out.settings.maxfwd_limit = 70;
     // Who has hung up does not hear what becomes of the request.
     out.settings.resume_on_cancel = false;
     // exec hands over the message's variables unless told otherwise.

@@ -260,7 +260,9 @@ pub fn read_settings(
         out.hang_timeout = None;
     }
     // 2.2 had no xlog_level: log_level spoke for both; so it does in Kamailio.
-    let both = if dialect == Dialect::Kamailio { out.settings.log_level } else { out.settings.log_level.max(2) };
+    let least = if dialect == Dialect::Kamailio { -3 } else { 2 };
+    let both = out.settings.log_level.max(least);
+    out.settings.xlog_least = xlog_level.is_none().then_some(least);
     out.settings.xlog_level = xlog_level.map_or(both, |n| n.clamp(-3, 4) as i32);
     if syslog {
         out.log.syslog = logpipe::facility(&facility).map(|facility| Syslog { facility, ident });
@@ -426,6 +428,19 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
                     diags.push(Diagnostic::error("E0505", p.span, why));
                 }
             }
+            ("siputils", param) => {
+                if let Err(why) = s.siputils.set(param, &p.value) {
+                    diags.push(Diagnostic::error("E0505", p.span, why));
+                }
+            }
+            ("xlog", param) if dialect == Dialect::Kamailio => match (param, int) {
+                ("buf_size", Some(n)) => s.xlog_size = usize::try_from(n).unwrap_or(s.xlog_size).clamp(64, 16 << 10),
+                _ => {
+                    if let Err(why) = s.xlog.set(param, &p.value) {
+                        diags.push(Diagnostic::error("E0505", p.span, why));
+                    }
+                }
+            },
             ("maxfwd", "max_limit") => s.maxfwd_limit = int.unwrap_or(256).clamp(1, 256) as u32,
             ("exec", "time_to_kill") => s.exec_limit = secs.unwrap_or_default(),
             ("exec", "setvars") => s.exec_setvars = yes,

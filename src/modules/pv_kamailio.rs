@@ -106,6 +106,11 @@ pvs! {
     PtrResult Required "what ptr_query found: id=>hostname" ["ptrquery"]
     WalkName Required "name of the header a walk stands at" ["hfitname"]
     WalkBody Required "value of the header a walk stands at" ["hfitbody"]
+    WalkLine Required "line of the body a walk stands at" ["blitval"]
+    LocalTag Required "To-tag of replies made here: s, t, x" ["ltt"]
+    MachineName Required "name of this machine: n, f, d, i" ["HN"]
+    Charging Required "a part of P-Charging-Vector" ["pcv"]
+    UniqueId Never "a text that nobody else has" ["sruid"]
     CurlError Required "text of a number of libcurl" ["curlerror"]
     HttpReplyHeader Required "header of the last answer to http_client" ["httprhdr"]
     HttpWanted Required "what the next http_async_query is to do" ["http_req"]
@@ -236,6 +241,11 @@ pub const NAMES: &[&str] = &[
     "ptrquery",
     "hfitname",
     "hfitbody",
+    "blitval",
+    "ltt",
+    "HN",
+    "pcv",
+    "sruid",
     "curlerror",
     "httprhdr",
     "http_req",
@@ -323,6 +333,9 @@ pub fn find(name: &str, sub: Option<&str>) -> Option<PvSpec<Pv>> {
         Kpv::ControlAnswer => super::jsonrpcs::KEYS,
         Kpv::AsyncTask => &["data", "gname"],
         Kpv::KeyValueTask => &["type", "key", "val"],
+        Kpv::LocalTag => &["s", "t", "x"],
+        Kpv::MachineName => super::ipops::machine::KEYS,
+        Kpv::Charging => super::kamailio::siputils::PCV,
         _ => &[],
     };
     if !known.is_empty() && sub.is_some_and(|s| !known.contains(&s)) {
@@ -377,6 +390,11 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
         Kpv::DnsResult | Kpv::SrvResult | Kpv::NaptrResult | Kpv::PtrResult => {
             return super::ipops::names::get(h, pv, sub);
         }
+        Kpv::WalkLine => return super::kamailio::line_walk::get(h, sub),
+        Kpv::LocalTag => return super::kamailio::sl_functions::local_tag_of(h),
+        Kpv::MachineName => return super::ipops::machine::get(h, &text()),
+        Kpv::Charging => return super::kamailio::siputils::charging(h, &text()),
+        Kpv::UniqueId => return super::kamailio::unique_id(h, now),
         Kpv::WalkName | Kpv::WalkBody => return super::kamailio::header_walk::get(h, pv, sub),
         Kpv::CurlError
         | Kpv::HttpReplyHeader

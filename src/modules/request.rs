@@ -76,6 +76,11 @@ pub enum Request {
         /// `[proto:]host[:port]`; `None` = R-URI or `$du`.
         dest: Option<Str>,
     },
+    /// `sl_forward_reply`: the reply in work goes to the next Via without state.
+    ForwardReply {
+        /// Another status and phrase.
+        status: Option<(u16, Str)>,
+    },
     /// `send`: a raw stateless copy.
     SendCopy {
         /// `[proto:]host[:port]`

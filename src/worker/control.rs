@@ -68,7 +68,10 @@ impl Worker {
                 }
             }
             ToChild::Told { ticket, text } => self.told(ticket, text),
-            ToChild::LogLevel(level) => self.log.set_level(level),
+            ToChild::LogLevel(level) => {
+                self.log.change_level(level);
+                self.env().level.set(Some(i32::from(level)));
+            }
             ToChild::Names { resolv, hosts } => {
                 self.driver.configure_resolver(self.blueprint.resolver.apply(&resolv, &hosts));
             }

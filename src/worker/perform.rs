@@ -95,6 +95,7 @@ impl Worker {
                     None => Act::Forward(ForwardOrder::routed(host.du.clone(), Str::from(host.current_ruri()))),
                 }
             }
+            Request::ForwardReply { status } => code(self.forward_changed(run.host(), status)),
             Request::SendCopy { dest, headers } => Act::Forward(ForwardOrder::copy(dest, headers)),
             Request::ConnAlias { port } => code(self.force_alias(run.host(), port)),
             Request::ConnKeep { seconds } => code(self.keep_conn(run.host(), seconds)),

@@ -67,6 +67,7 @@ loadmodule "siputils.so"
 loadmodule "textopsx.so"
 loadmodule "ipops.so"
 loadmodule "cfgutils.so"
+loadmodule "maxfwd.so"
 loadmodule "counters.so"
 modparam("cfgutils", "lock_set_size", 4)
 modparam("counters", "script_counter", "mine")

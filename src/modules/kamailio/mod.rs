@@ -1,13 +1,19 @@
 //! Modules as Kamailio divides them: what stands in another module here is offered by the catalog
 //! (`super::catalog`); the rest is small and stands in this folder (kamailio.md sections 3 and 5).
 
+mod bodies;
+mod contacts;
 mod core_functions;
 pub mod corex;
 pub mod custom;
 mod file_functions;
+mod header_match;
 pub mod header_walk;
+mod hf_values;
+pub mod line_walk;
 mod nio;
-mod sl_functions;
+pub mod siputils;
+pub mod sl_functions;
 mod small;
 pub mod sqlops;
 mod tests_of;
@@ -17,14 +23,14 @@ pub mod vars;
 pub mod via;
 mod whole;
 mod xavp;
-mod xlog;
+pub mod xlog;
 
 use super::host::SipHost;
 use crate::script::ast::Dialect;
 use crate::script::registry::{FnSpec, ModParamKind, ModParamSpec, ModuleSpec};
 
 pub use core_functions::{FORWARD_NO_CONNECT, REPLY_CLOSE, REPLY_NO_CONNECT};
-pub use small::next_hop;
+pub use small::{next_hop, unique_id};
 
 type Module = ModuleSpec<SipHost>;
 
@@ -153,6 +159,14 @@ pub static SL: Module = module(
         ignored("default_reason", "the usual phrase of 500"),
         ignored("bind_tm", "send_reply uses the transaction if there is one"),
         ignored("rich_redirect", "q values of contacts are kept"),
+        ignored(
+            "event_callback_fl_ack",
+            "there are no routes in embedded languages: event_route[sl:filtered-ack] is run",
+        ),
+        ignored(
+            "event_callback_lres_sent",
+            "there are no routes in embedded languages: event_route[sl:local-response] is run",
+        ),
     ],
 );
 
@@ -169,7 +183,13 @@ pub static SIPUTILS: Module = module(
         string("options_accept_encoding", "value of Accept-Encoding; default empty"),
         string("options_accept_language", "value of Accept-Language; default \"en\""),
         string("options_support", "value of Supported; default empty"),
-        ignored("contact_flds_separator", "contacts are not encoded"),
+        string(
+            "contact_flds_separator",
+            "what stands between the parts of a contact that encode_contact hides; default \"*\"",
+        ),
+        string("rpid_avp", "the AVP that holds the address for Remote-Party-ID; default \"$avp(s:rpid)\""),
+        string("rpid_prefix", "what stands in front of that address in Remote-Party-ID; default empty"),
+        string("rpid_suffix", "what stands behind it; default \";party=calling;id-type=subscriber;screen=yes\""),
         ignored("ring_timeout", "ring_insert_callid is not offered"),
     ],
 );
@@ -199,14 +219,14 @@ pub static XLOG: Module = module(
     "xlog",
     xlog::ALL,
     &[
-        ignored("buf_size", "a line may be as long as a value"),
-        ignored("prefix", "lines are written as the script says"),
-        ignored("prefix_mode", "lines are written as the script says"),
+        int("buf_size", "longest line, bytes, 64 to 16384; default 4096"),
+        string("prefix", "in front of every line; default nothing"),
+        int("prefix_mode", "1: prefix is a text with variables; default 0"),
         ignored("force_color", "lines are not coloured"),
-        ignored("long_format", "lines are written as the script says"),
-        ignored("log_facility", "log_facility of the core decides"),
+        ignored("long_format", "xlogl and xdbgl always write the file's name"),
+        string("log_facility", "syslog facility of these lines, such as LOG_LOCAL3; default that of the core"),
         ignored("log_colors", "lines are not coloured"),
-        ignored("methods_filter", "every line is written"),
+        int("methods_filter", "methods for which xlogm writes nothing, as the sum of their bits; default -1: all"),
         ignored("auto_newline", "each call writes a line of its own"),
     ],
 );

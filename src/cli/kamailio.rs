@@ -17,12 +17,14 @@ pub(super) fn prepare(out: &mut ServerConfig, config: &Config) {
     out.log.level = 1;
     out.settings.log_level = 1;
     out.settings.xlog_print_level = -1;
+    out.settings.maxfwd_limit = 70;
     // Who has hung up does not hear what becomes of the request.
     out.settings.resume_on_cancel = false;
     // exec hands over the message's variables unless told otherwise.
     out.settings.exec_setvars = true;
     out.settings.cancel_reason = true;
     out.settings.tm.blocklist = Some(Blocklist::default());
+    out.settings.rr.sips = true;
     out.settings.auth = crate::modules::auth::Settings::of_kamailio();
     out.settings.auth_db = crate::modules::auth_db::Settings::of_kamailio();
     // A transaction's variables are there in all of its routes.

@@ -154,11 +154,24 @@ pub struct RouteState {
     pub preset: Vec<Str>,
     /// `add_rr_param` texts.
     pub params: Str,
+    /// User of the Record-Route, if it is not the R-URI's.
+    pub user: Option<Str>,
+    /// The next hop stands in a Route (`rr_next_hop_route`).
+    pub next_hop: bool,
 }
 
 impl Vacant for RouteState {
     fn vacant() -> &'static Self {
-        const { &RouteState { own_params: None, record: None, preset: Vec::new(), params: Str::EMPTY } }
+        const {
+            &RouteState {
+                own_params: None,
+                record: None,
+                preset: Vec::new(),
+                params: Str::EMPTY,
+                user: None,
+                next_hop: false,
+            }
+        }
     }
 }
 

@@ -56,6 +56,8 @@ pub struct ExecRequest {
     pub stdout: bool,
     /// Whether its standard error is wanted (else it is `/dev/null`).
     pub stderr: bool,
+    /// Bytes kept of each output; 0: as many as are kept of any command's.
+    pub most: usize,
 }
 
 /// How a child ended and what it wrote.

@@ -225,6 +225,7 @@ impl Worker {
             Asker::Nobody => return,
             Asker::Control(id) => id,
             Asker::Ping(ping) => return self.ping_ended(&ping, Some((*status, reply.is_some()))),
+            Asker::Registration(of) => return self.registration_answered(&of, reply.as_ref()),
             Asker::Script(draft) => return self.draft_answered(draft, *status, reply),
         };
         let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();

@@ -51,6 +51,8 @@ pub enum Asker {
     Control(u64),
     /// It asks whether a destination lives.
     Ping(Box<super::dispatcher::Ping>),
+    /// It registers an account of ours.
+    Registration(Box<crate::modules::uac::account::Attempt>),
     /// A script put it together.
     Script(Box<crate::modules::uac::request::Draft>),
 }
@@ -119,6 +121,7 @@ impl Worker {
             Asker::Nobody => {}
             Asker::Control(id) => self.answer_control(id, Err(why.to_string())),
             Asker::Ping(ping) => self.ping_ended(&ping, None),
+            Asker::Registration(of) => self.registration_unsent(&of, why),
             Asker::Script(draft) => self.draft_answered(draft, 408, None),
         }
     }

@@ -175,7 +175,8 @@ impl Worker {
             if way.own {
                 worker.own_request(&way.host, &way.target, listener, &text)
             } else {
-                worker.branch_request(&way.host, &way.target, listener, &text)
+                let avps = worker.tm.user(way.tx).map(|d| &d.avps);
+                worker.branch_request(&way.host, &way.target, listener, &text, avps)
             }
         };
         let mut request = build(self, dest.listener).ok_or((-1, 500))?;

@@ -97,7 +97,7 @@ impl Worker {
 
     fn ping_contact(&mut self, pings: &Pings, b: &Binding, nat_flag: Option<&Str>) {
         let has = |flag: Option<&Str>| flag.is_some_and(|f| b.bflags.contains(f));
-        if pings.nated_only && !has(nat_flag) {
+        if has(pings.disable.as_ref()) || pings.nated_only && !has(nat_flag) {
             return;
         }
         let request = has(pings.flag.as_ref()).then_some(pings.from.as_ref()).flatten();

@@ -31,6 +31,7 @@ use crate::ops::sql::sqlite::{Sqlite, SqliteEndpoint};
 use crate::script::ast::RouteKind;
 use crate::store::Shared;
 use crate::transaction::Transactions;
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -93,7 +94,13 @@ fn prepare_http(http: &mut Http, settings: &HttpSettings) {
 impl Worker {
     fn new(mut seat: Seat, mut blueprint: Blueprint) -> io::Result<Worker> {
         let now = clock();
-        let mut env = Env { pid: std::process::id(), ..Env::clone(&blueprint.env) };
+        let mut env = Env {
+            pid: std::process::id(),
+            tag_key: seat.hash_key,
+            // It may have been changed before this process was made.
+            level: Cell::new(seat.log.changed_level().map(i32::from)),
+            ..Env::clone(&blueprint.env)
+        };
         if let Some((dir, size)) = &blueprint.store {
             env.store = Some(Shared::open(dir, *size, Some(seat.counters.clone()))?);
         }
@@ -231,6 +238,7 @@ impl Worker {
             copies: HashMap::new(),
             hooks: Default::default(),
             location: Default::default(),
+            registrant: Default::default(),
             reloads: Default::default(),
             drain: None,
             stalled: super::block::Stalled::default(),

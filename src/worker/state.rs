@@ -399,6 +399,8 @@ pub struct Worker {
     pub(super) hooks: super::hooks::Hooks,
     /// What is under way for the contacts of users.
     pub(super) location: super::location::Location,
+    /// Registrations of our own that are under way.
+    pub(super) registrant: super::registrant::Registrant,
     /// Tables that are being read anew.
     pub(super) reloads: super::load_lists::Reloads,
     pub(super) drain: Option<Drain>,

@@ -49,6 +49,8 @@ enum What {
     Table(Str),
     /// Looks after the contacts of users.
     Contacts,
+    /// Registers what is ours at others' registrars.
+    Registrations,
 }
 
 impl TimerJob {
@@ -104,6 +106,9 @@ impl Worker {
         }
         if let Some(interval) = self.keepalive_interval() {
             self.timers.push(TimerJob::new(What::Asks, "usrloc:keepalive".to_string(), interval));
+        }
+        if self.registers() {
+            self.timers.push(TimerJob::new(What::Registrations, "uac".to_string(), super::registrant::INTERVAL));
         }
         self.share_timer_routes();
     }
@@ -214,9 +219,10 @@ impl Worker {
                 }
                 return self.arm_timer_route(key.index as usize, interval);
             }
-            What::Items | What::Contacts | What::Dialogs | What::Asks | What::Conns => {
+            What::Items | What::Contacts | What::Dialogs | What::Asks | What::Conns | What::Registrations => {
                 let again = match what {
                     What::Items => self.expire_items(),
+                    What::Registrations => self.look_after_registrations(),
                     What::Contacts => self.look_after_contacts(),
                     What::Asks => self.ask_contacts(),
                     What::Conns => self.look_after_connections(),

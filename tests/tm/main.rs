@@ -12,6 +12,7 @@ mod hooks;
 mod inject;
 mod kamailio;
 mod own;
+mod registrant;
 mod relay;
 mod routes;
 mod variables;

@@ -1,26 +1,36 @@
 //! Modules as Kamailio divides them: what stands in another module here is offered by the catalog
 //! (`super::catalog`); the rest is small and stands in this folder (kamailio.md sections 3 and 5).
 
+mod bodies;
+mod contacts;
 mod core_functions;
+pub mod corex;
 pub mod custom;
+mod file_functions;
+mod header_match;
 pub mod header_walk;
+mod hf_values;
+pub mod line_walk;
 mod nio;
-mod sl_functions;
+pub mod siputils;
+pub mod sl_functions;
 mod small;
 pub mod sqlops;
 mod tests_of;
 mod texts;
 pub mod uris;
+pub mod vars;
+pub mod via;
 mod whole;
 mod xavp;
-mod xlog;
+pub mod xlog;
 
 use super::host::SipHost;
 use crate::script::ast::Dialect;
 use crate::script::registry::{FnSpec, ModParamKind, ModParamSpec, ModuleSpec};
 
 pub use core_functions::{FORWARD_NO_CONNECT, REPLY_CLOSE, REPLY_NO_CONNECT};
-pub use small::next_hop;
+pub use small::{next_hop, unique_id};
 
 type Module = ModuleSpec<SipHost>;
 
@@ -149,6 +159,14 @@ pub static SL: Module = module(
         ignored("default_reason", "the usual phrase of 500"),
         ignored("bind_tm", "send_reply uses the transaction if there is one"),
         ignored("rich_redirect", "q values of contacts are kept"),
+        ignored(
+            "event_callback_fl_ack",
+            "there are no routes in embedded languages: event_route[sl:filtered-ack] is run",
+        ),
+        ignored(
+            "event_callback_lres_sent",
+            "there are no routes in embedded languages: event_route[sl:local-response] is run",
+        ),
     ],
 );
 
@@ -165,7 +183,13 @@ pub static SIPUTILS: Module = module(
         string("options_accept_encoding", "value of Accept-Encoding; default empty"),
         string("options_accept_language", "value of Accept-Language; default \"en\""),
         string("options_support", "value of Supported; default empty"),
-        ignored("contact_flds_separator", "contacts are not encoded"),
+        string(
+            "contact_flds_separator",
+            "what stands between the parts of a contact that encode_contact hides; default \"*\"",
+        ),
+        string("rpid_avp", "the AVP that holds the address for Remote-Party-ID; default \"$avp(s:rpid)\""),
+        string("rpid_prefix", "what stands in front of that address in Remote-Party-ID; default empty"),
+        string("rpid_suffix", "what stands behind it; default \";party=calling;id-type=subscriber;screen=yes\""),
         ignored("ring_timeout", "ring_insert_callid is not offered"),
     ],
 );
@@ -187,6 +211,7 @@ pub static PV: Module = module(
             doc: "value a `$shv` begins with: \"name=i:5\" or \"name=s:text\"",
         },
         ignored("shv_hash_size", "not needed"),
+        string("avp_aliases", "other names of AVPs: \"email=s:email_addr;tmp=i:100\""),
     ],
 );
 /// `xlog`
@@ -194,14 +219,14 @@ pub static XLOG: Module = module(
     "xlog",
     xlog::ALL,
     &[
-        ignored("buf_size", "a line may be as long as a value"),
-        ignored("prefix", "lines are written as the script says"),
-        ignored("prefix_mode", "lines are written as the script says"),
+        int("buf_size", "longest line, bytes, 64 to 16384; default 4096"),
+        string("prefix", "in front of every line; default nothing"),
+        int("prefix_mode", "1: prefix is a text with variables; default 0"),
         ignored("force_color", "lines are not coloured"),
-        ignored("long_format", "lines are written as the script says"),
-        ignored("log_facility", "log_facility of the core decides"),
+        ignored("long_format", "xlogl and xdbgl always write the file's name"),
+        string("log_facility", "syslog facility of these lines, such as LOG_LOCAL3; default that of the core"),
         ignored("log_colors", "lines are not coloured"),
-        ignored("methods_filter", "every line is written"),
+        int("methods_filter", "methods for which xlogm writes nothing, as the sum of their bits; default -1: all"),
         ignored("auto_newline", "each call writes a line of its own"),
     ],
 );
@@ -217,7 +242,11 @@ pub static COREX: Module = module(
         ignored("dns_file", "dns_hosts_file of the core does it"),
         int("nio_intercept", "1: event_route[network:msg] runs for everything that comes in and leaves; default 0"),
         ignored("nio_min_msg_len", "what is no message is dropped"),
-        ignored("nio_msg_avp", "the bytes are $rcv(buf) and $snd(buf)"),
+        string(
+            "nio_msg_avp",
+            "the AVP whose value, set in event_route[network:msg], takes the place of the bytes: `$avp(name)`",
+        ),
+        ignored("evcb_reply_out", "routes are written in the configuration's own language"),
         ModParamSpec {
             name: "evname_reply_out",
             kind: ModParamKind::Str,
@@ -233,8 +262,6 @@ pub static AVPOPS: Module = module("avpops", &[], super::sqlops::PARAMS);
 pub static CTL: Module = tolerated("ctl");
 /// `reprise ctl` takes its place.
 pub static CFG_RPC: Module = tolerated("cfg_rpc");
-/// `reprise ctl` takes its place.
-pub static JSONRPCS: Module = tolerated("jsonrpcs");
 /// What a script does is seen with `reprise ctl waits` and in scenarios.
 pub static DEBUGGER: Module = tolerated("debugger");
 /// `reprise ctl` takes its place.

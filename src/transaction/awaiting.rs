@@ -7,6 +7,7 @@ use super::branch_id::BranchNo;
 use super::entry::{Awaiting, Branch, Failure, Tx};
 use super::output::{BranchError, Output, TxKey};
 use super::table::{Desk, Transactions};
+use super::timing::Timing;
 use crate::base::{Str, Time};
 use std::time::Duration;
 
@@ -18,25 +19,7 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
     /// # Errors
     /// `Gone`, `Cancelled`, `FinalSent`; `State` for a request of the server's own.
     pub fn await_branches(&mut self, now: Time, tx: TxKey, count: Option<u16>) -> Result<(), BranchError> {
-        self.on(now, tx, |desk, tx| {
-            if tx.cancelled {
-                return Err(BranchError::Cancelled);
-            }
-            if tx.is_answered() {
-                return Err(BranchError::FinalSent);
-            }
-            if tx.server.is_none() {
-                return Err(BranchError::State);
-            }
-            tx.embryonic = false;
-            let until = desk.timing(tx, true).final_deadline(desk.now);
-            desk.stop_awaiting(tx);
-            let mut timer = None;
-            desk.arm(&mut timer, Some(until), Accuracy::Sharp, Machine::Awaiting);
-            tx.awaiting = Some(Box::new(Awaiting { until, timer, left: count, aside: false }));
-            Ok(())
-        })
-        .unwrap_or(Err(BranchError::Gone))
+        self.hold(now, tx, Timing::final_deadline, count, false)
     }
 
     /// Puts the request aside: until [`Transactions::take_up`] no final reply is chosen. After `fr_timeout`
@@ -45,6 +28,18 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
     /// # Errors
     /// `Gone`, `Cancelled`, `FinalSent`; `State` for a request of the server's own.
     pub fn put_aside(&mut self, now: Time, tx: TxKey) -> Result<(), BranchError> {
+        self.hold(now, tx, Timing::reply_deadline, None, true)
+    }
+
+    /// No final reply is chosen before this time.
+    fn hold(
+        &mut self,
+        now: Time,
+        tx: TxKey,
+        until: fn(&Timing, Time) -> Time,
+        left: Option<u16>,
+        aside: bool,
+    ) -> Result<(), BranchError> {
         self.on(now, tx, |desk, tx| {
             if tx.cancelled {
                 return Err(BranchError::Cancelled);
@@ -56,11 +51,11 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
                 return Err(BranchError::State);
             }
             tx.embryonic = false;
-            let until = desk.timing(tx, true).reply_deadline(desk.now);
+            let until = until(&desk.timing(tx, true), desk.now);
             desk.stop_awaiting(tx);
             let mut timer = None;
             desk.arm(&mut timer, Some(until), Accuracy::Sharp, Machine::Awaiting);
-            tx.awaiting = Some(Box::new(Awaiting { until, timer, left: None, aside: true }));
+            tx.awaiting = Some(Box::new(Awaiting { until, timer, left, aside }));
             Ok(())
         })
         .unwrap_or(Err(BranchError::Gone))

@@ -581,3 +581,12 @@ failure_route[F] { t_reply("480", "killed: $T_reply_code"); }
     b.wait(10_000);
     b.end();
 }
+
+#[test]
+fn each_dump_is_its_own_modules() {
+    let mut b = bed("request_route { exit; }");
+    for method in ["ul.dump", "ul_dump"] {
+        assert!(control(&mut b, method, json!([])).is_object(), "{method}");
+    }
+    b.end();
+}

@@ -48,12 +48,17 @@ fn check(dialect: Dialect, config: Config, map: SourceMap, mut diags: Diagnostic
     settings.settings.dispatcher.loaded = loaded("dispatcher");
     settings.settings.uac.loaded = loaded("uac");
     super::lists::read(&mut settings.settings, &params, &map, program.as_ref(), &mut diags);
+    if loaded("uac_registrant") && settings.settings.uac.registrations.columns.is_none() {
+        settings.settings.uac.registrations = crate::modules::uac::registrations::Settings::of_opensips();
+    }
     super::counters::read(&mut settings.settings, &params, program.as_ref(), &mut diags);
     if dialect == Dialect::Kamailio {
         super::http_client::read(&mut settings.settings, &params, &map, program.as_ref(), &mut diags);
     }
     if let Some(program) = &program {
-        super::groups::check(&config, program, &settings.settings, &mut diags);
+        super::needs::check(&config, program, &settings.settings, &mut diags);
+        super::groups::check(program, &settings.settings, &mut diags);
+        super::transactions::check(program, &params, &settings.settings, &mut diags);
         super::named_routes::check(&params, program, &mut diags);
     }
     let server = match (program, diags.has_errors()) {

@@ -20,6 +20,7 @@ pub mod load;
 mod location;
 mod named_routes;
 mod names;
+mod needs;
 pub mod paths;
 mod radius;
 pub mod scenario;
@@ -29,6 +30,7 @@ mod shared;
 pub mod simulate;
 mod streams;
 pub mod summary;
+mod transactions;
 
 use crate::script::ast::Dialect;
 use crate::script::codes;

@@ -7,7 +7,7 @@ use super::{
     pike, registrar, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, speeddial, sqlops, textops, tm, tmx,
     uac, uac_redirect, usrloc,
 };
-use super::{proto_tcp, tls_mgm, tolerated};
+use super::{proto_tcp, tcpops, tls_mgm, tolerated};
 use crate::script::ast::Dialect;
 use crate::script::registry::Catalog;
 
@@ -64,6 +64,7 @@ static KAMAILIO: Catalog<SipHost> = Catalog {
         &alias_db::MODULE,
         &speeddial::MODULE,
         &domain::MODULE,
+        &tcpops::MODULE,
         &kamailio::DB_SQLITE,
         &kamailio::CTL,
         &kamailio::CFG_RPC,
@@ -94,6 +95,7 @@ static OPENSIPS: Catalog<SipHost> = Catalog {
         &uac_redirect::MODULE,
         &uac::MODULE,
         &uac::UAC_AUTH,
+        &uac::registrant::MODULE,
         &rr::MODULE,
         &maxfwd::MODULE,
         &signaling::MODULE,

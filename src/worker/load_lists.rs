@@ -62,7 +62,12 @@ impl Worker {
 
     fn list_query(&self, list: List, query: &str) -> Option<ops::Request> {
         let (_, url) = self.env().settings.db_urls.iter().find(|(n, _)| *n == list.database())?;
-        Some(ops::Request::Sql(SqlRequest { url: url.clone(), query: query.into(), params: Vec::new() }))
+        Some(ops::Request::Sql(SqlRequest {
+            url: url.clone(),
+            query: query.into(),
+            params: Vec::new(),
+            then: Vec::new(),
+        }))
     }
 
     /// Takes over what a database says; how many rows.

@@ -115,7 +115,7 @@ fn query(env: &Env) -> Result<ops::Request, String> {
     }
     let names: Vec<String> = columns.iter().map(|c| c.to_lossy().into_owned()).collect();
     let query = format!("SELECT {} FROM {}", names.join(", "), s.table.to_lossy());
-    Ok(ops::Request::Sql(SqlRequest { url, query: Str::from(query), params: Vec::new() }))
+    Ok(ops::Request::Sql(SqlRequest { url, query: Str::from(query), params: Vec::new(), then: Vec::new() }))
 }
 
 /// The list that a table's rows make.

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use crate::common::SECOND;
 use crate::kamailio::{Case, Kamailio, cases, compare, route};
 use crate::support::reprise::Reprise;
-use crate::support::{free_port, process};
+use crate::support::sip::SipClient;
+use crate::support::{eventually, free_port, process};
 
 const MODULES: [&str; 13] =
     ["kex", "corex", "tm", "tmx", "sl", "pv", "rr", "xlog", "textops", "textopsx", "siputils", "nathelper", "path"];
@@ -256,4 +257,63 @@ reply_route {
         reply(""),
     ];
     forward_both(&[""], script, &texts, &[]);
+}
+
+#[test]
+fn replies_are_passed_on_alike() {
+    let script = r#"
+request_route { exit; }
+reply_route {
+    append_hf("X-Seen: $rs\r\n");
+    forward_reply();
+    drop;
+}
+"#;
+    let text = "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 127.0.0.1:PORT;branch=z9hG4bKa\r\nVia: SIP/2.0/UDP 127.0.0.1:OWN;branch=z9hG4bKb\r\n\
+                From: <sip:a@b>;tag=1\r\nTo: <sip:b@b>;tag=2\r\nCall-ID: x\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n";
+    forward_both(&[""], script, &[text.to_string()], &["Via", "X-Seen", "SIP/2.0 200 OK"]);
+}
+
+/// Whoever waits for a file that gives nothing holds nobody up.
+#[test]
+fn a_file_that_gives_nothing_holds_nobody_up() {
+    let dir = process::directory("files");
+    let fifo = dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let large = dir.path().join("large");
+    std::fs::write(&large, vec![b'x'; 70_000]).expect("a file");
+    let script = format!(
+        r#"async_timeout=2
+request_route {{
+    if ($rU == "fifo") $var(r) = file_read("{}", "$var(f)");
+    else if ($rU == "large") $var(r) = file_read("{}", "$var(f)");
+    else if ($rU == "odd") {{
+        file_write("{}/it's an $$odd one", "with $rU");
+        $var(r) = file_read("{}/it's an $$odd one", "$var(f)");
+    }}
+    append_to_reply("X-Out: $var(r) $var(f)\r\n");
+    sl_send_reply("200", "OK");
+}}
+"#,
+        fifo.display(),
+        large.display(),
+        dir.path().display(),
+        dir.path().display()
+    );
+    let ports = Ports::free();
+    let server = Reprise::start(&format!("{}{script}", head(ports, "")), &["-n", "1"]);
+    let (slow, quick) = (SipClient::new(ports.one), SipClient::new(ports.one));
+    let waiting = slow.request("OPTIONS", &format!("sip:fifo@127.0.0.1:{}", ports.one));
+    slow.send_request(&waiting);
+    let waits = || server.ctl("waits", serde_json::Value::Null).as_array().map_or(0, Vec::len);
+    eventually("the script waits", SECOND * 10, || waits() == 1);
+    let ask = |user: &str| {
+        let reply = quick.options(&format!("sip:{user}@127.0.0.1:{}", ports.one));
+        reply.header("X-Out").unwrap_or_default().to_string()
+    };
+    assert_eq!(ask("other"), "0 0", "answered while another waits");
+    assert_eq!(ask("odd"), "1 with odd");
+    assert_eq!(ask("large"), "-1 0", "it is too large for a value");
+    let reply = slow.finish(&waiting, SECOND * 20).pop().expect("an answer");
+    assert_eq!(reply.header("X-Out"), Some("-1 0"), "the time is over\n{}", server.log());
 }

@@ -87,6 +87,10 @@ pub(super) fn get(h: &SipHost, var: Var, sub: Option<&Value>, index: Index) -> V
             let all: Vec<Vec<u8>> = h.branches.iter().map(shown).collect();
             if all.is_empty() { Value::Null } else { Value::text(all.join(&b", "[..])) }
         }
+        Var::TransactionBranch => match h.tm.branch.and_then(|b| h.tm.branches.get(usize::from(b))) {
+            Some(b) => Value::Int(mask(&b.target.flags, "").into()),
+            None => Value::Null,
+        },
         Var::StaticBranch => h.rare.branch.as_deref().map_or(Value::Null, |b| part(h, b, &key)),
         _ if key[..] == *b"count" && h.branches.is_empty() => Value::Null,
         _ if key[..] == *b"count" => Value::Int(h.branches.len() as i64),

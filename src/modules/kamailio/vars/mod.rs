@@ -10,6 +10,7 @@ mod server;
 use crate::base::Time;
 use crate::modules::host::SipHost;
 use crate::modules::pv::Pv;
+use crate::modules::pv_get;
 use crate::modules::pv_kamailio::Kpv;
 use crate::script::host::{Index, PvSpec, SetError, SubName};
 use crate::script::value::Value;
@@ -30,6 +31,7 @@ macro_rules! vars {
 vars! {
     Branch Required rw branches::KEYS, "a part of a further branch" ["branch"]
     StaticBranch Required rw branches::STATIC_KEYS, "a part of the branch that sbranch_append adds" ["sbranch"]
+    TransactionBranch Required ro &["flags", "uri", "ruid"], "a part of the branch in work" ["T_branch"]
     FirstBranch Never rw &[], "URI of the first branch; assigned, a further branch" ["br"]
     AllBranches Never ro &[], "URIs of all branches" ["bR"]
     ListValue Required ro &[], "a value of a header that is a list" ["hfl"]
@@ -96,7 +98,12 @@ pub fn find(name: &str, sub: Option<&str>) -> Option<PvSpec<Pv>> {
 /// Reads `var`. Never waits.
 pub fn get(h: &mut SipHost, var: Var, sub: Option<&Value>, index: Index, now: Time) -> Value {
     match var {
-        Var::Branch | Var::StaticBranch | Var::FirstBranch | Var::AllBranches => branches::get(h, var, sub, index),
+        Var::TransactionBranch if sub.and_then(Value::to_text).as_deref() != Some(b"flags") => {
+            pv_get::get(h, Pv::TBranchField, sub, index, now)
+        }
+        Var::Branch | Var::StaticBranch | Var::FirstBranch | Var::AllBranches | Var::TransactionBranch => {
+            branches::get(h, var, sub, index)
+        }
         Var::ListValue
         | Var::ListCount
         | Var::TopVia

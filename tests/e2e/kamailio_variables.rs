@@ -363,3 +363,63 @@ request_route {
     let params = ["", "modparam(\"rr\", \"force_send_socket\", 1)\nmodparam(\"rr\", \"sockname_mode\", 1)\n"];
     forward_both(&params, script, &texts, &[]);
 }
+
+#[test]
+fn what_comes_and_goes_is_described_alike() {
+    let script = r#"
+request_route {
+    $du = "sip:127.0.0.1:" + $sp;
+    forward();
+}
+onsend_route {
+    xlog("L_ERR", "SEEN to $sndto(ip) $sndto(port) $sndto(proto) $sndto(sproto) $sndto(af) from $sndfrom(ip) $sndfrom(port) $sndfrom(proto) $sndfrom(af) and $snd(ip) $snd(port) $snd(sproto) END\n");
+}
+event_route[core:msg-received] {
+    xlog("L_ERR", "SEEN rcv $rcv(srcip) $rcv(rcvip) $rcv(rcvport) $rcv(proto) $rcv(sproto) $rcv(af) $rcv(len) END\n");
+}
+"#;
+    let text = message("sip:bob@example.org", "");
+    let seen = |ports: Ports, log: &dyn Fn() -> String| -> Vec<String> {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let own = socket.local_addr().expect("an address").port().to_string();
+        let text = text.replace("OWN", &own);
+        eventually("it is forwarded", SECOND * 20, || {
+            socket.send_to(text.as_bytes(), ("127.0.0.1", ports.one)).expect("sent");
+            received(&socket, Duration::from_millis(500)).is_some()
+        });
+        let lines = || -> Vec<String> {
+            let log = log();
+            let found = log.lines().filter_map(|l| l.split("SEEN ").nth(1)?.split(" END").next());
+            let mut found: Vec<String> = found.map(|l| ports.bare(l).replace(&own, "OWN")).collect();
+            found.sort();
+            found.dedup();
+            found
+        };
+        eventually("the log has it", SECOND * 20, || lines().len() == 2);
+        lines()
+    };
+    let params = "received_route_mode=1\n";
+    let theirs = {
+        let ports = Ports::free();
+        let server = Kamailio::start(&format!("{}{script}", head(ports, params)));
+        seen(ports, &|| server.log())
+    };
+    let ports = Ports::free();
+    let server = Reprise::start(&format!("{}{script}", head(ports, params)), &["-n", "1"]);
+    assert_eq!(seen(ports, &|| server.log()), theirs);
+}
+
+#[test]
+fn paths_are_the_same_on_both() {
+    let script = r#"
+request_route {
+    if ($hdr(X-Path) == "user") add_path("user");
+    else add_path();
+    $du = "sip:127.0.0.1:" + $sp;
+    forward();
+}
+"#;
+    let register = |headers: &str| message("sip:example.org", headers).replace("MESSAGE", "REGISTER");
+    let texts = [register(""), register("X-Path: user\r\n")];
+    forward_both(&["", "modparam(\"path\", \"sockname_mode\", 1)\n"], script, &texts, &["Path"]);
+}

@@ -260,7 +260,9 @@ pub fn read_settings(
         out.hang_timeout = None;
     }
     // 2.2 had no xlog_level: log_level spoke for both; so it does in Kamailio.
-    let both = if dialect == Dialect::Kamailio { out.settings.log_level } else { out.settings.log_level.max(2) };
+    let least = if dialect == Dialect::Kamailio { -3 } else { 2 };
+    let both = out.settings.log_level.max(least);
+    out.settings.xlog_least = xlog_level.is_none().then_some(least);
     out.settings.xlog_level = xlog_level.map_or(both, |n| n.clamp(-3, 4) as i32);
     if syslog {
         out.log.syslog = logpipe::facility(&facility).map(|facility| Syslog { facility, ident });
@@ -365,6 +367,7 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
     }
     let s = &mut out.settings;
     s.dispatcher.prepare(dialect);
+    s.permissions.prepare(dialect);
     super::location::read(s, dialect, params, diags);
     let out_streams = &mut out.streams;
     // What `mqueue_name` and timers without an interval go by: parameters that stand before them.
@@ -373,6 +376,9 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
     for p in params {
         // Those of Kamailio are in milliseconds, and were read.
         if dialect == Dialect::Kamailio && p.module == "tm" {
+            if let Err(why) = s.tm.set(&p.param, &p.value) {
+                diags.push(Diagnostic::error("E0505", p.span, why));
+            }
             continue;
         }
         let int = p.value.to_int();
@@ -422,6 +428,19 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
                     diags.push(Diagnostic::error("E0505", p.span, why));
                 }
             }
+            ("siputils", param) => {
+                if let Err(why) = s.siputils.set(param, &p.value) {
+                    diags.push(Diagnostic::error("E0505", p.span, why));
+                }
+            }
+            ("xlog", param) if dialect == Dialect::Kamailio => match (param, int) {
+                ("buf_size", Some(n)) => s.xlog_size = usize::try_from(n).unwrap_or(s.xlog_size).clamp(64, 16 << 10),
+                _ => {
+                    if let Err(why) = s.xlog.set(param, &p.value) {
+                        diags.push(Diagnostic::error("E0505", p.span, why));
+                    }
+                }
+            },
             ("maxfwd", "max_limit") => s.maxfwd_limit = int.unwrap_or(256).clamp(1, 256) as u32,
             ("exec", "time_to_kill") => s.exec_limit = secs.unwrap_or_default(),
             ("exec", "setvars") => s.exec_setvars = yes,
@@ -469,6 +488,11 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
                     diags.push(Diagnostic::error("E0505", p.span, why));
                 }
             }
+            ("uac_registrant", param) => {
+                if let Err(why) = s.uac.registrations.set_registrant(param, &p.value) {
+                    diags.push(Diagnostic::error("E0505", p.span, why));
+                }
+            }
             ("pike", param) => {
                 if let Err(why) = s.pike.set(dialect, param, &p.value) {
                     diags.push(Diagnostic::error("E0505", p.span, why));
@@ -479,6 +503,7 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
                     diags.push(Diagnostic::error("E0505", p.span, why));
                 }
             }
+            ("jsonrpcs", "pretty_format") => s.pretty_answers = yes,
             ("corex", "nio_intercept") => s.network_intercept = yes,
             ("corex", "nio_msg_avp") => match text.as_deref().and_then(crate::modules::nathelper::avp_name) {
                 Some(name) => s.network_avp = Some(name),

@@ -13,6 +13,7 @@ use crate::sip::Transport;
 use crate::sip::bytes::push_ip;
 use crate::sip::uri::Uri;
 use crate::store::{Counters, Floods, Shared, Turns};
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -114,6 +115,10 @@ pub struct Env {
     pub nonce_key: [u8; 32],
     /// What this process keeps of tables.
     pub copies: super::lists::Copies,
+    /// `log_level`, if it was changed while the server runs.
+    pub level: Cell<Option<i32>>,
+    /// What the To-tags of replies made here are hashed with; the same in all processes.
+    pub tag_key: [u64; 2],
 }
 
 /// Typed core and module parameters.
@@ -127,6 +132,8 @@ pub struct Settings {
     pub log_level: i32,
     /// `xlog_level`
     pub xlog_level: i32,
+    /// If `xlog_level` follows `log_level`: the least it may become; `None`: it has a value of its own.
+    pub xlog_least: Option<i32>,
     /// `xlog_print_level`
     pub xlog_print_level: i32,
     /// `async_timeout`: how long a wait without a limit of its own may last.
@@ -159,6 +166,8 @@ pub struct Settings {
     pub local_request_route: Option<Str>,
     /// tm: `local_reply_route`
     pub local_reply_route: Option<Str>,
+    /// Kamailio's tm: what is not a number of the transactions' core.
+    pub tm: super::tm::settings::Settings,
     /// uac_redirect: its parameters
     pub redirect: super::uac_redirect::Parameters,
     /// tm: `onreply_avp_mode`
@@ -201,6 +210,12 @@ pub struct Settings {
     pub radius_fetch_all: bool,
     /// siputils: what options_reply says.
     pub capabilities: super::kamailio::uris::Capabilities,
+    /// What else siputils was told.
+    pub siputils: super::kamailio::siputils::Settings,
+    /// What xlog of Kamailio's language was told.
+    pub xlog: super::kamailio::xlog::Settings,
+    /// The names of this machine.
+    pub machine: super::ipops::machine::Machine,
     /// cfgutils: `initial_gflags`
     pub gflags: u32,
     /// cfgutils: `initial_probability`, percent.
@@ -231,6 +246,8 @@ pub struct Settings {
     pub uac: super::uac::Settings,
     /// pike
     pub pike: super::pike::Settings,
+    /// `pretty_format` of jsonrpcs
+    pub pretty_answers: bool,
     /// nathelper
     pub nathelper: super::nathelper::Settings,
     /// core: `onsend_route_reply`: onsend_route runs for replies too.
@@ -503,6 +520,7 @@ impl Default for Settings {
             user_agent_header: Some(Str::from(product.as_str())),
             log_level: 2,
             xlog_level: 2,
+            xlog_least: None,
             xlog_print_level: 2,
             async_timeout: Duration::from_secs(30),
             check_via: false,
@@ -519,6 +537,7 @@ impl Default for Settings {
             minor_branch_flag: None,
             local_request_route: None,
             local_reply_route: None,
+            tm: Default::default(),
             redirect: super::uac_redirect::Parameters::default(),
             onreply_avps: false,
             keep_503: false,
@@ -540,6 +559,9 @@ impl Default for Settings {
             radius: None,
             radius_fetch_all: false,
             capabilities: Default::default(),
+            siputils: Default::default(),
+            xlog: Default::default(),
+            machine: Default::default(),
             gflags: 0,
             rand_probability: 10,
             sql_connections: Vec::new(),
@@ -555,6 +577,7 @@ impl Default for Settings {
             dispatcher: super::dispatcher::Settings::default(),
             uac: super::uac::Settings::default(),
             pike: super::pike::Settings::default(),
+            pretty_answers: true,
             nathelper: super::nathelper::Settings::default(),
             onsend_replies: false,
             received_route: false,
@@ -604,6 +627,22 @@ impl Env {
             counters: None,
             nonce_key: [0; 32],
             copies: super::lists::Copies::default(),
+            level: Cell::new(None),
+            tag_key: [0; 2],
+        }
+    }
+
+    /// Lines up to this level are written.
+    pub fn log_level(&self) -> i32 {
+        self.level.get().unwrap_or(self.settings.log_level)
+    }
+
+    /// Lines of `xlog` up to this level are written: what is said about the log's level is said about theirs, unless the
+    /// configuration gives them one of their own.
+    pub fn xlog_level(&self) -> i32 {
+        match (self.level.get(), self.settings.xlog_least) {
+            (Some(level), Some(least)) => level.max(least),
+            _ => self.settings.xlog_level,
         }
     }
 

@@ -18,6 +18,7 @@ const RUN: &[&str] = &[
     "tcp:reset",
     "tcp:timeout",
     "tm:branch-failure:",
+    "tm:local-ack-sent",
     "tm:local-response",
     "uac:reply",
     "usrloc:contact-expired",

@@ -100,6 +100,8 @@ pub struct TmView {
     pub embryonic: bool,
     /// A CANCEL came, or the caller is gone.
     pub cancelled: bool,
+    /// It has lasted as long as it may (`max_inv_lifetime`, `max_noninv_lifetime`).
+    pub expired: bool,
     /// Branch in work (branch, reply and failure routes).
     pub branch: Option<u16>,
     /// `$T_reply_code`: last or winning code.
@@ -363,8 +365,14 @@ impl SipHost {
             q: self.q,
             flags: self.bflags.clone(),
             socket: self.socket_out,
-            attrs: Vec::new(),
+            attrs: self.contact_attributes(),
         }
+    }
+
+    /// What is known of the contact that the R-URI is, if `lookup` has found it.
+    fn contact_attributes(&self) -> Vec<(Str, Str)> {
+        let found = self.location.as_ref().and_then(|k| k.found.as_ref());
+        found.filter(|f| f.contact[..] == *self.current_ruri()).map(|f| f.attributes()).unwrap_or_default()
     }
 
     /// Makes a branch the R-URI with all that belongs to it.

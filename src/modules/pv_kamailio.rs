@@ -106,6 +106,11 @@ pvs! {
     PtrResult Required "what ptr_query found: id=>hostname" ["ptrquery"]
     WalkName Required "name of the header a walk stands at" ["hfitname"]
     WalkBody Required "value of the header a walk stands at" ["hfitbody"]
+    WalkLine Required "line of the body a walk stands at" ["blitval"]
+    LocalTag Required "To-tag of replies made here: s, t, x" ["ltt"]
+    MachineName Required "name of this machine: n, f, d, i" ["HN"]
+    Charging Required "a part of P-Charging-Vector" ["pcv"]
+    UniqueId Never "a text that nobody else has" ["sruid"]
     CurlError Required "text of a number of libcurl" ["curlerror"]
     HttpReplyHeader Required "header of the last answer to http_client" ["httprhdr"]
     HttpWanted Required "what the next http_async_query is to do" ["http_req"]
@@ -123,6 +128,9 @@ pvs! {
     QueueKey Required "key of the pair that was fetched last" ["mqk"]
     QueueValue Required "value of the pair that was fetched last" ["mqv"]
     QueueSize Required "how many pairs a queue holds" ["mq_size"]
+    DsGroup Required "a number about the set that ds_dsg_fetch has chosen" ["dsg"]
+    DsEvent Required "code and flags in event routes of dispatcher" ["dsv"]
+    ControlAnswer Required "code or body of what jsonrpc_exec was told" ["jsonrpl"]
     RtimerWorker Never "number of the timer's job" ["rtimer_worker"]
     AsyncTask Required "data or gname of an asynchronous task" ["async"]
     KeyValueTask Required "type, key or val of a key/value task" ["atkv"]
@@ -234,6 +242,11 @@ pub const NAMES: &[&str] = &[
     "ptrquery",
     "hfitname",
     "hfitbody",
+    "blitval",
+    "ltt",
+    "HN",
+    "pcv",
+    "sruid",
     "curlerror",
     "httprhdr",
     "http_req",
@@ -251,6 +264,9 @@ pub const NAMES: &[&str] = &[
     "mqk",
     "mqv",
     "mq_size",
+    "dsg",
+    "dsv",
+    "jsonrpl",
     "rtimer_worker",
     "async",
     "atkv",
@@ -313,8 +329,14 @@ pub fn find(name: &str, sub: Option<&str>) -> Option<PvSpec<Pv>> {
         Kpv::TimeValue => TIME_VALUES,
         Kpv::HttpWanted => http::async_client::KEYS,
         Kpv::HttpTime => http::vars::TIMES,
+        Kpv::DsGroup => super::dispatcher::group::GROUP,
+        Kpv::DsEvent => super::dispatcher::group::EVENT,
+        Kpv::ControlAnswer => super::jsonrpcs::KEYS,
         Kpv::AsyncTask => &["data", "gname"],
         Kpv::KeyValueTask => &["type", "key", "val"],
+        Kpv::LocalTag => &["s", "t", "x"],
+        Kpv::MachineName => super::ipops::machine::KEYS,
+        Kpv::Charging => super::kamailio::siputils::PCV,
         _ => &[],
     };
     if !known.is_empty() && sub.is_some_and(|s| !known.contains(&s)) {
@@ -379,6 +401,11 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
         Kpv::DnsResult | Kpv::SrvResult | Kpv::NaptrResult | Kpv::PtrResult => {
             return super::ipops::names::get(h, pv, sub);
         }
+        Kpv::WalkLine => return super::kamailio::line_walk::get(h, sub),
+        Kpv::LocalTag => return super::kamailio::sl_functions::local_tag_of(h),
+        Kpv::MachineName => return super::ipops::machine::get(h, &text()),
+        Kpv::Charging => return super::kamailio::siputils::charging(h, &text()),
+        Kpv::UniqueId => return super::kamailio::unique_id(h, now),
         Kpv::WalkName | Kpv::WalkBody => return super::kamailio::header_walk::get(h, pv, sub),
         Kpv::CurlError
         | Kpv::HttpReplyHeader
@@ -393,13 +420,15 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
         | Kpv::HttpWhole
         | Kpv::HttpWholeSize
         | Kpv::HttpTime => return http::vars::get(h, pv, sub, index),
+        Kpv::DsGroup => return super::dispatcher::group::get(h, &text()),
+        Kpv::DsEvent => return super::dispatcher::group::event(h, &text()),
+        Kpv::ControlAnswer => return super::jsonrpcs::get(h, &text()),
         Kpv::QueueKey | Kpv::QueueValue | Kpv::QueueSize => return super::mqueue::get(h, pv, sub),
         Kpv::Contacts => return super::usrloc::get(h, sub, index),
         Kpv::Ruid | Kpv::LocationAgent => {
             let found = h.location.as_ref().and_then(|k| k.found.as_ref());
-            return found.map_or(Value::Null, |(ruid, agent)| {
-                Value::Str(if pv == Kpv::Ruid { ruid.clone() } else { agent.clone() })
-            });
+            return found
+                .map_or(Value::Null, |f| Value::Str(if pv == Kpv::Ruid { f.ruid.clone() } else { f.agent.clone() }));
         }
         Kpv::RtimerWorker => {
             let job = h.event.iter().find(|(name, _)| **name == *b"rtimer_worker");

@@ -76,6 +76,11 @@ pub enum Request {
         /// `[proto:]host[:port]`; `None` = R-URI or `$du`.
         dest: Option<Str>,
     },
+    /// `sl_forward_reply`: the reply in work goes to the next Via without state.
+    ForwardReply {
+        /// Another status and phrase.
+        status: Option<(u16, Str)>,
+    },
     /// `send`: a raw stateless copy.
     SendCopy {
         /// `[proto:]host[:port]`
@@ -173,6 +178,14 @@ pub enum Request {
     },
     /// `t_retransmit_reply`: sends the last reply again.
     RepeatReply,
+    /// `t_write_req`, `t_write_unix`: a program outside gets these bytes and will answer; until then the transaction is
+    /// suspended.
+    HandOut {
+        /// Where it reads.
+        place: Place,
+        /// What.
+        bytes: Str,
+    },
     /// `t_release`: the script ends without an answer, and that is meant.
     Release,
     /// `t_drop`: the transaction ends without any answer.
@@ -225,6 +238,18 @@ pub enum Request {
         /// What the script has put together.
         draft: Box<super::uac::request::Draft>,
     },
+    /// `algo_route` of dispatcher: a route runs once for each of these lists of parameters, to its end.
+    Score {
+        /// The route.
+        route: u32,
+        /// Names and values.
+        params: Vec<Vec<(Str, Str)>>,
+    },
+    /// `jsonrpc_exec`: main is asked as over the control socket.
+    Control {
+        /// The request as JSON text.
+        text: Str,
+    },
     /// `raise_event`
     RaiseEvent {
         /// Event name.
@@ -232,6 +257,15 @@ pub enum Request {
         /// Attributes and values.
         params: Vec<(Str, Str)>,
     },
+}
+
+/// Where a program outside reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// A FIFO.
+    Fifo(Str),
+    /// A Unix socket that takes datagrams.
+    Socket(Str),
 }
 
 /// What a run hears whose copy goes on later.
@@ -307,6 +341,10 @@ pub enum Outcome {
     Op(ops::Outcome),
     /// A return code of the peers' (0 ends the script).
     Code(i32),
+    /// The values of the routes of [`Request::Score`].
+    Scores(Vec<i32>),
+    /// What main says to a [`Request::Control`]: a response as JSON text.
+    Told(Str),
     /// What was asked for.
     Number(i64),
     /// The engine refused or cut off the wait itself.

@@ -3,7 +3,7 @@
 use super::state::{ReplyPath, Work, Worker};
 use crate::base::{Key, Str, Time};
 use crate::modules::emit;
-use crate::modules::host::Target;
+use crate::modules::host::{SipHost, Target};
 use crate::modules::kamailio::via as extras;
 use crate::modules::request::Outcome;
 use crate::net::reactor::Source;
@@ -70,6 +70,8 @@ pub(super) enum LookupFor {
     Reply(Message, Box<Locator>, bool),
     /// A host of a destination.
     Destination(String),
+    /// A contact that is to be asked whether it is there.
+    Contact(Box<super::keepalive::Ask>, Box<Locator>),
 }
 
 /// A stateless forward on its way.
@@ -105,6 +107,10 @@ impl Worker {
                 if let Some(rc) = self.travel(trip) {
                     self.work.push_back(Work::Resume(parked, Outcome::Code(rc)));
                 }
+            }
+            LookupFor::Contact(ask, mut locator) => {
+                locator.answer(answer);
+                self.ask_on(ask, locator);
             }
             LookupFor::Destination(name) => self.destination_found(&name, answer),
             LookupFor::Reply(message, mut locator, to_us) => {
@@ -220,6 +226,22 @@ impl Worker {
         };
         let locator = Locator::new(hop, self.policy(0));
         self.send_reply_to(forwarded, Box::new(locator), to_us);
+    }
+
+    /// `sl_forward_reply`: the same at once, as the script has changed the reply, with another status if one is given. The code
+    /// for the script.
+    pub(super) fn forward_changed(&mut self, host: &SipHost, status: Option<(u16, Str)>) -> i32 {
+        let mut edits = host.edits.clone();
+        if let Some((code, phrase)) = status {
+            edits.set_status(&host.msg, code, &phrase);
+        }
+        match edits.applied(&host.msg) {
+            Ok(msg) if msg.is_reply() && self.next_via(&msg).is_some() => {
+                self.forward_reply(&msg);
+                1
+            }
+            _ => -1,
+        }
     }
 
     /// Where a reply without a transaction goes: its second Via, and whether that may be ourselves.

@@ -7,11 +7,13 @@ use crate::base::Str;
 use crate::modules::emit;
 use crate::modules::host::{SipHost, Target};
 use crate::modules::packet::Packet;
+use crate::modules::pike;
 use crate::modules::request::{Outcome, Request};
 use crate::script::ast::{Dialect, RouteKind};
 use crate::script::avp::{Avps, key};
 use crate::script::host::Host;
-use crate::script::vm::{Finished, Paused, Run};
+use crate::script::value::Value;
+use crate::script::vm::{Finished, Paused, Run, Suspended};
 use crate::sip::Message;
 use crate::transaction::{BranchNo, TxKey};
 use std::borrow::Cow;
@@ -47,6 +49,8 @@ pub struct Hooks {
     pub(super) pre_routing: Option<u32>,
     /// `core:receive-parse-error`
     pub(super) parse_error: Option<u32>,
+    /// `check_route` of pike
+    pike: Option<u32>,
     /// `tcp:closed`; this one and the next run by themselves.
     pub(super) tcp_closed: Option<u32>,
     /// `tcp:timeout`
@@ -61,10 +65,13 @@ impl Worker {
     /// Finds the routes. Before there is anything to run them for.
     pub(super) fn find_hooks(&mut self) {
         let program = self.program();
+        let settings = &self.env().settings;
         if program.dialect != Dialect::Kamailio {
+            let named = settings.pike.check_route.as_ref().map(|name| name.to_lossy());
+            let pike = named.and_then(|name| program.find_route(RouteKind::Request, Some(&name)));
+            self.hooks = Hooks { pike, incoming: pike.is_some(), ..Hooks::default() };
             return;
         }
-        let settings = &self.env().settings;
         let event = |name: &str| program.find_route(RouteKind::Event, Some(name));
         let onsend = program.find_route(RouteKind::OnSend, None);
         let mut hooks = Hooks {
@@ -90,15 +97,33 @@ impl Worker {
 
     /// Runs such a route to its end.
     fn hook(&mut self, route: u32, host: SipHost, avps: Avps) -> Finished<SipHost> {
+        let run = Run::new(self.program(), route, host).with_avps(avps);
+        self.run_to_end(run, route, BUDGET)
+    }
+
+    /// Runs a route on the message of a run once for each of these lists of parameters, to its end; the routes' values.
+    /// What they change is lost.
+    pub(super) fn score(&mut self, run: &Suspended<SipHost>, route: u32, params: Vec<Vec<(Str, Str)>>) -> Vec<i32> {
+        let each = BUDGET / u32::try_from(params.len()).unwrap_or(u32::MAX).max(1);
+        let mut scores = Vec::with_capacity(params.len());
+        for params in params {
+            let named = params.into_iter().map(|(n, v)| (Some(n), Value::Str(v))).collect();
+            let own = Run::new(self.program(), route, run.host().clone());
+            let own = own.with_avps(run.avps().clone()).with_params(named);
+            scores.push(self.run_to_end(own, route, each).end.rc);
+        }
+        scores
+    }
+
+    fn run_to_end(&mut self, mut run: Run<SipHost>, route: u32, most: u32) -> Finished<SipHost> {
         let outer = std::mem::replace(&mut self.hooks.inside, true);
-        let mut run = Run::new(self.program(), route, host).with_avps(avps);
-        let mut budget = BUDGET;
+        let mut budget = most;
         let finished = loop {
             match run.go(&mut budget, self.now) {
                 Paused::Finished(finished) => break finished,
                 Paused::Budget(rest) => {
                     let label = self.program().route(route).map_or(String::new(), |r| r.label());
-                    emit(-1, "script", &format!("{label} is ended: it takes more than {BUDGET} instructions"));
+                    emit(-1, "script", &format!("{label} is ended: it takes more than {most} instructions"));
                     break rest.abandon();
                 }
                 Paused::Launch { run: rest, child } => {
@@ -230,7 +255,32 @@ impl Worker {
                 bytes = other;
             }
         }
+        if self.hooks.pike.is_some_and(|route| !self.is_no_flood(route, &bytes, origin)) {
+            return None;
+        }
         Some(bytes)
+    }
+
+    /// `check_route` of pike: what it does not `drop` is counted, and what is too much is dropped.
+    fn is_no_flood(&mut self, route: u32, bytes: &[u8], origin: Origin) -> bool {
+        let host = self.unread(bytes, origin);
+        if self.hook(route, host, Avps::default()).end.dropped {
+            return true;
+        }
+        let (env, ip) = (self.env().clone(), origin.from.ip());
+        let verdict = pike::count(&env, ip);
+        if verdict == pike::Verdict::Over {
+            let line = pike::blocked_line(&env, ip);
+            if env.settings.pike.log_level <= env.settings.log_level {
+                crate::modules::emit_judged(env.settings.pike.log_level, &line);
+            }
+            self.raise_event(&Str::from(pike::EVENT), pike::event_params(ip));
+        }
+        if verdict == pike::Verdict::Below {
+            return true;
+        }
+        self.counters.inc(crate::store::Counter::DropRequests);
+        false
     }
 
     /// The bytes that `network:msg` has put into the AVP that `nio_msg_avp` names.

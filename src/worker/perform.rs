@@ -95,6 +95,7 @@ impl Worker {
                     None => Act::Forward(ForwardOrder::routed(host.du.clone(), Str::from(host.current_ruri()))),
                 }
             }
+            Request::ForwardReply { status } => code(self.forward_changed(run.host(), status)),
             Request::SendCopy { dest, headers } => Act::Forward(ForwardOrder::copy(dest, headers)),
             Request::ConnAlias { port } => code(self.force_alias(run.host(), port)),
             Request::ConnKeep { seconds } => code(self.keep_conn(run.host(), seconds)),
@@ -145,6 +146,7 @@ impl Worker {
                 self.flush_transactions();
                 code(if done { 1 } else { -1 })
             }
+            Request::HandOut { place, bytes } => self.hand_out(run, role, &place, &bytes),
             Request::Release => {
                 let Some(data) = role.tx.and_then(|tx| self.tm.user_mut(tx)) else { return code(-1) };
                 data.released = true;
@@ -183,6 +185,8 @@ impl Worker {
                 code(1)
             }
             Request::UacSend { draft } => code(self.send_draft(draft)),
+            Request::Score { route, params } => Act::Now(Outcome::Scores(self.score(run, route, params))),
+            Request::Control { text } => self.ask_main(run, role, &text),
             Request::RaiseEvent { name, params } => {
                 self.raise_event(&name, params);
                 code(1)

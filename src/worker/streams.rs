@@ -55,6 +55,8 @@ pub(super) enum ConnOrder {
     Close,
     /// It is not idle for so many seconds to come.
     Keep(u32),
+    /// If it is not there any more, the contacts that came over it end.
+    Look,
     /// A function of tcpops.
     Wish(ConnWish),
 }
@@ -448,9 +450,13 @@ impl Worker {
             return self.bus_stream(usize::from(id.worker), Some(peer), BUS_ORDER, &head, b"");
         }
         if self.streams.get(id.key).is_none() {
+            if matches!(order, ConnOrder::Look) {
+                self.contacts_of_lost(id);
+            }
             return false;
         }
         match order {
+            ConnOrder::Look => {}
             ConnOrder::Alias(port) => self.streams.alias(id.key, port),
             ConnOrder::Close => self.streams.end(id.key, Why::Ordered),
             ConnOrder::Keep(seconds) => {
@@ -514,6 +520,10 @@ impl Worker {
             "tcp",
             &format!("connection {way} {}:{} ended: {}{lost}", closed.transport, closed.remote, closed.why),
         );
+        // Those of a server that ends come again to the next one.
+        if !matches!(closed.why, Why::Drained) {
+            self.contacts_of_lost(closed.id);
+        }
         self.connection_ended(closed);
         // What was not written has not arrived, however orderly the end.
         let orderly = closed.why.is_orderly() && closed.lost == 0;
@@ -529,6 +539,7 @@ impl Worker {
     /// A worker has died, and its connections with it.
     pub(super) fn worker_died(&mut self, index: usize, incarnation: u32) {
         self.connections_lost(|c| (usize::from(c.worker) == index && c.incarnation == incarnation).then_some(false));
+        self.contacts_of_dead(index, incarnation);
     }
 
     /// Requests that wait for a reply over a connection that is lost fail as if a 503 had come (RFC 3261

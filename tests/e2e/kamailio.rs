@@ -67,6 +67,7 @@ loadmodule "siputils.so"
 loadmodule "textopsx.so"
 loadmodule "ipops.so"
 loadmodule "cfgutils.so"
+loadmodule "maxfwd.so"
 loadmodule "counters.so"
 modparam("cfgutils", "lock_set_size", 4)
 modparam("counters", "script_counter", "mine")
@@ -127,6 +128,16 @@ pub fn answers(port: u16, count: usize, log: &dyn Fn() -> String) -> Vec<String>
     }
     let one = |n: usize| ask(&socket, port, &n.to_string(), SECOND * 20).unwrap_or_else(|| "no answer".into());
     (0..count).map(one).collect()
+}
+
+/// How a configuration for both servers begins: the common modules, and these.
+pub fn head(port: u16, modules: &[&str]) -> String {
+    let all = ["kex", "corex", "tm", "tmx", "sl", "pv", "xlog", "textops", "textopsx", "siputils"];
+    let load = |m: &&str| format!("loadmodule \"{m}.so\"\n");
+    let modules: String = all.iter().chain(modules).map(load).collect();
+    format!(
+        "#!KAMAILIO\ndebug=0\nlog_stderror=yes\nchildren=1\ndisable_tcp=yes\nauto_aliases=no\nlisten=udp:127.0.0.1:{port}\n{modules}"
+    )
 }
 
 /// A running Kamailio; it is ended in an orderly way.

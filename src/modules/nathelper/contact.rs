@@ -145,7 +145,7 @@ pub const ADD_RCV_PARAM: FnSpec<SipHost> = FnSpec {
 };
 
 /// A Contact entry with another URI.
-pub(super) fn write(n: &NameAddr<'_>, uri: &[u8], out: &mut Vec<u8>) {
+pub fn write(n: &NameAddr<'_>, uri: &[u8], out: &mut Vec<u8>) {
     let display = n.display.trim_ascii();
     if !display.is_empty() {
         out.extend_from_slice(display);
@@ -158,7 +158,7 @@ pub(super) fn write(n: &NameAddr<'_>, uri: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Changes the first Contacts, as they stand after earlier changes; how many were changed.
-pub(super) fn change(h: &mut SipHost, most: usize, f: impl Fn(&NameAddr<'_>) -> Option<Vec<u8>>) -> usize {
+pub fn change(h: &mut SipHost, most: usize, f: impl Fn(&NameAddr<'_>) -> Option<Vec<u8>>) -> usize {
     let entries: Vec<Range> = (h.msg.values_of(HeaderId::Contact))
         .filter_map(|v| h.msg.range_of(v))
         .filter(|range| !h.edits.is_deleted(*range))

@@ -2,7 +2,7 @@
 //! into Contact, SDP and the destination what they cannot know themselves.
 
 mod alias;
-mod contact;
+pub mod contact;
 mod judge;
 mod pings;
 mod sdp;

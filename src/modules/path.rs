@@ -94,11 +94,12 @@ fn add(call: &mut Call<'_, SipHost>, received: bool) -> Step<SipHost> {
         uri.push(b'@');
     }
     own.push_via_host(&mut uri);
-    uri.extend_from_slice(format!(":{};lr", own.via_port()).as_bytes());
+    uri.extend_from_slice(format!(":{}", own.via_port()).as_bytes());
     if let Some(name) = own.tag.as_ref().filter(|_| h.env.settings.rr.path_names) {
         uri.extend_from_slice(b";sn=");
         uri.extend_from_slice(name);
     }
+    uri.extend_from_slice(b";lr");
     if own.transport != Transport::Udp {
         uri.extend_from_slice(format!(";transport={}", own.transport.as_param()).as_bytes());
     }

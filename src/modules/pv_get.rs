@@ -228,6 +228,8 @@ fn uri_part(text: &[u8], part: Part) -> Value {
     match part {
         Part::Whole => Value::text(text),
         Part::User => Value::opt(uri.user.map(Str::from)),
+        // A `tel:` URI has none.
+        Part::Host if uri.host.is_empty() => Value::Null,
         Part::Host => Value::text(uri.host),
         // The default port is shown where none is written (observed on the peer).
         Part::Port => number(uri.port_or_default()),

@@ -146,6 +146,7 @@ pvs! {
     DigestResponse Never "digest response" ["adr"]
     DigestOpaque Never "digest opaque" ["ado"]
     DigestAlgorithm Never "digest algorithm" ["aa"]
+    DigestDomain Never "domain of the digest username" ["ad"]
 }
 
 /// What `$msg(...)` knows.
@@ -362,15 +363,25 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
     if let Kpv::Family(var) = pv {
         return vars::get(h, var, sub, index, now);
     }
+    if pv == Kpv::Header && *text() == *b"*" {
+        let all: Vec<&[u8]> = h.msg.headers().map(|x| x.value).collect();
+        return match index {
+            Index::At(i) => pv_get::at(&all, i).map_or(Value::Null, |v| Value::text(*v)),
+            Index::All => Value::text(all.join(&b","[..])),
+            _ => all.first().map_or(Value::Null, |v| Value::text(*v)),
+        };
+    }
     if pv == Kpv::Header && index != Index::All {
         return pv_get::get(h, Pv::Hdr, sub, index, now);
     }
     let mut other = |pv: Pv| pv_get::get(h, pv, None, Index::None, now);
     match pv {
         Kpv::DigestNonce => return other(Pv::AuthNonce),
-        Kpv::DigestCnonce => return other(Pv::AuthCnonce),
+        // Credentials that lack them have them empty.
+        Kpv::DigestCnonce => return present(other(Pv::AuthCnonce), other(Pv::AuthUsername)),
         Kpv::DigestResponse => return other(Pv::AuthResponse),
-        Kpv::DigestOpaque => return other(Pv::AuthOpaque),
+        Kpv::DigestOpaque => return present(other(Pv::AuthOpaque), other(Pv::AuthUsername)),
+        Kpv::DigestDomain => return present(other(Pv::AuthDomain), other(Pv::AuthUsername)),
         Kpv::DigestAlgorithm => return other(Pv::AuthAlgorithm),
         Kpv::RuserLength => return length(&other(Pv::RUser)),
         Kpv::OuserLength => return length(&other(Pv::OUser)),
@@ -442,7 +453,7 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
         Kpv::MsgKind => number(if h.msg.is_request() { 1 } else { 2 }),
         Kpv::MsgKindText => Value::from(if h.msg.is_request() { "rq" } else { "rp" }),
         Kpv::StatusNumber if h.msg.is_reply() => Value::Int(i64::from(h.msg.status())),
-        Kpv::StatusNumber => Value::Null,
+        Kpv::StatusNumber => Value::Int(0),
         Kpv::MethodNumber => Value::Int(method_number(h.msg.method_bytes())),
         Kpv::Version => Value::from("SIP/2.0"),
         Kpv::Scheme => match ruri(h).and_then(|u| u.iter().position(|b| *b == b':').and_then(|at| u.get(..at))) {
@@ -502,6 +513,11 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
     }
 }
 
+/// A part of credentials that are there: empty if they lack it.
+fn present(part: Value, username: Value) -> Value {
+    if part.is_null() && !username.is_null() { Value::from("") } else { part }
+}
+
 /// The least or greatest expiry of the contacts: each contact's own, else that of the message.
 fn expiry(h: &SipHost, which: &[u8]) -> Value {
     let usual = h.msg.expires();
@@ -547,8 +563,8 @@ fn msg_field(h: &SipHost, field: &[u8]) -> Value {
         b"buf" => Value::text(bytes),
         b"body" => Value::text(h.msg.body()),
         b"body_len" => Value::Int(h.msg.body().len() as i64),
-        b"hdrs" => Value::text(part(line_end, head_end)),
-        b"hdrs_len" => Value::Int(part(line_end, head_end).len() as i64),
+        b"hdrs" => Value::text(part(line_end, head_end).trim_ascii()),
+        b"hdrs_len" => Value::Int(part(line_end, head_end).trim_ascii().len() as i64),
         b"hdrc" => Value::Int(h.msg.headers().count() as i64),
         b"fline" => Value::text(part(0, line_end).trim_ascii_end()),
         b"fpart" => Value::text(part(0, head_end)),

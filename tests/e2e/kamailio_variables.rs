@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use crate::common::SECOND;
 use crate::kamailio::{Case, Kamailio, cases, compare, route};
 use crate::support::reprise::Reprise;
-use crate::support::{free_port, process};
+use crate::support::sip::SipClient;
+use crate::support::{eventually, free_port, process};
 
 const MODULES: [&str; 13] =
     ["kex", "corex", "tm", "tmx", "sl", "pv", "rr", "xlog", "textops", "textopsx", "siputils", "nathelper", "path"];
@@ -165,9 +166,11 @@ fn forward_both(params: &[&str], script: &str, texts: &[String], names: &[&str])
         let ports = Ports::free();
         let server = Reprise::start(&config(ports), &["-n", "1"]);
         let ours = forwarded(ports, texts, names, &|| server.log());
-        for ((text, theirs), ours) in texts.iter().zip(&theirs).zip(&ours) {
-            assert_eq!(ours, theirs, "with {params}\n{text}");
-        }
+        let both = texts.iter().zip(&theirs).zip(&ours).filter(|((_, theirs), ours)| theirs != ours);
+        let wrong: Vec<String> = both
+            .map(|((text, theirs), ours)| format!("{text}    Kamailio: {theirs}\n    reprise:  {ours}\n"))
+            .collect();
+        assert!(wrong.is_empty(), "{} of {} with {params}\n{}", wrong.len(), texts.len(), wrong.join("\n"));
     }
 }
 
@@ -256,4 +259,167 @@ reply_route {
         reply(""),
     ];
     forward_both(&[""], script, &texts, &[]);
+}
+
+#[test]
+fn replies_are_passed_on_alike() {
+    let script = r#"
+request_route { exit; }
+reply_route {
+    append_hf("X-Seen: $rs\r\n");
+    forward_reply();
+    drop;
+}
+"#;
+    let text = "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 127.0.0.1:PORT;branch=z9hG4bKa\r\nVia: SIP/2.0/UDP 127.0.0.1:OWN;branch=z9hG4bKb\r\n\
+                From: <sip:a@b>;tag=1\r\nTo: <sip:b@b>;tag=2\r\nCall-ID: x\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n";
+    forward_both(&[""], script, &[text.to_string()], &["Via", "X-Seen", "SIP/2.0 200 OK"]);
+}
+
+/// Whoever waits for a file that gives nothing holds nobody up.
+#[test]
+fn a_file_that_gives_nothing_holds_nobody_up() {
+    let dir = process::directory("files");
+    let fifo = dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let large = dir.path().join("large");
+    std::fs::write(&large, vec![b'x'; 70_000]).expect("a file");
+    let script = format!(
+        r#"async_timeout=2
+request_route {{
+    if ($rU == "fifo") $var(r) = file_read("{}", "$var(f)");
+    else if ($rU == "large") $var(r) = file_read("{}", "$var(f)");
+    else if ($rU == "odd") {{
+        file_write("{}/it's an $$odd one", "with $rU");
+        $var(r) = file_read("{}/it's an $$odd one", "$var(f)");
+    }}
+    append_to_reply("X-Out: $var(r) $var(f)\r\n");
+    sl_send_reply("200", "OK");
+}}
+"#,
+        fifo.display(),
+        large.display(),
+        dir.path().display(),
+        dir.path().display()
+    );
+    let ports = Ports::free();
+    let server = Reprise::start(&format!("{}{script}", head(ports, "")), &["-n", "1"]);
+    let (slow, quick) = (SipClient::new(ports.one), SipClient::new(ports.one));
+    let waiting = slow.request("OPTIONS", &format!("sip:fifo@127.0.0.1:{}", ports.one));
+    slow.send_request(&waiting);
+    let waits = || server.ctl("waits", serde_json::Value::Null).as_array().map_or(0, Vec::len);
+    eventually("the script waits", SECOND * 10, || waits() == 1);
+    let ask = |user: &str| {
+        let reply = quick.options(&format!("sip:{user}@127.0.0.1:{}", ports.one));
+        reply.header("X-Out").unwrap_or_default().to_string()
+    };
+    assert_eq!(ask("other"), "0 0", "answered while another waits");
+    assert_eq!(ask("odd"), "1 with odd");
+    assert_eq!(ask("large"), "-1 0", "it is too large for a value");
+    let reply = slow.finish(&waiting, SECOND * 20).pop().expect("an answer");
+    assert_eq!(reply.header("X-Out"), Some("-1 0"), "the time is over\n{}", server.log());
+}
+
+#[test]
+fn route_sets_are_followed_alike() {
+    let script = r#"
+request_route {
+    $var(r) = 0;
+    if ($hdr(X-How) == "loose") { loose_route(); $var(r) = $rc; }
+    if ($hdr(X-How) == "preloaded") { loose_route_preloaded(); $var(r) = $rc; }
+    if ($hdr(X-How) == "mode") { loose_route_mode("1"); $var(r) = $rc; }
+    $var(n) = "no";
+    if (rr_next_hop_route()) $var(n) = "yes";
+    send_data("sip:127.0.0.1:$sp", "$hdr(X-How) $var(r) $var(n) $du $ru $fs $rdir(id) $fti $tti $route_uri");
+}
+"#;
+    let own = "<sip:127.0.0.1:PORT;lr;ftag=f>";
+    let named = "<sip:127.0.0.1:PORT;sn=two;lr>";
+    let double = "<sip:127.0.0.1:5099;r2=on;lr;ftag=f>, <sip:127.0.0.1:PORT;r2=on;lr;ftag=f>";
+    let sets = [
+        String::new(),
+        own.to_string(),
+        named.to_string(),
+        double.to_string(),
+        format!("{double}, <sip:10.1.1.1;lr>"),
+        format!("{own}, <sip:10.1.1.1;lr>"),
+        format!("{own}, <sip:10.1.1.2>, <sip:10.1.1.1;lr>"),
+        "<sip:10.1.1.1;lr>".to_string(),
+    ];
+    let mut texts = Vec::new();
+    for how in ["none", "loose", "preloaded", "mode"] {
+        for set in &sets {
+            for to in ["", ";tag=f", ";tag=t"] {
+                let route = if set.is_empty() { String::new() } else { format!("Route: {set}\r\n") };
+                let text = message("sip:bob@example.org", &format!("{route}X-How: {how}\r\n"));
+                let from = if to == ";tag=f" { "tag=g" } else { "tag=f" };
+                let text = text
+                    .replace("tag=2", from)
+                    .replace("<sip:bob@example.org>\r\n", &format!("<sip:bob@example.org>{to}\r\n"));
+                texts.push(text);
+            }
+        }
+    }
+    let params = ["", "modparam(\"rr\", \"force_send_socket\", 1)\nmodparam(\"rr\", \"sockname_mode\", 1)\n"];
+    forward_both(&params, script, &texts, &[]);
+}
+
+#[test]
+fn what_comes_and_goes_is_described_alike() {
+    let script = r#"
+request_route {
+    $du = "sip:127.0.0.1:" + $sp;
+    forward();
+}
+onsend_route {
+    xlog("L_ERR", "SEEN to $sndto(ip) $sndto(port) $sndto(proto) $sndto(sproto) $sndto(af) from $sndfrom(ip) $sndfrom(port) $sndfrom(proto) $sndfrom(af) and $snd(ip) $snd(port) $snd(sproto) END\n");
+}
+event_route[core:msg-received] {
+    xlog("L_ERR", "SEEN rcv $rcv(srcip) $rcv(rcvip) $rcv(rcvport) $rcv(proto) $rcv(sproto) $rcv(af) $rcv(len) END\n");
+}
+"#;
+    let text = message("sip:bob@example.org", "");
+    let seen = |ports: Ports, log: &dyn Fn() -> String| -> Vec<String> {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let own = socket.local_addr().expect("an address").port().to_string();
+        let text = text.replace("OWN", &own);
+        eventually("it is forwarded", SECOND * 20, || {
+            socket.send_to(text.as_bytes(), ("127.0.0.1", ports.one)).expect("sent");
+            received(&socket, Duration::from_millis(500)).is_some()
+        });
+        let lines = || -> Vec<String> {
+            let log = log();
+            let found = log.lines().filter_map(|l| l.split("SEEN ").nth(1)?.split(" END").next());
+            let mut found: Vec<String> = found.map(|l| ports.bare(l).replace(&own, "OWN")).collect();
+            found.sort();
+            found.dedup();
+            found
+        };
+        eventually("the log has it", SECOND * 20, || lines().len() == 2);
+        lines()
+    };
+    let params = "received_route_mode=1\n";
+    let theirs = {
+        let ports = Ports::free();
+        let server = Kamailio::start(&format!("{}{script}", head(ports, params)));
+        seen(ports, &|| server.log())
+    };
+    let ports = Ports::free();
+    let server = Reprise::start(&format!("{}{script}", head(ports, params)), &["-n", "1"]);
+    assert_eq!(seen(ports, &|| server.log()), theirs);
+}
+
+#[test]
+fn paths_are_the_same_on_both() {
+    let script = r#"
+request_route {
+    if ($hdr(X-Path) == "user") add_path("user");
+    else add_path();
+    $du = "sip:127.0.0.1:" + $sp;
+    forward();
+}
+"#;
+    let register = |headers: &str| message("sip:example.org", headers).replace("MESSAGE", "REGISTER");
+    let texts = [register(""), register("X-Path: user\r\n")];
+    forward_both(&["", "modparam(\"path\", \"sockname_mode\", 1)\n"], script, &texts, &["Path"]);
 }

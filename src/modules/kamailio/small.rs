@@ -370,7 +370,7 @@ pub fn next_hop(h: &SipHost, key: &[u8]) -> Value {
         b"u" => Value::Str(uri.clone()),
         b"U" => Value::opt(parsed.user.map(Str::from)),
         b"d" => Value::text(parsed.host),
-        b"p" => Value::Int(parsed.port_or_default().into()),
+        b"p" => Value::Int(parsed.port.unwrap_or(5060).into()),
         // As it is written; in capitals if it is not.
         b"P" => Value::text(parsed.param(b"transport").unwrap_or(b"UDP")),
         b"i" => match parsed.host_ip() {

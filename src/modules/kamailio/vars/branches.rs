@@ -80,13 +80,13 @@ pub(super) fn get(h: &SipHost, var: Var, sub: Option<&Value>, index: Index) -> V
     match var {
         Var::FirstBranch => h.branches.first().map_or(Value::Null, |b| Value::Str(b.uri.clone())),
         Var::AllBranches => {
-            let shown = |b: &Target| match b.q {
-                Some(q) => [b"<", &b.uri[..], format!(">;q={}", q_text(q)).as_bytes()].concat(),
-                None => b.uri.to_vec(),
-            };
-            let all: Vec<Vec<u8>> = h.branches.iter().map(shown).collect();
+            let all: Vec<Vec<u8>> = h.branches.iter().map(|b| shown(&b.uri, b.q, false)).collect();
             if all.is_empty() { Value::Null } else { Value::text(all.join(&b", "[..])) }
         }
+        Var::TransactionBranch => match h.tm.branch.and_then(|b| h.tm.branches.get(usize::from(b))) {
+            Some(b) => Value::Int(mask(&b.target.flags, "").into()),
+            None => Value::Null,
+        },
         Var::StaticBranch => h.rare.branch.as_deref().map_or(Value::Null, |b| part(h, b, &key)),
         _ if key[..] == *b"count" && h.branches.is_empty() => Value::Null,
         _ if key[..] == *b"count" => Value::Int(h.branches.len() as i64),
@@ -113,6 +113,15 @@ fn part(h: &SipHost, b: &Target, key: &[u8]) -> Value {
         },
         b"flags" => Value::Int(mask(&b.flags, "").into()),
         name => Value::opt(b.attrs.iter().find(|(n, _)| **n == *name).map(|(_, v)| v.clone())),
+    }
+}
+
+/// A URI with its q value, as Contact has them; without one in brackets only if `always`.
+pub(super) fn shown(uri: &[u8], q: Option<u16>, always: bool) -> Vec<u8> {
+    match q {
+        Some(q) => [b"<", uri, format!(">;q={}", q_text(q)).as_bytes()].concat(),
+        None if always => [b"<", uri, b">"].concat(),
+        None => uri.to_vec(),
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) fn get(h: &SipHost, var: Var, sub: Option<&Value>, index: Index) -> V
         }
         Var::RouteUri => {
             let first = h.msg.values_of(HeaderId::Route).next().and_then(|v| NameAddr::parse(v).ok());
-            first.map_or(Value::Null, |n| Value::text(n.uri))
+            first.map_or(Value::from(""), |n| Value::text(n.uri))
         }
         Var::RecordCount => Value::Int(h.msg.values_of(HeaderId::RecordRoute).count() as i64),
         _ => Value::Int(top_records(&h.msg)),

@@ -6,10 +6,12 @@ pub mod flags;
 pub mod headers;
 pub mod names;
 mod server;
+mod targets;
 
 use crate::base::Time;
 use crate::modules::host::SipHost;
 use crate::modules::pv::Pv;
+use crate::modules::pv_get;
 use crate::modules::pv_kamailio::Kpv;
 use crate::script::host::{Index, PvSpec, SetError, SubName};
 use crate::script::value::Value;
@@ -30,6 +32,15 @@ macro_rules! vars {
 vars! {
     Branch Required rw branches::KEYS, "a part of a further branch" ["branch"]
     StaticBranch Required rw branches::STATIC_KEYS, "a part of the branch that sbranch_append adds" ["sbranch"]
+    TransactionBranch Required ro &["flags", "uri", "ruid"], "a part of the branch in work" ["T_branch"]
+    RuriPort Never rw &[], "port of the R-URI, 5060 if it names none" ["rp"]
+    OuriPort Never ro &[], "port of the original R-URI" ["op"]
+    DuriPort Never rw &[], "port of the destination URI" ["dp"]
+    RuriProto Never ro &[], "protocol of the R-URI as written, UDP if it names none" ["rP"]
+    OuriProto Never ro &[], "protocol of the original R-URI" ["oP"]
+    DuriProto Never ro &[], "protocol of the destination URI" ["dP"]
+    DestinationSet Never ro &[], "all destinations as Contact has them" ["ds"]
+    AddressFamily Optional ro &["id", "name"], "address family the message came in on" ["af"]
     FirstBranch Never rw &[], "URI of the first branch; assigned, a further branch" ["br"]
     AllBranches Never ro &[], "URIs of all branches" ["bR"]
     ListValue Required ro &[], "a value of a header that is a list" ["hfl"]
@@ -96,7 +107,12 @@ pub fn find(name: &str, sub: Option<&str>) -> Option<PvSpec<Pv>> {
 /// Reads `var`. Never waits.
 pub fn get(h: &mut SipHost, var: Var, sub: Option<&Value>, index: Index, now: Time) -> Value {
     match var {
-        Var::Branch | Var::StaticBranch | Var::FirstBranch | Var::AllBranches => branches::get(h, var, sub, index),
+        Var::TransactionBranch if sub.and_then(Value::to_text).as_deref() != Some(b"flags") => {
+            pv_get::get(h, Pv::TBranchField, sub, index, now)
+        }
+        Var::Branch | Var::StaticBranch | Var::FirstBranch | Var::AllBranches | Var::TransactionBranch => {
+            branches::get(h, var, sub, index)
+        }
         Var::ListValue
         | Var::ListCount
         | Var::TopVia
@@ -116,6 +132,14 @@ pub fn get(h: &mut SipHost, var: Var, sub: Option<&Value>, index: Index, now: Ti
         | Var::BranchFlags
         | Var::BranchFlagsHex
         | Var::BranchFlag => flags::get(h, var, sub),
+        Var::RuriPort
+        | Var::OuriPort
+        | Var::DuriPort
+        | Var::RuriProto
+        | Var::OuriProto
+        | Var::DuriProto
+        | Var::DestinationSet
+        | Var::AddressFamily => targets::get(h, var, sub, now),
         Var::DialogFromTag | Var::DialogToTag | Var::Direction => crate::modules::rr::direction::get(h, var, sub),
         _ => server::get(h, var, sub, now),
     }
@@ -137,6 +161,7 @@ pub fn set(h: &mut SipHost, var: Var, sub: Option<&Value>, index: Index, value: 
         | Var::BranchFlags
         | Var::BranchFlagsHex
         | Var::BranchFlag => flags::set(h, var, sub, value),
+        Var::RuriPort | Var::DuriPort => targets::set(h, var, value),
         _ => server::set(h, var, sub, value),
     }
 }

@@ -169,6 +169,13 @@ fn find_param(text: &[u8], name: &[u8], commas: bool) -> Option<ParamAt> {
     None
 }
 
+/// The value of a parameter of a header that is one value, as Authorization is; without its quotes.
+pub fn param2<'a>(text: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let (start, end) = find_param(text, name, true)?.tail;
+    let value = text.get(start..end)?.trim_ascii().strip_prefix(b"=")?;
+    Some(crate::sip::bytes::unquote(value.trim_ascii()))
+}
+
 fn verdict(yes: bool) -> Step<SipHost> {
     Step::Done(if yes { 1 } else { -1 })
 }

@@ -7,7 +7,7 @@ mod core_functions;
 pub mod custom;
 mod header_match;
 pub mod header_walk;
-mod hf_values;
+pub mod hf_values;
 pub mod line_walk;
 mod nio;
 pub mod siputils;

@@ -7,8 +7,10 @@ use crate::modules::env::{Scheme, Settings};
 use crate::modules::htable::definition::Table;
 use crate::modules::kamailio::sqlops;
 use crate::modules::mqueue::Database;
+use crate::modules::uac::registrations;
 use crate::modules::{acc, alias_db, auth_db, domain, permissions, speeddial, usrloc};
 use crate::ops::sql::{DbUrl, Kill};
+use crate::script::ast::Dialect;
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
 use crate::script::program::ModParam;
 use crate::script::source::Span;
@@ -45,6 +47,12 @@ pub(super) fn read(
         add(settings, &context, dispatcher::DATABASE, &url.to_lossy(), *span, diags);
         settings.dispatcher.database = true;
     }
+    if let Some((url, span)) = &default
+        && params.iter().any(|p| p.module == "uac_registrant")
+        && !params.iter().any(|p| p.module == "uac_registrant" && p.param == "db_url")
+    {
+        add(settings, &context, registrations::DATABASE, &url.to_lossy(), *span, diags);
+    }
     for (module, number) in [
         ("htable", Table::DATABASE),
         ("mqueue", Database::URL),
@@ -56,10 +64,31 @@ pub(super) fn read(
         ("domain", domain::DATABASE),
         ("alias_db", alias_db::DATABASE),
         ("speeddial", speeddial::DATABASE),
+        ("uac_registrant", registrations::DATABASE),
     ] {
         for p in params.iter().filter(|p| p.module == module && p.param == "db_url") {
             let url = p.value.to_text().unwrap_or_default();
             add(settings, &context, number, &url.to_lossy(), p.span, diags);
+        }
+    }
+    if let Some((url, span)) = &default
+        && settings.permissions.dialect == Dialect::OpenSips
+        && !settings.db_urls.iter().any(|(n, _)| *n == permissions::DATABASE)
+    {
+        // Kept if the script asks for addresses.
+        add(settings, &context, permissions::DATABASE, &url.to_lossy(), *span, diags);
+        settings.permissions.by_default = true;
+    }
+    for p in params.iter().filter(|p| p.module == "uac" && p.param == "reg_db_url") {
+        let url = p.value.to_text().unwrap_or_default();
+        if url.is_empty() {
+            continue;
+        }
+        add(settings, &context, registrations::DATABASE, &url.to_lossy(), p.span, diags);
+        if !settings.uac.registrations.is_on() {
+            let text = "reg_db_url names accounts, but not what their Contact is";
+            let help = "set reg_contact_addr to `HOST:PORT` of this server, as the registrars are to call it";
+            diags.push(Diagnostic::error("E0505", p.span, text).help(help));
         }
     }
     super::shared::check_queues(settings, params, diags);

@@ -10,7 +10,7 @@ use crate::modules::host::SipHost;
 use crate::script::ast::{Config, Global, GlobalValue, Item, RouteKind};
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
 use crate::script::ir::ArgPlan;
-use crate::script::program::{ModParam, Program};
+use crate::script::program::Program;
 use crate::script::source::Span;
 use std::time::Duration;
 
@@ -152,29 +152,8 @@ fn group_argument(name: &str, arguments: usize) -> Option<Option<usize>> {
     })
 }
 
-/// The module `async` needs tm, unless it is only for tasks with data (`mode`).
-fn check_tm(config: &Config, program: &Program<SipHost>, diags: &mut Diagnostics) {
-    let without = |p: &ModParam| p.module == "async" && p.param == "mode" && p.value.to_int() == Some(1);
-    if !program.has_module("async") || program.has_module("tm") || program.modparams.iter().any(without) {
-        return;
-    }
-    let loads = |item: &Item| match item {
-        Item::LoadModule { file, span } => {
-            let path = String::from_utf8_lossy(&file.text).into_owned();
-            let name = path.rsplit('/').next().unwrap_or_default();
-            (name == "async" || name == "async.so").then_some(*span)
-        }
-        _ => None,
-    };
-    if let Some(span) = config.items.iter().find_map(loads) {
-        let d = Diagnostic::error("E0203", span, "module `async` needs module `tm`, which is not loaded");
-        diags.push(d.help("add `loadmodule \"tm.so\"`"));
-    }
-}
-
 /// Reports calls that hand something over to a group that does not exist.
-pub(super) fn check(config: &Config, program: &Program<SipHost>, settings: &Settings, diags: &mut Diagnostics) {
-    check_tm(config, program, diags);
+pub(super) fn check(program: &Program<SipHost>, settings: &Settings, diags: &mut Diagnostics) {
     for site in &program.sites {
         let given = site.args.iter().filter(|a| !matches!(a, ArgPlan::None)).count();
         let Some(argument) = group_argument(&site.name, given) else { continue };

@@ -326,6 +326,7 @@ pub(super) fn environment(config: &ServerConfig, listeners: &[Listener], random:
         settings: config.settings.clone().into(),
         pid: std::process::id(),
         tag_prefix: format!("{:012x}.", random & 0xffff_ffff_ffff),
+        started: clock.micros(),
         clock,
         // Each worker opens its own.
         store: None,

@@ -23,6 +23,14 @@ pub struct Rare {
     pub charging: Option<Box<Str>>,
     /// The request that `$uac_req(...)` puts together.
     pub uac: Option<Box<super::uac::request::Draft>>,
+    /// The set of destinations that `$dsg(...)` is about.
+    pub group: Option<Box<super::dispatcher::group::Fetched>>,
+    /// What the last `jsonrpc_exec` was told.
+    pub told: Option<Box<super::jsonrpcs::Told>>,
+    /// The branch that `$sbranch(...)` puts together.
+    pub branch: Option<Box<super::host::Target>>,
+    /// The number of the connection that the request is to leave over, and whether it does (`tcp_set_otcpid`).
+    pub outbound: Option<(i64, bool)>,
 }
 
 impl Vacant for Rare {
@@ -37,6 +45,10 @@ impl Vacant for Rare {
                 reply_body: None,
                 charging: None,
                 uac: None,
+                group: None,
+                told: None,
+                branch: None,
+                outbound: None,
             }
         }
     }

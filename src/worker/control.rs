@@ -54,6 +54,8 @@ impl Worker {
                     Some(done)
                 } else if let Some(done) = self.contacts_call(&method, &params) {
                     Some(done)
+                } else if method.starts_with("uac") || method.starts_with("reg_") {
+                    self.registrations_call(id, &method, &params)
                 } else if let Some(list) = List::reloaded_by(&method) {
                     self.reload_list(id, list)
                 } else if method.starts_with("t_") || method.starts_with("tm") {
@@ -65,6 +67,7 @@ impl Worker {
                     self.tell_main(&ToMain::Answer { id, result: result.map(|v| v.to_string()) });
                 }
             }
+            ToChild::Told { ticket, text } => self.told(ticket, text),
             ToChild::LogLevel(level) => {
                 self.log.change_level(level);
                 self.env().level.set(Some(i32::from(level)));
@@ -84,11 +87,13 @@ impl Worker {
                 self.owner_died(index, incarnation);
                 self.locks_of_dead(index, incarnation);
                 self.asks_of_dead(index, incarnation);
+                self.look_for_attempts();
                 self.look_after_queues();
             }
             ToChild::PeerRespawned { index, incarnation } => {
                 self.groups.revived(index, incarnation);
                 self.seat_taken(index);
+                self.look_for_attempts();
             }
             ToChild::ClearStale => {
                 self.env().store.iter().for_each(|s| {
@@ -101,6 +106,9 @@ impl Worker {
     fn call(&mut self, method: &str, params: &str) -> Result<Value, CallError> {
         match method {
             "waits" => Ok(self.waits()),
+            "permissions.testUri" | "permissions.allowUri" | "permissions:allow_uri" | "allow_uri" => {
+                self.test_uri(params)
+            }
             "kill-wait" => self.kill_wait(params),
             "tcp-list" | "core.tcp_list" => Ok(self.list_streams()),
             "tcp-close" => self.close_stream(params),

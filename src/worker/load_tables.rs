@@ -16,6 +16,7 @@ impl Worker {
         self.load_destinations()?;
         self.load_lists()?;
         self.load_contacts()?;
+        self.load_registrations()?;
         self.load_queues()
     }
 

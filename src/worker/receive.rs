@@ -5,7 +5,7 @@ use super::streams;
 use crate::base::Str;
 use crate::modules::host::SipHost;
 use crate::net::bus::{ANY_INCARNATION, Bus, BusError, Envelope};
-use crate::script::vm::Run;
+use crate::script::vm::{Finished, Run};
 use crate::sip::reply::{self, ReplySpec};
 use crate::sip::{Fault, Message, Method, ParseError, validate};
 use crate::store::Counter;
@@ -32,9 +32,12 @@ impl Worker {
         }
         self.in_work.begin(data);
         self.faults.look(data);
-        if self.hooks.incoming && !self.may_enter(data, origin) {
-            return self.in_work.end();
-        }
+        let changed = match self.hooks.incoming.then(|| self.entering(Str::from(data), origin)) {
+            None => None,
+            Some(Some(bytes)) => Some(bytes),
+            Some(None) => return self.in_work.end(),
+        };
+        let data = changed.as_deref().unwrap_or(data);
         let parsed = Message::parse_slice(data);
         if parsed.is_err() && self.hooks.parse_error.is_some() {
             self.malformed(data, origin);
@@ -239,7 +242,7 @@ impl Worker {
     }
 
     fn reply(&mut self, msg: Message, origin: Origin) {
-        if self.answers_ping(&msg) {
+        if self.answers_ping(&msg) || self.contact_answers(&msg, origin) {
             return;
         }
         if validate::validate(&msg).is_err() {
@@ -274,7 +277,26 @@ impl Worker {
             ReplyMatch::Deliver(tx, branch) => self.deliver_reply(tx, branch, msg, origin),
             ReplyMatch::Absorbed(..) | ReplyMatch::Queued(..) => {}
             ReplyMatch::NotOurs if self.comes_too_late(&msg) => self.counters.inc(Counter::DropReplies),
-            ReplyMatch::NotOurs => self.forward_reply(&msg),
+            ReplyMatch::NotOurs => match self.routes.stray_reply {
+                Some(route) => {
+                    let host = self.host(msg, origin);
+                    let run = Run::new(self.program(), route, host);
+                    self.drive(run, Role::new(RoleKind::StrayReply));
+                }
+                None => self.forward_reply(&msg),
+            },
+        }
+    }
+
+    /// The route of a reply without a transaction has ended: it goes on to the next Via, or not.
+    pub(super) fn stray_reply_done(&mut self, finished: Finished<SipHost>) {
+        let host = finished.host;
+        if finished.end.dropped || finished.end.zero {
+            self.counters.inc(Counter::DropReplies);
+        } else if host.edits.is_empty() {
+            self.forward_reply(&host.msg);
+        } else if let Ok(changed) = host.edits.applied(&host.msg) {
+            self.forward_reply(&changed);
         }
     }
 

@@ -42,6 +42,9 @@ impl Worker {
         if let Some(control) = self.dispatching.reloads.remove(&ended.id) {
             return self.reloaded(control, ended.outcome);
         }
+        if self.accounts_read(ended.id, &ended.outcome) {
+            return;
+        }
         if self.contacts_written(&ended) || self.table_operation_done(&ended) {
             return;
         }

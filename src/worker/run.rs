@@ -177,6 +177,14 @@ impl Worker {
             local: program.find_route(RouteKind::Local, None),
             error: program.find_route(RouteKind::Error, None),
             local_response: program.find_route(RouteKind::Event, Some("tm:local-response")),
+            local_ack: program.find_route(RouteKind::Event, Some("tm:local-ack-sent")),
+            stray_reply: blueprint
+                .env
+                .settings
+                .tm
+                .stray_reply
+                .as_ref()
+                .and_then(|name| program.find_route(RouteKind::OnReply, Some(&name.to_lossy()))),
             startup: program.find_route(RouteKind::Startup, None).filter(|_| seat.run_startup),
         };
         let bus_peers = seat.bus.peers();
@@ -219,6 +227,7 @@ impl Worker {
             locks: Locks::default(),
             timers: Vec::new(),
             natping: Default::default(),
+            asking: Default::default(),
             dispatching: Default::default(),
             consumers: Vec::new(),
             table_work: Default::default(),
@@ -229,6 +238,7 @@ impl Worker {
             copies: HashMap::new(),
             hooks: Default::default(),
             location: Default::default(),
+            registrant: Default::default(),
             reloads: Default::default(),
             drain: None,
             stalled: super::block::Stalled::default(),

@@ -5,7 +5,7 @@ use super::local::{Asker, OwnRequest};
 use super::state::{Role, RoleKind, Work, Worker};
 use crate::base::Str;
 use crate::modules::host::SipHost;
-use crate::modules::uac::auth::answer;
+use crate::modules::uac::auth::{Manner, answer};
 use crate::modules::uac::request::Draft;
 use crate::script::ast::RouteKind;
 use crate::script::value::Value;
@@ -70,7 +70,7 @@ impl Worker {
             body,
             headers: Str::from(headers),
             next_hop: text("ouri"),
-            socket: text("sock"),
+            socket: text("sock").or_else(|| self.env().settings.uac.socket.clone()),
             asker: if tells { Asker::Script(draft.clone()) } else { Asker::Nobody },
             ..OwnRequest::default()
         };
@@ -80,10 +80,8 @@ impl Worker {
     /// A request of a script has its final reply, or none: `event_route[uac:reply]`.
     pub(super) fn draft_answered(&mut self, mut draft: Box<Draft>, status: u16, reply: Option<Message>) {
         let again = reply.as_ref().and_then(|reply| self.with_login(&draft, reply));
-        if let Some(again) = again
-            && self.send_draft(Box::new(again)) == 1
-        {
-            return;
+        if let Some(again) = again {
+            self.send_draft(Box::new(again));
         }
         let program = self.program();
         if draft.get(b"evroute").to_int().is_none_or(|n| n == 0) {
@@ -111,7 +109,13 @@ impl Worker {
         let hashed = draft.get(b"flags").to_int().is_some_and(|n| n & 1 != 0);
         let salt = self.hash(&self.now.as_micros().to_be_bytes());
         let uri = draft.text("ruri")?;
-        let line = answer(reply, &|_| Some(login.clone()), reply.method_bytes(), &uri, hashed, salt)?;
+        let line = answer(
+            reply,
+            &|_| Some(login.clone()),
+            reply.method_bytes(),
+            &uri,
+            Manner { hashed, salt, ..Manner::default() },
+        )?;
         let mut again = draft.clone();
         let headers = [&draft.text("hdrs").unwrap_or_default()[..], b"\n", &line].concat();
         again.put("hdrs", Value::text(headers));
@@ -129,6 +133,13 @@ impl Worker {
         }
         let sent = self.tm.user(tx).and_then(|d| d.branches.get(usize::from(branch))).and_then(|b| b.sent.as_ref());
         let (Some(sent), Some(came)) = (sent, self.tm.request(tx)) else { return };
+        // Counted up on the way (uac_inc_cseq).
+        let number = came.cseq().number;
+        if sent.cseq().number != number
+            && let Some(header) = reply.header(HeaderId::CSeq)
+        {
+            edits.set_header_value(&header, crate::modules::uac::cseq::value(number, reply.cseq().method_bytes));
+        }
         for id in [HeaderId::From, HeaderId::To] {
             if sent.value(id) == came.value(id) {
                 continue;

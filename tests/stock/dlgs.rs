@@ -7,6 +7,7 @@ use crate::phone::{Over, Phone};
 use crate::server::{Kind, Start, Stock};
 use crate::support::eventually;
 use crate::support::sip::{Request, SipMessage};
+use crate::support::sipp::Sipp;
 
 /// A proxy between the phones of these tests: who is called stands in X-To.
 const CONFIG: &str = r##"#!KAMAILIO
@@ -221,4 +222,31 @@ fn calls_are_counted_by_what_they_have() {
     let no = pair.alice.final_reply(&invite);
     pair.alice.send(&invite.ack(&no));
     assert_eq!(pair.count(&src), "-1 -1 -1 -1 -1 -2 -1");
+}
+
+#[test]
+fn calls_of_sipp_are_followed() {
+    const CALLS: u64 = 300;
+    let callee = Sipp::uas("uas-invite", &[]);
+    let relay = format!("if ($hdr(X-To) != $null) $ru = $hdr(X-To);\n    else $du = \"sip:{}\";", callee.addr);
+    let text = CONFIG.replace("$ru = $hdr(X-To);", &relay).replace("children=2", "children=2\noverload_age=0");
+    let server = Start { config: Some(text), ..Start::default() }.on(Kind::Reprise);
+    let caller = Sipp::uac("uac-invite", server.addr(), CALLS, 100, &["-d", "8000"]);
+    let (src, dst) = (format!("sip:alice@{}", caller.addr), format!("sip:service@127.0.0.1:{}", server.port));
+    let ask = |method: &str, params: Value| server.rpc(method, params).unwrap_or_else(|| panic!("{method} is refused"));
+    let count = |params: Value| ask("dlgs.count", params)["count"].as_u64().unwrap();
+    eventually("all are there", SECOND * 30, || count(json!(["any", "eq", ""])) == CALLS);
+    eventually("all are confirmed", SECOND * 30, || ask("dlgs.stats", Value::Null)["active"]["confirmed"] == CALLS);
+    assert_eq!((count(json!(["src", "eq", src])), count(json!(["src", "ne", src]))), (CALLS, 0));
+    assert_eq!(
+        (count(json!(["dst", "sw", "sip:service@"])), count(json!(["dst", "fm", "sip:*@127.*"]))),
+        (CALLS, CALLS)
+    );
+    assert_eq!(count(json!(["data", "re", "^srcip=127"])), CALLS);
+    let all = ask("dlgs.getall", json!(["dst", "eq", dst]));
+    assert_eq!(all.as_array().unwrap().len() as u64, CALLS);
+    caller.wait(SECOND * 60).assert_all(CALLS);
+    callee.stop().assert_all(CALLS);
+    eventually("all are forgotten", SECOND * 30, || ask("dlgs.stats", Value::Null)["final"]["terminated"] == CALLS);
+    assert_eq!(count(json!(["any", "eq", ""])), 0);
 }

@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounts;
 mod baresip;
 mod calls;
 mod database;
@@ -18,6 +19,7 @@ mod load;
 mod methods;
 mod operators;
 mod phone;
+mod registrant;
 mod registrations;
 mod schema;
 mod server;

@@ -18,7 +18,7 @@ impl Tables {
         let db = MariaDb::shared();
         let name = format!("stock{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let mut sql = format!("CREATE DATABASE {name} CHARACTER SET latin1; USE {name};\n");
-        let files = ["standard", "auth_db", "usrloc", "acc", "permissions", "alias_db", "speeddial", "domain"];
+        let files = ["standard", "auth_db", "usrloc", "acc", "permissions", "alias_db", "speeddial", "domain", "uac"];
         for file in files {
             let path = format!("/usr/share/kamailio/mysql/{file}-create.sql");
             sql += &fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));

@@ -5,11 +5,14 @@
 
 mod auth;
 mod bed;
+mod contacts;
 mod control;
 mod forking;
 mod hooks;
 mod inject;
+mod kamailio;
 mod own;
+mod registrant;
 mod relay;
 mod routes;
 mod variables;

@@ -31,6 +31,20 @@ pub const COREX: &[FnSpec<SipHost>] = &[
     IS_SOCKET_NAME,
     SET_SOURCE_ADDRESS,
     super::nio::NIO_IS_INCOMING,
+    super::corex::IS_INCOMING,
+    super::corex::SEND_DATA,
+    super::corex::SENDX,
+    super::corex::FORWARD_REPLY,
+    super::corex::MSG_IFLAG_SET,
+    super::corex::MSG_IFLAG_RESET,
+    super::corex::MSG_IFLAG_IS_SET,
+    super::corex::SET_RECV_SOCKET,
+    super::corex::SET_RECV_SOCKET_NAME,
+    super::file_functions::FILE_READ,
+    super::file_functions::FILE_WRITE,
+    super::via::VIA_ADD_SRVID,
+    super::via::VIA_ADD_XAVP_PARAMS,
+    super::via::VIA_USE_XAVP_FIELDS,
 ];
 
 fn verdict(yes: bool) -> Step<SipHost> {
@@ -236,7 +250,7 @@ const IS_SOCKET_NAME: FnSpec<SipHost> = FnSpec {
     ..SET_SEND_SOCKET
 };
 
-fn named(call: &Call<'_, SipHost>) -> Option<usize> {
+pub(super) fn named(call: &Call<'_, SipHost>) -> Option<usize> {
     let name = call.text(0)?;
     call.host.env().listeners.iter().position(|l| l.tag.as_ref() == Some(&name))
 }
@@ -329,6 +343,21 @@ pub(super) const TYPEOF: FnSpec<SipHost> = FnSpec {
             b"null" => value.is_null(),
             _ => false,
         })
+    },
+    ..IS_INT
+};
+
+pub(super) const PV_EVALX: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("pv_evalx"),
+    params: &[Param::req("variable", Kind::Out), Param::req("text", Kind::Str)],
+    doc: "Puts a text into a variable whose variables are replaced twice: what they hold may name variables in turn.",
+    returns: &[(1, "done"), (-1, "the text is NULL")],
+    example: r#"pv_evalx("$var(z)", "$var(y) one");"#,
+    run: |call| {
+        let Some(text) = call.text(1) else { return Step::Done(-1) };
+        let text = call.expand(&text);
+        call.assign(0, Value::Str(text));
+        Step::Done(1)
     },
     ..IS_INT
 };

@@ -31,9 +31,20 @@ impl Login {
     }
 }
 
+/// How challenges are answered.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manner<'a> {
+    /// The password is the hash of user, realm and password.
+    pub hashed: bool,
+    /// What the client's nonce is made of.
+    pub salt: u64,
+    /// The algorithms that may be used, with commas; empty: any.
+    pub algorithms: &'a [u8],
+}
+
 /// `uac_auth`
 pub const UAC_AUTH: FnSpec<SipHost> = FnSpec {
-    opensips: Some("uac_auth"),
+    opensips: None,
     kamailio: Some("uac_auth"),
     params: &[Param::opt("mode", Kind::Int)],
     variadic: false,
@@ -47,26 +58,62 @@ pub const UAC_AUTH: FnSpec<SipHost> = FnSpec {
     example: r#"if (t_check_status("401|407") && uac_auth()) t_relay();"#,
     run: |call| {
         let hashed = call.int(0) == Some(1);
-        let Some(reply) = call.host.other.clone().filter(|m| matches!(m.status(), 401 | 407)) else {
-            return Step::Done(-1);
-        };
-        let login = from_avps(call);
-        let users = call.host.env().settings.uac.logins.clone();
-        let find = |realm: &[u8]| {
-            let avps = login.iter().filter(|l| l.realm.as_ref().is_none_or(|r| **r == *realm));
-            avps.chain(users.iter().filter(|l| l.realm.as_ref().is_some_and(|r| **r == *realm))).next().cloned()
-        };
-        let salt = u64::from(random(call.now)) << 32 | u64::from(random(call.now));
-        let h = &mut *call.host;
-        let uri = h.current_ruri().to_vec();
-        let method = h.msg.method_bytes().to_vec();
-        let Some(line) = answer(&reply, &find, &method, &uri, hashed, salt) else { return Step::Done(-1) };
-        let msg = h.msg.clone();
-        h.edits.append_header(&msg, Str::from(line));
-        Step::Done(1)
+        authorize(call, hashed, &Str::default())
     },
     finish: None,
 };
+
+/// `uac_auth_mode`
+pub const UAC_AUTH_MODE: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("uac_auth_mode"),
+    params: &[Param::req("mode", Kind::Int)],
+    doc: "uac_auth with a mode: 0 the password is a password, 1 it is the hash of user, realm and password.",
+    example: r#"if (t_check_status("401|407") && uac_auth_mode(1)) t_relay();"#,
+    ..UAC_AUTH
+};
+
+/// `uac_auth` of OpenSIPS
+pub const UAC_AUTH_OF_OPENSIPS: FnSpec<SipHost> = FnSpec {
+    opensips: Some("uac_auth"),
+    kamailio: None,
+    params: &[Param::opt("algorithms", Kind::Str)],
+    routes: RouteSet::letters("FRB"),
+    doc: "Answers the 401 or 407 that the last branch has brought: the request gets an Authorization or \
+          Proxy-Authorization with the user of auth_realm_avp, auth_username_avp and auth_password_avp of the module \
+          uac_auth, else with the `credential` of the realm; t_relay sends it. MD5, SHA-256 and SHA-512-256, or those of them \
+          that the argument names (with commas), with and without qop=auth. The CSeq is counted up as by uac_inc_cseq(1), if \
+          that can be.",
+    run: |call| {
+        let algorithms = call.text(0).unwrap_or_default();
+        let done = authorize(call, false, &algorithms);
+        if matches!(done, Step::Done(1)) {
+            super::cseq::count_up(call.host, 1);
+        }
+        done
+    },
+    ..UAC_AUTH
+};
+
+fn authorize(call: &mut Call<'_, SipHost>, hashed: bool, algorithms: &[u8]) -> Step<SipHost> {
+    let Some(reply) = call.host.other.clone().filter(|m| matches!(m.status(), 401 | 407)) else {
+        return Step::Done(-1);
+    };
+    let login = from_avps(call);
+    let users = call.host.env().settings.uac.logins.clone();
+    let find = |realm: &[u8]| {
+        let avps = login.iter().filter(|l| l.realm.as_ref().is_none_or(|r| **r == *realm));
+        avps.chain(users.iter().filter(|l| l.realm.as_ref().is_some_and(|r| **r == *realm))).next().cloned()
+    };
+    let salt = u64::from(random(call.now)) << 32 | u64::from(random(call.now));
+    let h = &mut *call.host;
+    let uri = h.current_ruri().to_vec();
+    let method = h.msg.method_bytes().to_vec();
+    let manner = Manner { hashed, salt, algorithms };
+    let Some(line) = answer(&reply, &find, &method, &uri, manner) else { return Step::Done(-1) };
+    let msg = h.msg.clone();
+    h.edits.append_header(&msg, Str::from(line));
+    Step::Done(1)
+}
 
 /// The user that the AVPs name.
 fn from_avps(call: &mut Call<'_, SipHost>) -> Option<Login> {
@@ -86,8 +133,7 @@ pub fn answer(
     login: &dyn Fn(&[u8]) -> Option<Login>,
     method: &[u8],
     uri: &[u8],
-    hashed: bool,
-    salt: u64,
+    manner: Manner<'_>,
 ) -> Option<Vec<u8>> {
     let (challenges, name) = match reply.status() {
         407 => (HeaderId::ProxyAuthenticate, "Proxy-Authorization"),
@@ -96,7 +142,7 @@ pub fn answer(
     reply.headers_of(challenges).find_map(|header| {
         let challenge = Challenge::parse(header.value)?;
         let login = login(&challenge.realm)?;
-        let text = challenge.answer(&login, method, uri, hashed, salt)?;
+        let text = challenge.answer(&login, method, uri, manner)?;
         Some([name.as_bytes(), b": ", &text, b"\r\n"].concat())
     })
 }
@@ -141,8 +187,12 @@ impl<'a> Challenge<'a> {
         })
     }
 
-    fn answer(&self, login: &Login, method: &[u8], uri: &[u8], hashed: bool, salt: u64) -> Option<Vec<u8>> {
+    fn answer(&self, login: &Login, method: &[u8], uri: &[u8], manner: Manner<'_>) -> Option<Vec<u8>> {
+        let Manner { hashed, salt, algorithms } = manner;
         let algorithm = self.algorithm.map_or(Some(Algorithm::Md5), Algorithm::parse)?;
+        if !algorithms.is_empty() && !split_list(algorithms).any(|name| Algorithm::parse(name) == Some(algorithm)) {
+            return None;
+        }
         // Only `auth` can be offered without the body as it will be sent.
         let auth = |list: &[u8]| list.split(|b| *b == b',').any(|q| q.trim_ascii() == b"auth");
         let with_qop = match &self.qop {
@@ -168,6 +218,8 @@ impl<'a> Challenge<'a> {
             nc: with_qop.then_some(&b"00000001"[..]),
         };
         let ha1 = match hashed {
+            // A hash is of one algorithm.
+            true if login.password.len() != algorithm.digits() => return None,
             true => login.password.to_lossy().to_ascii_lowercase(),
             false => algorithm.ha1(&login.user, &self.realm, &login.password),
         };
@@ -214,7 +266,8 @@ mod tests {
 
     /// What a server would make of the answer.
     fn proves(header: &str) -> Option<String> {
-        let line = answer(&reply(header), &login, b"INVITE", b"sip:bob@example.com", false, 7)?;
+        let line =
+            answer(&reply(header), &login, b"INVITE", b"sip:bob@example.com", Manner { salt: 7, ..Manner::default() })?;
         let value = line.strip_prefix(b"Authorization: ")?.strip_suffix(b"\r\n")?.to_vec();
         let c = Credentials::parse(&value).ok()?;
         let algorithm = c.algorithm()?;
@@ -241,6 +294,24 @@ mod tests {
         ] {
             assert_eq!(proves(not), None, "{not}");
         }
+    }
+
+    #[test]
+    fn only_what_is_wanted_is_answered() {
+        let two = reply(
+            "Digest realm=\"testrealm@host.com\", nonce=\"a\", algorithm=SHA-256\r\n\
+             WWW-Authenticate: Digest realm=\"testrealm@host.com\", nonce=\"b\", algorithm=MD5",
+        );
+        let nonce = |manner: Manner<'_>| {
+            let line = answer(&two, &login, b"INVITE", b"sip:b@c", manner)?;
+            Some(String::from_utf8(line).unwrap().contains("nonce=\"a\""))
+        };
+        assert_eq!(nonce(Manner::default()), Some(true));
+        assert_eq!(nonce(Manner { algorithms: b"MD5", ..Manner::default() }), Some(false));
+        assert_eq!(nonce(Manner { algorithms: b"md5, sha-256", ..Manner::default() }), Some(true));
+        assert_eq!(nonce(Manner { algorithms: b"SHA-512-256", ..Manner::default() }), None);
+        // A hash is of one algorithm; "Circle Of Life" is none.
+        assert_eq!(nonce(Manner { hashed: true, ..Manner::default() }), None);
     }
 
     #[test]

@@ -5,10 +5,10 @@
 
 use crate::base::Str;
 use crate::modules::host::SipHost;
-use crate::sip::HeaderId;
 use crate::sip::nameaddr::NameAddr;
 use crate::sip::params::Params;
 use crate::sip::uri::Uri;
+use crate::sip::{HeaderId, Message};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -110,6 +110,14 @@ pub fn uri_of(h: &SipHost, side: Side) -> Option<Vec<u8>> {
     NameAddr::parse(value).ok().map(|n| n.uri.to_vec())
 }
 
+/// Whether a request of a dialog comes from who was called, by the parameters of our Route.
+pub fn is_upstream(params: &Params<'_>, msg: &Message) -> bool {
+    match (params.value(b"ftag"), msg.from_tag()) {
+        (Some(first), Some(now)) => first != now,
+        _ => false,
+    }
+}
+
 /// A request of a dialog whose first one had another address in this header: it gets what its receiver knows. True if
 /// something was changed.
 pub fn follow(h: &mut SipHost, side: Side) -> bool {
@@ -119,11 +127,7 @@ pub fn follow(h: &mut SipHost, side: Side) -> bool {
     let params = Params::new(&params);
     let Some(value) = params.value(&name) else { return false };
     // Whoever was called has the two the other way round.
-    let upstream = match (params.value(b"ftag"), h.msg.from_tag()) {
-        (Some(first), Some(now)) => first != now,
-        _ => false,
-    };
-    let place = if upstream { side.other() } else { side };
+    let place = if is_upstream(&params, &h.msg) { side.other() } else { side };
     let Some(known) = uri_of(h, place) else { return false };
     let Some(uri) = read(value, &known, &password) else {
         crate::modules::log_line(h, 1, "uac: the address of the dialog cannot be told: From or To is not what it was");

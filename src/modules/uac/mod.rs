@@ -1,10 +1,16 @@
 //! `uac`: this server as the one who calls (kamailio.md section 4.6, opensips.md 4.17): other addresses in From and To,
 //! requests of its own.
 
+pub mod account;
+pub mod accounts;
 pub mod auth;
+pub mod cseq;
 mod dialog;
+pub mod registrant;
+pub mod registrations;
 mod replace;
 pub mod request;
+mod trunk;
 
 use super::host::SipHost;
 use crate::base::Str;
@@ -38,6 +44,10 @@ pub struct Settings {
     pub logins: Vec<auth::Login>,
     /// `auth_realm_avp`, `auth_username_avp`, `auth_password_avp`
     pub login_avps: [Option<Str>; 3],
+    /// `default_socket`
+    pub socket: Option<Str>,
+    /// Registrations at others' registrars.
+    pub registrations: registrations::Settings,
     /// The module is loaded.
     pub loaded: bool,
 }
@@ -51,6 +61,8 @@ impl Default for Settings {
             params,
             logins: Vec::new(),
             login_avps: Default::default(),
+            socket: None,
+            registrations: registrations::Settings::default(),
             loaded: false,
         }
     }
@@ -77,6 +89,13 @@ impl Settings {
         if param == "credential" {
             let login = auth::Login::parse(&text).ok_or("credential is `USER:REALM:PASSWORD`")?;
             self.logins.push(login);
+            return Ok(());
+        }
+        if param.starts_with("reg_") {
+            return self.registrations.set(param, value);
+        }
+        if param == "default_socket" {
+            self.socket = Some(text).filter(|t| !t.is_empty());
             return Ok(());
         }
         let avps = ["auth_realm_avp", "auth_username_avp", "auth_password_avp"];
@@ -117,11 +136,16 @@ pub fn follow_dialog(h: &mut SipHost) {
     if h.env().settings.uac.automatic() && h.msg.to_tag().is_some() {
         dialog::follow(h, Side::From);
         dialog::follow(h, Side::To);
+        cseq::follow(h);
     }
 }
 
 const fn text(name: &'static str, doc: &'static str) -> ModParamSpec {
     ModParamSpec { name, kind: ModParamKind::Str, ignored: false, doc }
+}
+
+const fn number(name: &'static str, doc: &'static str) -> ModParamSpec {
+    ModParamSpec { name, kind: ModParamKind::Int, ignored: false, doc }
 }
 
 const fn ignored(name: &'static str, doc: &'static str) -> ModParamSpec {
@@ -154,6 +178,16 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         replace::UAC_RESTORE_TO,
         request::UAC_REQ_SEND,
         auth::UAC_AUTH,
+        auth::UAC_AUTH_MODE,
+        auth::UAC_AUTH_OF_OPENSIPS,
+        cseq::UAC_INC_CSEQ,
+        trunk::LOOKUP,
+        trunk::LOOKUP_URI,
+        trunk::STATUS,
+        trunk::REQUEST_TO,
+        trunk::ENABLE,
+        trunk::DISABLE,
+        trunk::REFRESH,
     ],
     params: &[
         text(
@@ -168,12 +202,38 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         REALM,
         USERNAME,
         PASSWORD,
-        ignored("restore_dlg", "the Record-Route carries the addresses"),
+        text("default_socket", "the listening socket for requests of uac_req_send and registrations that name none"),
+        text("reg_db_url", "the database with the accounts at others' registrars"),
+        text("reg_db_table", "its table; default uacreg"),
+        text(
+            "reg_contact_addr",
+            "`HOST:PORT` of the Contact of registrations, with parameters if need be; its user is `l_uuid`. Without it there \
+             are no registrations",
+        ),
+        number(
+            "reg_timer_interval",
+            "how many seconds before its end (and 3 more) a registration is refreshed, but not before half of its time; \
+             default 90",
+        ),
+        number(
+            "reg_retry_interval",
+            "seconds until what has failed is tried again; default 0: the account is disabled",
+        ),
+        number("reg_keep_callid", "1: a refresh has the Call-ID of what it refreshes; default 0"),
+        number("reg_random_delay", "most seconds, drawn by lot, before accounts without a reg_delay begin; default 0"),
+        number("reg_active", "0: nothing is registered before `uac.reg_active 1`; default 1"),
+        number("reg_use_domain", "1: uac_reg_lookup_uri looks at the domain, too; default 0"),
+        ignored("reg_gc_interval", "accounts can be reloaded at any time"),
+        ignored("reg_hash_size", "the store needs no size"),
+        ignored(
+            "restore_dlg",
+            "it needs the module dialog, which is not there: the Record-Route carries the addresses",
+        ),
         ignored("restore_from_avp", "the Record-Route carries the addresses"),
         ignored("restore_to_avp", "the Record-Route carries the addresses"),
         ignored("force_dialog", "the Record-Route carries the addresses"),
         ignored("event_callback", "event routes are run"),
     ],
     any_param: false,
-    needs: &["tm", "rr"],
+    needs: &["tm"],
 };

@@ -93,7 +93,7 @@ pub const UAC_REQ_SEND: FnSpec<SipHost> = FnSpec {
           ftag, ttag, callid, cseqno, hdrs (lines of headers), body, ouri (the next hop), sock. With `evroute` 1, \
           `event_route[uac:reply]` runs with the final reply: `$uac_req(evcode)` is its status, `$uac_req(evtype)` 1 \
           if it came and 2 if none did; `evparam` is there again. With `auser` and `apasswd` (with `flags` 1 the hash of \
-          user, realm and password) a 401 or 407 is answered once, and only what follows counts.",
+          user, realm and password) a 401 or 407 is answered once; the event route hears of both replies.",
     returns: &[(1, "it is on its way"), (-1, "something is missing or not valid")],
     example: r#"uac_req_send();"#,
     run: |call| {

@@ -1,6 +1,6 @@
 //! The tables reprise works with, as data: made by `reprise db init`, looked at by `reprise db check`.
 //!
-//! `subscriber`, `location`, `acc`, `missed_calls` and `version` have the columns that OpenSIPS and
+//! `subscriber`, `location`, `uacreg`, `acc`, `missed_calls` and `version` have the columns that OpenSIPS and
 //! Kamailio scripts and tools expect; `users` and `routes` are what the examples ask for.
 
 /// A database engine's way to say it.
@@ -27,6 +27,7 @@ pub struct Table {
 
 const TEXT: &str = "VARCHAR(255) NOT NULL DEFAULT ''";
 const SHORT: &str = "CHAR(64) NOT NULL DEFAULT ''";
+const VARCHAR64: &str = "VARCHAR(64) NOT NULL DEFAULT ''";
 const OPTIONAL: &str = "VARCHAR(255) DEFAULT NULL";
 const EPOCH: &str = "DATETIME NOT NULL DEFAULT '1970-01-01 00:00:01'";
 
@@ -103,6 +104,29 @@ pub const TABLES: &[Table] = &[
         ],
         unique: &[],
         index: &["username", "domain"],
+    },
+    Table {
+        name: "uacreg",
+        columns: &[
+            ("id", "ID"),
+            ("l_uuid", VARCHAR64),
+            ("l_username", VARCHAR64),
+            ("l_domain", VARCHAR64),
+            ("r_username", VARCHAR64),
+            ("r_domain", VARCHAR64),
+            ("realm", VARCHAR64),
+            ("auth_username", VARCHAR64),
+            ("auth_password", VARCHAR64),
+            ("auth_ha1", "VARCHAR(128) NOT NULL DEFAULT ''"),
+            ("auth_proxy", TEXT),
+            ("expires", "INT NOT NULL DEFAULT 0"),
+            ("flags", "INT NOT NULL DEFAULT 0"),
+            ("reg_delay", "INT NOT NULL DEFAULT 0"),
+            ("contact_addr", TEXT),
+            ("socket", "VARCHAR(128) NOT NULL DEFAULT ''"),
+        ],
+        unique: &["l_uuid"],
+        index: &[],
     },
     Table { name: "acc", columns: CALL, unique: &[], index: &["callid"] },
     Table { name: "missed_calls", columns: CALL, unique: &[], index: &["callid"] },

@@ -76,7 +76,7 @@ pub enum Request {
         /// `[proto:]host[:port]`; `None` = R-URI or `$du`.
         dest: Option<Str>,
     },
-    /// `sl_forward_reply`: the reply in work goes to the next Via without state.
+    /// `sl_forward_reply`, `forward_reply`: the reply in work goes to the next Via at once, as if no transaction waited for it.
     ForwardReply {
         /// Another status and phrase.
         status: Option<(u16, Str)>,
@@ -125,8 +125,6 @@ pub enum Request {
         /// The bytes.
         data: Str,
     },
-    /// `forward_reply`: the reply goes to its next Via, as if no transaction waited for it.
-    PassReply,
     /// `t_cancel_branch`
     CancelBranch {
         /// Which ones.

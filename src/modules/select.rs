@@ -83,6 +83,7 @@ const HEADS: &[&str] = &[
     "msg",
     "hf",
     "hf_value",
+    "hf_value2",
     "hf_value_exists",
     "rr",
     "record_route",
@@ -184,8 +185,23 @@ fn of_message(h: &SipHost, steps: &[Step<'_>]) -> Option<Str> {
             nth(msg.headers_named(name).map(|x| x.value).collect(), *n).map(Str::from)
         }
         (b"hf_value", [Key(name) | Name(name), rest @ ..]) => header_value(h, name, rest),
+        (b"hf_value2", [Key(name) | Name(name), rest @ ..]) => {
+            let (at, param) = match rest {
+                [] => (1, None),
+                [At(n)] => (*n, None),
+                [Name(param) | Key(param)] => (1, Some(*param)),
+                [At(n), Name(param) | Key(param)] => (*n, Some(*param)),
+                _ => return None,
+            };
+            let value = nth(msg.headers_named(&name_of(name)).map(|x| x.value).collect(), at)?;
+            match param {
+                Some(param) => super::kamailio::hf_values::param2(value, &name_of(param)).map(Str::from),
+                None => some(value),
+            }
+        }
         (b"hf_value_exists", [Key(name) | Name(name), Key(wanted) | Name(wanted)]) => {
-            let mut values = msg.headers_named(name).flat_map(|x| split_list(x.value));
+            let name = name_of(name);
+            let mut values = msg.headers_named(&name).flat_map(|x| split_list(x.value));
             some(if values.any(|v| v.trim_ascii().eq_ignore_ascii_case(wanted)) { "1" } else { "0" })
         }
         _ => None,
@@ -298,6 +314,8 @@ fn header_value(h: &SipHost, name: &[u8], steps: &[Step<'_>]) -> Option<Str> {
     let name = name_of(name);
     let values: Vec<&[u8]> = h.msg.headers_named(&name).flat_map(|x| split_list(x.value)).collect();
     let (at, steps) = match steps {
+        // All of them.
+        [] if !values.is_empty() => return some(values.join(&b","[..])),
         [At(n), rest @ ..] => (*n, rest),
         _ => (1, steps),
     };
@@ -305,7 +323,7 @@ fn header_value(h: &SipHost, name: &[u8], steps: &[Step<'_>]) -> Option<Str> {
     let bare = value.get(..value.iter().position(|c| *c == b';').unwrap_or(value.len()))?;
     match steps {
         [] => some(value),
-        [Name(b"name")] => some(bare.trim_ascii()),
+        [Name(b"name")] => some(NameAddr::parse(value).map_or(bare.trim_ascii(), |n| n.name())),
         [Name(b"params" | b"param" | b"p"), rest @ ..] => {
             let tail = value.get(bare.len()..)?;
             params(&Params::new(tail), rest)

@@ -72,6 +72,8 @@ impl Worker {
             "nathelper.enable_ping" | "nathelper:enable_ping" | "nh_enable_ping" => {
                 return Some(self.natping_call(params));
             }
+            // `uac.reg_dump` is about no table.
+            m if m.starts_with("uac") => return None,
             m if m.starts_with("pike") => return Some(self.pike_call(m, params)),
             m if m.starts_with("mqueue.") => return Some(self.queue_call(m, params)),
             m if m.starts_with("permissions") && m.to_ascii_lowercase().ends_with("dump") => {

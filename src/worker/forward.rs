@@ -228,9 +228,12 @@ impl Worker {
         self.send_reply_to(forwarded, Box::new(locator), to_us);
     }
 
-    /// `sl_forward_reply`: the same at once, as the script has changed the reply, with another status if one is given. The code
-    /// for the script.
+    /// `sl_forward_reply`, `forward_reply`: the same at once, as the script has changed the reply, with another status if one is given.
+    /// The code for the script.
     pub(super) fn forward_changed(&mut self, host: &SipHost, status: Option<(u16, Str)>) -> i32 {
+        if host.phony || !host.msg.is_reply() {
+            return -1;
+        }
         let mut edits = host.edits.clone();
         if let Some((code, phrase)) = status {
             edits.set_status(&host.msg, code, &phrase);

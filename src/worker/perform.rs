@@ -103,19 +103,6 @@ impl Worker {
             Request::Connection { number, wish } => code(self.connection_wish(number, wish)),
             Request::FindConnection { peer } => Act::Now(self.find_connection(peer)),
             Request::SendData { uri, socket, data } => Act::Forward(ForwardOrder::data(&uri, socket, data)),
-            Request::PassReply => {
-                let host = run.host();
-                if host.phony || !host.msg.is_reply() {
-                    return code(-1);
-                }
-                match host.edits.applied(&host.msg) {
-                    Ok(reply) => {
-                        self.forward_reply(&reply);
-                        code(1)
-                    }
-                    Err(_) => code(-1),
-                }
-            }
             Request::CancelBranch { which } => self.cancel_branch(role, which),
             Request::Replicate { uri, flags } => self.replicate(run.host(), uri, flags),
             Request::NewRequest { method, ruri, from, to, body, context, headers, next_hop, socket } => {

@@ -27,6 +27,7 @@ mod schema;
 mod server;
 mod six;
 mod tables;
+mod texts;
 
 use std::time::Duration;
 

@@ -120,13 +120,17 @@ pub const SCRIPT_TRACE: FnSpec<SipHost> = FnSpec {
     ..XLOG
 };
 
-/// The level an `L_...` word means; the third character decides, as in the peers.
+/// The level in the first argument: a number or an `L_...` word.
 fn level_of(call: &Call<'_, SipHost>) -> Option<i32> {
     let Some(Arg::Value(v)) = call.args.first() else { return None };
     if let Some(n) = v.as_int() {
         return Some(n.clamp(-3, 4) as i32);
     }
-    let text = v.to_text()?;
+    level_of_word(&v.to_text()?)
+}
+
+/// The level that an `L_...` word means: its third character decides, as in the peers.
+pub fn level_of_word(text: &[u8]) -> Option<i32> {
     Some(match text.get(2)? {
         b'A' => -3,
         b'C' => -2,

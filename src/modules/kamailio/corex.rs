@@ -64,7 +64,7 @@ pub const FORWARD_REPLY: FnSpec<SipHost> = FnSpec {
           is for the transaction all the same unless the route drops it.",
     returns: &[(1, "passed on"), (-1, "this is no reply")],
     example: "forward_reply(); drop;",
-    run: |_call| Step::Wait(Request::PassReply),
+    run: |_call| Step::Wait(Request::ForwardReply { status: None }),
     ..SEND_DATA
 };
 

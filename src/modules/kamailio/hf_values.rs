@@ -4,6 +4,7 @@
 
 use crate::base::Str;
 use crate::modules::host::SipHost;
+use crate::modules::textops::room;
 use crate::script::registry::{Call, FnSpec, Kind, Param, RouteSet, Step};
 use crate::sip::Range;
 use crate::sip::list::split_list;
@@ -169,6 +170,13 @@ fn find_param(text: &[u8], name: &[u8], commas: bool) -> Option<ParamAt> {
     None
 }
 
+/// The value of a parameter of a header that is one value, as Authorization is; without its quotes.
+pub fn param2<'a>(text: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let (start, end) = find_param(text, name, true)?.tail;
+    let value = text.get(start..end)?.trim_ascii().strip_prefix(b"=")?;
+    Some(crate::sip::bytes::unquote(value.trim_ascii()))
+}
+
 fn verdict(yes: bool) -> Step<SipHost> {
     Step::Done(if yes { 1 } else { -1 })
 }
@@ -219,6 +227,9 @@ fn add(call: &mut Call<'_, SipHost>, in_front: bool) -> Step<SipHost> {
         Err(why) => return Step::Fail(why),
     };
     let Some(value) = value(call).filter(|v| !v.is_empty()) else { return Step::Done(-1) };
+    if let Err(why) = room(call.host, value.len()) {
+        return Step::Fail(why);
+    }
     let h = &mut *call.host;
     let chosen = match place.which {
         Which::Plain => None,
@@ -339,6 +350,9 @@ fn assign(call: &mut Call<'_, SipHost>, whole: bool) -> Step<SipHost> {
     let Some(value) = value(call) else { return Step::Done(-1) };
     let h = &mut *call.host;
     let chosen = place.choose(&spots(h, &place.name, whole));
+    if let Err(why) = room(h, value.len().saturating_mul(chosen.len())) {
+        return Step::Fail(why);
+    }
     for spot in &chosen {
         match &place.param {
             Some(name) => set_param(h, spot.range, name, &value, whole),
@@ -393,6 +407,9 @@ pub(super) const INCLUDE_HF_VALUE: FnSpec<SipHost> = FnSpec {
             Ok(_) => return Step::Done(-1),
             Err(why) => return Step::Fail(why),
         };
+        if let Err(why) = room(call.host, value.len()) {
+            return Step::Fail(why);
+        }
         let h = &mut *call.host;
         if members(h, &name, &value).is_empty() {
             match spots(h, &name, false).last() {

@@ -3,6 +3,7 @@
 use super::header_walk::HF_ITERATOR_START;
 use crate::base::Str;
 use crate::modules::host::SipHost;
+use crate::modules::textops::room;
 use crate::script::registry::{Call, FnSpec, Kind, Param, Step};
 use crate::script::value::Value;
 use crate::sip::Range;
@@ -123,6 +124,9 @@ fn at(call: &mut Call<'_, SipHost>, with_text: bool, act: fn(&mut SipHost, Range
     }
     match place(call.host, &name) {
         Some(line) => {
+            if let Err(why) = room(call.host, text.len()) {
+                return Step::Fail(why);
+            }
             act(call.host, line, text);
             Step::Done(1)
         }
@@ -175,5 +179,16 @@ mod tests {
         assert!(!b.sent().contains("rtpmap"));
         assert_eq!(b.call(&BL_ITERATOR_END, &["b"]), 1);
         assert_eq!(value(&b), None);
+    }
+
+    #[test]
+    fn what_is_added_is_bounded() {
+        let mut b = Bench::new(INVITE);
+        b.call(&BL_ITERATOR_START, &["b"]);
+        b.call(&BL_ITERATOR_NEXT, &["b"]);
+        let long = "x".repeat(MAX_TEXT);
+        let added = (0..100).take_while(|_| b.call(&BL_ITERATOR_APPEND, &["b", &long]) == 1).count();
+        assert_eq!(added, 16);
+        assert_eq!(b.call(&BL_ITERATOR_APPEND, &["b", &long]), -1000);
     }
 }

@@ -9,7 +9,7 @@ pub mod custom;
 mod file_functions;
 mod header_match;
 pub mod header_walk;
-mod hf_values;
+pub mod hf_values;
 pub mod line_walk;
 mod nio;
 pub mod siputils;

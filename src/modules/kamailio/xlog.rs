@@ -163,16 +163,8 @@ fn level(text: &[u8]) -> Option<i32> {
     if let Some(n) = std::str::from_utf8(text).ok().and_then(|t| t.trim().parse::<i64>().ok()) {
         return Some(from_kamailio(n));
     }
-    Some(match text.get(2)? {
-        b'A' => -3,
-        b'B' | b'C' => -2,
-        b'E' => -1,
-        b'W' => 1,
-        b'N' => 2,
-        b'I' => 3,
-        b'D' => 4,
-        _ => return None,
-    })
+    // L_BUG.
+    if text.get(2) == Some(&b'B') { Some(-2) } else { logging::level_of_word(text) }
 }
 
 /// A level of Kamailio's scale (-5 alert to 3 debug) on the log's, which has none between errors and warnings.

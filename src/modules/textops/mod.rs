@@ -8,6 +8,7 @@ mod replace;
 mod search;
 pub mod subst;
 
+pub use find::room;
 pub use subst::with_subst;
 
 use super::host::SipHost;

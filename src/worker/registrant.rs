@@ -18,10 +18,10 @@ use std::time::Duration;
 
 /// Seconds that a database may take for some rows.
 const LIMIT: f64 = 8.0;
-/// REGISTERs under way at a time.
-const IN_FLIGHT: usize = 200;
-/// When there is more to be done: others have a turn between.
-const AGAIN: Duration = Duration::from_millis(10);
+/// REGISTERs under way at a time: so many that those a registrar does not answer hold up no other's.
+const IN_FLIGHT: usize = 2000;
+/// When there is more to be done: others have a turn between, and registrars are not flooded.
+const AGAIN: Duration = Duration::from_millis(50);
 /// How often accounts are looked at.
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 

@@ -48,6 +48,8 @@ pub struct Settings {
     pub socket: Option<Str>,
     /// Registrations at others' registrars.
     pub registrations: registrations::Settings,
+    /// Display names are written as they are given (Kamailio).
+    pub bare_names: bool,
     /// The module is loaded.
     pub loaded: bool,
 }
@@ -63,6 +65,7 @@ impl Default for Settings {
             login_avps: Default::default(),
             socket: None,
             registrations: registrations::Settings::default(),
+            bare_names: false,
             loaded: false,
         }
     }

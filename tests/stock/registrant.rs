@@ -14,7 +14,8 @@ use crate::support::{eventually, free_port};
 const MODULES: [&str; 13] =
     ["jsonrpcs", "kex", "corex", "tm", "tmx", "sl", "rr", "pv", "xlog", "textops", "siputils", "db_mysql", "usrloc"];
 
-fn head(modules: &[&str]) -> String {
+/// The beginning of a configuration for both.
+pub fn head(modules: &[&str]) -> String {
     let all = MODULES.iter().chain(modules);
     let loads: String = all.map(|m| format!("loadmodule \"{m}.so\"\n")).collect();
     format!("#!KAMAILIO\ndebug=2\nlog_stderror=yes\nchildren=2\nauto_aliases=no\n{loads}")
@@ -632,85 +633,4 @@ fn kamailio_at_this_server() {
 #[test]
 fn this_server_at_itself() {
     story(Kind::Reprise, Kind::Reprise);
-}
-
-/// What both sides of a call see of addresses that were replaced: the INVITE, its 200, a BYE of the caller or of the callee
-/// and its 200.
-fn addresses(kind: Kind, mode: &str, restores: bool, caller_ends: bool) -> Vec<String> {
-    let text = r#"
-modparam("uac", "restore_mode", "MODE")
-modparam("uac", "restore_passwd", "secret")
-request_route {
-    if (is_method("OPTIONS") && uri == myself) {
-        sl_send_reply("200", "OK");
-        exit;
-    }
-    if (has_totag()) {
-        loose_route();
-        RESTORE
-        t_relay();
-        exit;
-    }
-    record_route();
-    uac_replace_from("sip:other-caller@other.test");
-    uac_replace_to("sip:other-callee@other.test");
-    $ru = $hdr(X-To);
-    t_relay();
-}
-"#;
-    let restore = if restores { "uac_restore_from(); uac_restore_to();" } else { "" };
-    let text = text.replace("MODE", mode).replace("RESTORE", restore);
-    let text = head(&["uac"]).replace("loadmodule \"usrloc.so\"\n", "") + &text;
-    let server = Start { config: Some(text), ..Start::default() }.on(kind);
-    let (alice, bob) = (Phone::new(&server, "alice", Over::Udp), Phone::new(&server, "bob", Over::Udp));
-    let seen = |m: &SipMessage| {
-        let of = |name: &str| m.header(name).unwrap_or("-").split(";tag=").next().unwrap_or("").to_owned();
-        format!("{} to {}", of("From"), of("To")).replace(&server.port.to_string(), "PORT")
-    };
-    let mut all = Vec::new();
-    let invite = alice.invite(&bob.uri()).header(&format!("X-To: {}", bob.contact()));
-    alice.send(&invite);
-    let got = bob.expect_request("INVITE");
-    all.push(format!("INVITE {}", seen(&got)));
-    bob.answer(&got, 200, "OK");
-    let ok = alice.expect_reply(&invite, 200);
-    all.push(format!("200 {}", seen(&ok)));
-    alice.send(&invite.ack(&ok));
-    all.push(format!("ACK {}", seen(&bob.expect_request("ACK"))));
-    if caller_ends {
-        let bye = invite.in_dialog("BYE", &ok);
-        alice.send(&bye);
-        let got = bob.expect_request("BYE");
-        all.push(format!("BYE {}", seen(&got)));
-        bob.answer(&got, 200, "OK");
-        all.push(format!("200 {}", seen(&alice.expect_reply(&bye, 200))));
-    } else {
-        let mut bye = bob.request("BYE", &alice.contact());
-        bye.from = format!("{};tag=t-bob", got.header("To").unwrap());
-        bye.to = got.header("From").unwrap().to_owned();
-        bye.call_id = got.call_id().to_owned();
-        let bye = bye.header(&format!("Route: {}", got.header("Record-Route").unwrap()));
-        bob.send(&bye);
-        let got = alice.expect_request("BYE");
-        all.push(format!("BYE {}", seen(&got)));
-        alice.answer(&got, 200, "OK");
-        all.push(format!("200 {}", seen(&bob.expect_reply(&bye, 200))));
-    }
-    all
-}
-
-#[test]
-fn addresses_come_back_alike() {
-    let mut differ = Vec::new();
-    for (mode, restores) in [("auto", false), ("manual", true), ("manual", false), ("none", false)] {
-        for caller_ends in [true, false] {
-            let [ours, theirs] = [Kind::Reprise, Kind::Kamailio].map(|k| addresses(k, mode, restores, caller_ends));
-            // A request whose addresses the script has restored has a reply with those that it came with; not so there.
-            let alike = if restores { ours.len() - 1 } else { ours.len() };
-            for (ours, theirs) in ours.iter().zip(&theirs).take(alike).filter(|(ours, theirs)| ours != theirs) {
-                differ.push(format!("{mode} {restores} {caller_ends}\n    Kamailio: {theirs}\n    reprise:  {ours}"));
-            }
-        }
-    }
-    assert!(differ.is_empty(), "{}", differ.join("\n"));
 }

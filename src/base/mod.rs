@@ -1,6 +1,7 @@
 //! Building blocks that know neither SIP nor I/O.
 
 pub mod bytestr;
+pub mod hash;
 pub mod late;
 pub mod names;
 pub mod seldom;

@@ -10,6 +10,7 @@ use crate::modules::mqueue::Database;
 use crate::modules::uac::registrations;
 use crate::modules::{acc, alias_db, auth_db, domain, permissions, speeddial, usrloc};
 use crate::ops::sql::{DbUrl, Kill};
+use crate::script::ast::Dialect;
 use crate::script::diagnostics::{Diagnostic, Diagnostics};
 use crate::script::program::ModParam;
 use crate::script::source::Span;
@@ -69,6 +70,14 @@ pub(super) fn read(
             let url = p.value.to_text().unwrap_or_default();
             add(settings, &context, number, &url.to_lossy(), p.span, diags);
         }
+    }
+    if let Some((url, span)) = &default
+        && settings.permissions.dialect == Dialect::OpenSips
+        && !settings.db_urls.iter().any(|(n, _)| *n == permissions::DATABASE)
+    {
+        // Kept if the script asks for addresses.
+        add(settings, &context, permissions::DATABASE, &url.to_lossy(), *span, diags);
+        settings.permissions.by_default = true;
     }
     for p in params.iter().filter(|p| p.module == "uac" && p.param == "reg_db_url") {
         let url = p.value.to_text().unwrap_or_default();

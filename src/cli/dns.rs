@@ -29,6 +29,10 @@ pub(super) fn setting(
         "use_dns_failover" | "dns_use_failover" => dns.failover = yes,
         "disable_dns_blacklist" => dns.blacklist = !yes,
         "use_dst_blocklist" => dns.blacklist = yes,
+        "dst_blocklist_expire" => {
+            let list = out.settings.tm.blocklist.get_or_insert_default();
+            list.expire = Duration::from_secs(u64::from(seconds.unwrap_or(60).clamp(1, 86_400)));
+        }
         "exec_dns_threshold" => {
             dns.threshold = int.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0).map(Duration::from_micros);
         }

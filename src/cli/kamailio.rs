@@ -4,6 +4,7 @@
 use super::settings::ServerConfig;
 use crate::base::Str;
 use crate::modules::kamailio::{FORWARD_NO_CONNECT, REPLY_NO_CONNECT};
+use crate::modules::tm::settings::Blocklist;
 use crate::script::ast::{Config, GlobalValue, Item};
 use crate::script::program::ModParam;
 use crate::script::value::Value;
@@ -16,11 +17,14 @@ pub(super) fn prepare(out: &mut ServerConfig, config: &Config) {
     out.log.level = 1;
     out.settings.log_level = 1;
     out.settings.xlog_print_level = -1;
+    out.settings.maxfwd_limit = 70;
     // Who has hung up does not hear what becomes of the request.
     out.settings.resume_on_cancel = false;
     // exec hands over the message's variables unless told otherwise.
     out.settings.exec_setvars = true;
     out.settings.cancel_reason = true;
+    out.settings.tm.blocklist = Some(Blocklist::default());
+    out.settings.rr.sips = true;
     out.settings.auth = crate::modules::auth::Settings::of_kamailio();
     out.settings.auth_db = crate::modules::auth_db::Settings::of_kamailio();
     // A transaction's variables are there in all of its routes.
@@ -67,6 +71,7 @@ pub(super) fn module_setting(out: &mut ServerConfig, p: &ModParam) {
         ("tm", "aggregate_challenges") => out.tm.aggregate_challenges = yes,
         ("tm", "ruri_matching") => out.tm.ruri_matching = yes,
         ("tm", "via1_matching") => out.tm.via1_matching = yes,
+        ("tm", "ac_extra_hdrs") => out.tm.ac_extra_headers = p.value.to_text().filter(|t| !t.is_empty()),
         ("tm", "remap_503_500") => {
             out.tm.translate_503 = yes;
             out.settings.keep_503 = !yes;

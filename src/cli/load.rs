@@ -4,7 +4,7 @@
 use super::settings::{ServerConfig, read_settings};
 use crate::modules::host::SipHost;
 use crate::script::ast::{Config, Dialect};
-use crate::script::diagnostics::{Diagnostic, Diagnostics};
+use crate::script::diagnostics::Diagnostics;
 use crate::script::lower;
 use crate::script::parse::{self, Options};
 use crate::script::program::Program;
@@ -48,19 +48,9 @@ fn check(dialect: Dialect, config: Config, map: SourceMap, mut diags: Diagnostic
     settings.settings.dispatcher.loaded = loaded("dispatcher");
     settings.settings.uac.loaded = loaded("uac");
     settings.settings.uac.bare_names = dialect == Dialect::Kamailio;
+    super::lists::read(&mut settings.settings, &params, &map, program.as_ref(), &mut diags);
     if loaded("uac_registrant") && settings.settings.uac.registrations.columns.is_none() {
         settings.settings.uac.registrations = crate::modules::uac::registrations::Settings::of_opensips();
-    }
-    // Files lie beside the configuration.
-    let main = map.files().first().map_or("", |f| f.path.as_str());
-    let dispatcher = &mut settings.settings.dispatcher;
-    let file = dispatcher.file.as_deref().unwrap_or("dispatcher.list");
-    dispatcher.file = Path::new(main).with_file_name("").join(file).to_str().map(str::to_string);
-    for p in params.iter().filter(|p| p.module == "permissions" && p.param == "address_file") {
-        let file = p.value.to_text().unwrap_or_default().to_lossy().into_owned();
-        if let Err(why) = settings.settings.permissions.read_file(&Path::new(main).with_file_name("").join(file)) {
-            diags.push(Diagnostic::error("E0505", p.span, why));
-        }
     }
     super::counters::read(&mut settings.settings, &params, program.as_ref(), &mut diags);
     if dialect == Dialect::Kamailio {
@@ -69,6 +59,8 @@ fn check(dialect: Dialect, config: Config, map: SourceMap, mut diags: Diagnostic
     if let Some(program) = &program {
         super::needs::check(&config, program, &settings.settings, &mut diags);
         super::groups::check(program, &settings.settings, &mut diags);
+        super::transactions::check(program, &params, &settings.settings, &mut diags);
+        super::named_routes::check(&params, program, &mut diags);
     }
     let server = match (program, diags.has_errors()) {
         (Some(program), false) => Some((program, settings)),

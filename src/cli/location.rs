@@ -20,4 +20,13 @@ pub(super) fn read(settings: &mut Settings, dialect: Dialect, params: &[ModParam
             diags.push(Diagnostic::error("E0505", p.span, why));
         }
     }
+    let named = |p: &&ModParam| p.module == "usrloc" && (p.param.starts_with("ka_") || p.param.ends_with("_tcp"));
+    let Some(p) = params.iter().rev().find(named) else { return };
+    if let Err(why) = settings.usrloc.check() {
+        diags.push(Diagnostic::error("E0505", p.span, why));
+    }
+    if settings.usrloc.asks_in_vain() {
+        let d = Diagnostic::warning("W0501", p.span, format!("`{}` has no effect", p.param));
+        diags.push(d.label("with db_mode 3 contacts are in the database alone"));
+    }
 }

@@ -15,8 +15,10 @@ pub mod helper;
 mod http;
 mod http_client;
 mod kamailio;
+mod lists;
 pub mod load;
 mod location;
+mod named_routes;
 mod names;
 mod needs;
 pub mod paths;
@@ -28,6 +30,7 @@ mod shared;
 pub mod simulate;
 mod streams;
 pub mod summary;
+mod transactions;
 
 use crate::script::ast::Dialect;
 use crate::script::codes;

@@ -10,6 +10,7 @@ use crate::modules::async_module::groups::Group;
 use crate::modules::emit;
 use crate::modules::env::{Env, Listen};
 use crate::modules::host::SipHost;
+use crate::modules::ipops::machine::Machine;
 use crate::modules::time_text::WallClock;
 use crate::net::listen::{ListenSpec, Listener};
 use crate::net::logpipe;
@@ -74,6 +75,8 @@ pub fn start(args: &StartArgs) -> ExitCode {
         }
     };
     let mut env = environment(&config, &plan.listeners, random(), WallClock::default());
+    let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    env.settings.machine = Machine::new(&host_name, &crate::net::resolver::config::read(&config.resolver.hosts));
     env.nonce_key = match nonce_key() {
         Ok(key) => key,
         Err(e) => {
@@ -323,6 +326,7 @@ pub(super) fn environment(config: &ServerConfig, listeners: &[Listener], random:
         settings: config.settings.clone().into(),
         pid: std::process::id(),
         tag_prefix: format!("{:012x}.", random & 0xffff_ffff_ffff),
+        started: clock.micros(),
         clock,
         // Each worker opens its own.
         store: None,
@@ -332,6 +336,8 @@ pub(super) fn environment(config: &ServerConfig, listeners: &[Listener], random:
         counters: None,
         nonce_key: [0; 32],
         copies: Default::default(),
+        level: std::cell::Cell::new(None),
+        tag_key: [0; 2],
     }
 }
 

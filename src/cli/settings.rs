@@ -179,6 +179,9 @@ pub fn read_settings(
             "onsend_route_reply" => out.settings.onsend_replies = yes,
             "received_route_mode" => out.settings.received_route = yes,
             "sip_warning" => out.settings.sip_warning = yes,
+            "server_id" => out.settings.server_id = int.unwrap_or_default(),
+            "xavp_via_params" => out.settings.via_params = text.filter(|t| !t.is_empty()).map(Str::from),
+            "xavp_via_fields" => out.settings.via_fields = text.filter(|t| !t.is_empty()).map(Str::from),
             "mhomed" => out.settings.mhomed = yes,
             "xlog_buf_size" => {
                 out.settings.xlog_size = int.and_then(|n| usize::try_from(n).ok()).unwrap_or(out.settings.xlog_size);
@@ -257,7 +260,9 @@ pub fn read_settings(
         out.hang_timeout = None;
     }
     // 2.2 had no xlog_level: log_level spoke for both; so it does in Kamailio.
-    let both = if dialect == Dialect::Kamailio { out.settings.log_level } else { out.settings.log_level.max(2) };
+    let least = if dialect == Dialect::Kamailio { -3 } else { 2 };
+    let both = out.settings.log_level.max(least);
+    out.settings.xlog_least = xlog_level.is_none().then_some(least);
     out.settings.xlog_level = xlog_level.map_or(both, |n| n.clamp(-3, 4) as i32);
     if syslog {
         out.log.syslog = logpipe::facility(&facility).map(|facility| Syslog { facility, ident });
@@ -362,6 +367,7 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
     }
     let s = &mut out.settings;
     s.dispatcher.prepare(dialect);
+    s.permissions.prepare(dialect);
     super::location::read(s, dialect, params, diags);
     let out_streams = &mut out.streams;
     // What `mqueue_name` and timers without an interval go by: parameters that stand before them.
@@ -370,6 +376,9 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
     for p in params {
         // Those of Kamailio are in milliseconds, and were read.
         if dialect == Dialect::Kamailio && p.module == "tm" {
+            if let Err(why) = s.tm.set(&p.param, &p.value) {
+                diags.push(Diagnostic::error("E0505", p.span, why));
+            }
             continue;
         }
         let int = p.value.to_int();
@@ -414,9 +423,24 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
                 s.redirect.flags = words.map(Str::from).collect();
             }
             ("proto_tcp", name) => super::streams::module_setting(out_streams, name, int),
-            ("rr", "append_fromtag") => s.rr_append_fromtag = yes,
-            ("rr", "enable_double_rr") => s.rr_double = yes,
-            ("rr", "add_username") => s.rr_add_username = yes,
+            ("rr" | "path", param) => {
+                if let Err(why) = s.rr.set(&p.module, param, &p.value) {
+                    diags.push(Diagnostic::error("E0505", p.span, why));
+                }
+            }
+            ("siputils", param) => {
+                if let Err(why) = s.siputils.set(param, &p.value) {
+                    diags.push(Diagnostic::error("E0505", p.span, why));
+                }
+            }
+            ("xlog", param) if dialect == Dialect::Kamailio => match (param, int) {
+                ("buf_size", Some(n)) => s.xlog_size = usize::try_from(n).unwrap_or(s.xlog_size).clamp(64, 16 << 10),
+                _ => {
+                    if let Err(why) = s.xlog.set(param, &p.value) {
+                        diags.push(Diagnostic::error("E0505", p.span, why));
+                    }
+                }
+            },
             ("maxfwd", "max_limit") => s.maxfwd_limit = int.unwrap_or(256).clamp(1, 256) as u32,
             ("exec", "time_to_kill") => s.exec_limit = secs.unwrap_or_default(),
             ("exec", "setvars") => s.exec_setvars = yes,
@@ -479,7 +503,16 @@ fn module_settings(out: &mut ServerConfig, dialect: Dialect, params: &[ModParam]
                     diags.push(Diagnostic::error("E0505", p.span, why));
                 }
             }
+            ("jsonrpcs", "pretty_format") => s.pretty_answers = yes,
             ("corex", "nio_intercept") => s.network_intercept = yes,
+            ("corex", "nio_msg_avp") => match text.as_deref().and_then(crate::modules::nathelper::avp_name) {
+                Some(name) => s.network_avp = Some(name),
+                None => diags.push(Diagnostic::error("E0505", p.span, "nio_msg_avp is an AVP: $avp(name)")),
+            },
+            ("tcpops", "closed_event") => match crate::modules::tcpops::Events::read(&p.value) {
+                Ok(events) => s.tcp_events = events,
+                Err(why) => diags.push(Diagnostic::error("E0505", p.span, why)),
+            },
             ("corex", "evname_reply_out") => s.reply_out_event = text.filter(|t| !t.is_empty()),
             ("sanity", param) => {
                 s.sanity.set(param, &p.value);

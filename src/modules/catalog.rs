@@ -3,11 +3,11 @@
 use super::host::SipHost;
 use super::{
     aaa_radius, acc, alias_db, async_module, auth, auth_db, avpops, cfgutils, core, counters, db_mysql, dispatcher,
-    dlgs, domain, exec, htable, http, ipops, jansson, kamailio, maxfwd, mqueue, nathelper, path, permissions, pike,
-    registrar, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, speeddial, sqlops, textops, tm, tmx, uac,
-    uac_redirect, usrloc,
+    dlgs, domain, exec, htable, http, ipops, jansson, jsonrpcs, kamailio, maxfwd, mqueue, nathelper, path, permissions,
+    pike, registrar, rest_client, rr, rtimer, sanity, signaling, sipmsgops, sl, speeddial, sqlops, textops, tm, tmx,
+    uac, uac_redirect, usrloc,
 };
-use super::{proto_tcp, tls_mgm, tolerated};
+use super::{proto_tcp, tcpops, tls_mgm, tolerated};
 use crate::script::ast::Dialect;
 use crate::script::registry::Catalog;
 
@@ -64,10 +64,11 @@ static KAMAILIO: Catalog<SipHost> = Catalog {
         &alias_db::MODULE,
         &speeddial::MODULE,
         &domain::MODULE,
+        &tcpops::MODULE,
         &kamailio::DB_SQLITE,
         &kamailio::CTL,
         &kamailio::CFG_RPC,
-        &kamailio::JSONRPCS,
+        &jsonrpcs::MODULE,
         &counters::COUNTERS,
         &kamailio::DEBUGGER,
         &kamailio::MI_FIFO,
@@ -112,8 +113,9 @@ static OPENSIPS: Catalog<SipHost> = Catalog {
         &tls_mgm::MODULE,
         &aaa_radius::MODULE,
         &dispatcher::OPENSIPS,
+        &permissions::OPENSIPS,
         &nathelper::MODULE,
-        &pike::MODULE,
+        &pike::OPENSIPS,
         &acc::OPENSIPS,
         &auth::OPENSIPS,
         &auth_db::OPENSIPS,

@@ -19,15 +19,30 @@ pub const DATABASE: i64 = i64::MIN + (1 << 40) + 1;
 pub struct Settings {
     /// `register_myself`: the domains are names of the server.
     pub myself: bool,
+    /// Attributes are wanted: the script has `lookup_domain`.
+    pub wants_attributes: bool,
     table: Str,
     domain_column: Str,
     did_column: Str,
+    attributes_table: Str,
+    /// `name_col`, `type_col`, `value_col`
+    attributes_columns: [Str; 3],
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        let [table, domain_column, did_column] = ["domain", "domain", "did"].map(Str::from);
-        Settings { myself: false, table, domain_column, did_column }
+        let [table, domain_column, did_column, attributes_table] =
+            ["domain", "domain", "did", "domain_attrs"].map(Str::from);
+        let attributes_columns = ["name", "type", "value"].map(Str::from);
+        Settings {
+            myself: false,
+            wants_attributes: false,
+            table,
+            domain_column,
+            did_column,
+            attributes_table,
+            attributes_columns,
+        }
     }
 }
 
@@ -42,6 +57,10 @@ impl Settings {
             "domain_table" => &mut self.table,
             "domain_col" => &mut self.domain_column,
             "did_col" => &mut self.did_column,
+            "domain_attrs_table" => &mut self.attributes_table,
+            "name_col" => &mut self.attributes_columns[0],
+            "type_col" => &mut self.attributes_columns[1],
+            "value_col" => &mut self.attributes_columns[2],
             _ => return,
         };
         *field = value.to_text().unwrap_or_default();
@@ -51,6 +70,47 @@ impl Settings {
     pub fn query(&self) -> String {
         let [domain, did, table] = [&self.domain_column, &self.did_column, &self.table].map(|n| n.to_lossy());
         format!("SELECT {domain}, {did} FROM {table}")
+    }
+
+    /// The statement that reads the attributes of domains; `None` if nobody wants them.
+    pub fn attribute_query(&self) -> Option<String> {
+        let [name, kind, value] = self.attributes_columns.each_ref().map(Str::to_lossy);
+        let [did, table] = [&self.did_column, &self.attributes_table].map(|n| n.to_lossy());
+        self.wants_attributes.then(|| format!("SELECT {did}, {name}, {kind}, {value} FROM {table}"))
+    }
+}
+
+/// An attribute: of which id, its name, and its value.
+pub type Attribute = (Str, Str, Value);
+
+/// A row: id, name, type (0: a number, 2: a text), value.
+pub fn attribute_of_row(row: &[SqlValue]) -> Option<Attribute> {
+    let (did, name) = (lists::text(row.first())?, lists::text(row.get(1)).filter(|n| !n.is_empty())?);
+    let value = match lists::int(row.get(2))? {
+        0 => Value::Int(lists::int(row.get(3))?),
+        2 => Value::Str(lists::text(row.get(3))?),
+        _ => return None,
+    };
+    Some((did, name, value))
+}
+
+/// The attributes of domains by their ids, in the order of the table.
+#[derive(Clone, Debug, Default)]
+pub struct Attributes(HashMap<Str, Vec<(Str, Value)>>);
+
+impl Attributes {
+    /// Of these rows.
+    pub fn new(rows: Vec<Attribute>) -> Attributes {
+        let mut all: HashMap<Str, Vec<(Str, Value)>> = HashMap::new();
+        for (did, name, value) in rows {
+            all.entry(did).or_default().push((name, value));
+        }
+        Attributes(all)
+    }
+
+    /// Those of an id.
+    pub fn of(&self, did: &[u8]) -> &[(Str, Value)] {
+        self.0.get(did).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -75,6 +135,11 @@ impl Domains {
     /// Whether a host is one of them.
     pub fn has(&self, host: &[u8]) -> bool {
         self.0.contains_key(host.to_ascii_lowercase().as_slice())
+    }
+
+    /// The id of a domain.
+    pub fn id(&self, host: &[u8]) -> Option<&Str> {
+        self.0.get(host.to_ascii_lowercase().as_slice())
     }
 
     /// All of them with their ids, in order.
@@ -114,11 +179,10 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         text("domain_table", "default domain"),
         text("domain_col", "default domain"),
         text("did_col", "default did"),
-        ignored("domain_attrs_table", "attributes of domains are not read"),
-        ignored("domain_attrs_did_col", "attributes of domains are not read"),
-        ignored("domain_attrs_name_col", "attributes of domains are not read"),
-        ignored("domain_attrs_type_col", "attributes of domains are not read"),
-        ignored("domain_attrs_value_col", "attributes of domains are not read"),
+        text("domain_attrs_table", "the table with attributes of domains, for lookup_domain; default domain_attrs"),
+        text("name_col", "its column of names; default name"),
+        text("type_col", "its column of types, 0 for numbers and 2 for texts; default type"),
+        text("value_col", "its column of values; default value"),
         ignored("db_mode", "domains are kept"),
     ],
     any_param: false,
@@ -174,8 +238,19 @@ const DOMAIN_LOCAL: FnSpec<SipHost> = FnSpec {
 const LOOKUP: FnSpec<SipHost> = FnSpec {
     kamailio: Some("lookup_domain"),
     params: &[Param::req("domain", Kind::Str), Param::opt("prefix", Kind::Str)],
-    doc: "Whether a text is a domain of the table. Attributes of domains are not read.",
-    example: r#"if (!lookup_domain("$rd")) exit;"#,
+    doc: "Whether a text is a domain of the table. If so, its id goes to the AVP `did`, and its attributes to AVPs of their \
+          names; a prefix stands in front of each name.",
+    example: r#"if (lookup_domain("$fd", "from_")) xlog("id $avp(from_did)\n");"#,
+    run: |call| {
+        let (known, attributes) = (lists::domains(call.host.env()), lists::attributes(call.host.env()));
+        let Some(did) = known.id(&call.text(0).unwrap_or_default()) else { return Step::Done(-1) };
+        let prefix = call.text(1).unwrap_or_default();
+        for (name, value) in attributes.of(did) {
+            call.vm().push_avp(&[&prefix[..], &name[..]].concat(), value.clone());
+        }
+        call.vm().push_avp(&[&prefix[..], b"did".as_slice()].concat(), Value::Str(did.clone()));
+        Step::Done(1)
+    },
     ..DOMAIN_LOCAL
 };
 
@@ -194,5 +269,17 @@ mod tests {
         let all = Domains::new(rows);
         assert!(all.has(b"example.org") && all.has(b"B.TEST") && !all.has(b"org"));
         assert_eq!(all.all().first().unwrap().1, "two");
+        assert_eq!(all.id(b"EXAMPLE.org"), Some(&Str::from("example.org")));
+    }
+
+    #[test]
+    fn attributes_have_types() {
+        let t = |t: &str| SqlValue::Text(Str::from(t));
+        let row = |kind, value: &str| attribute_of_row(&[t("id"), t("name"), SqlValue::Int(kind), t(value)]);
+        assert_eq!(row(0, "12").unwrap().2, Value::Int(12));
+        assert_eq!(row(2, "12").unwrap().2, Value::from("12"));
+        assert_eq!((row(0, "x"), row(1, "x")), (None, None));
+        let all = Attributes::new(vec![row(0, "1").unwrap(), row(2, "b").unwrap()]);
+        assert_eq!((all.of(b"id").len(), all.of(b"other").len()), (2, 0));
     }
 }

@@ -13,6 +13,7 @@ use crate::sip::Transport;
 use crate::sip::bytes::push_ip;
 use crate::sip::uri::Uri;
 use crate::store::{Counters, Floods, Shared, Turns};
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -98,6 +99,8 @@ pub struct Env {
     pub tag_prefix: String,
     /// Where scripts read the time.
     pub clock: WallClock,
+    /// When the server was started: microseconds since 1970.
+    pub started: i64,
     /// What all processes share; `None` where none could be opened.
     pub store: Option<Shared>,
     /// How much each source sends, for all processes.
@@ -112,6 +115,10 @@ pub struct Env {
     pub nonce_key: [u8; 32],
     /// What this process keeps of tables.
     pub copies: super::lists::Copies,
+    /// `log_level`, if it was changed while the server runs.
+    pub level: Cell<Option<i32>>,
+    /// What the To-tags of replies made here are hashed with; the same in all processes.
+    pub tag_key: [u64; 2],
 }
 
 /// Typed core and module parameters.
@@ -125,6 +132,8 @@ pub struct Settings {
     pub log_level: i32,
     /// `xlog_level`
     pub xlog_level: i32,
+    /// If `xlog_level` follows `log_level`: the least it may become; `None`: it has a value of its own.
+    pub xlog_least: Option<i32>,
     /// `xlog_print_level`
     pub xlog_print_level: i32,
     /// `async_timeout`: how long a wait without a limit of its own may last.
@@ -157,6 +166,8 @@ pub struct Settings {
     pub local_request_route: Option<Str>,
     /// tm: `local_reply_route`
     pub local_reply_route: Option<Str>,
+    /// Kamailio's tm: what is not a number of the transactions' core.
+    pub tm: super::tm::settings::Settings,
     /// uac_redirect: its parameters
     pub redirect: super::uac_redirect::Parameters,
     /// tm: `onreply_avp_mode`
@@ -171,12 +182,8 @@ pub struct Settings {
     pub udp_mtu: usize,
     /// How next hops are found.
     pub dns: DnsSettings,
-    /// rr: `append_fromtag`
-    pub rr_append_fromtag: bool,
-    /// rr: `enable_double_rr`
-    pub rr_double: bool,
-    /// rr: `add_username`
-    pub rr_add_username: bool,
+    /// rr, path
+    pub rr: super::rr::Settings,
     /// maxfwd: `max_limit`
     pub maxfwd_limit: u32,
     /// rest_client, tls_mgm
@@ -203,6 +210,12 @@ pub struct Settings {
     pub radius_fetch_all: bool,
     /// siputils: what options_reply says.
     pub capabilities: super::kamailio::uris::Capabilities,
+    /// What else siputils was told.
+    pub siputils: super::kamailio::siputils::Settings,
+    /// What xlog of Kamailio's language was told.
+    pub xlog: super::kamailio::xlog::Settings,
+    /// The names of this machine.
+    pub machine: super::ipops::machine::Machine,
     /// cfgutils: `initial_gflags`
     pub gflags: u32,
     /// cfgutils: `initial_probability`, percent.
@@ -233,6 +246,8 @@ pub struct Settings {
     pub uac: super::uac::Settings,
     /// pike
     pub pike: super::pike::Settings,
+    /// `pretty_format` of jsonrpcs
+    pub pretty_answers: bool,
     /// nathelper
     pub nathelper: super::nathelper::Settings,
     /// core: `onsend_route_reply`: onsend_route runs for replies too.
@@ -241,6 +256,16 @@ pub struct Settings {
     pub received_route: bool,
     /// corex: `nio_intercept`: `event_route[network:msg]` runs.
     pub network_intercept: bool,
+    /// corex: `nio_msg_avp`: the AVP with the bytes that take the place of those that have come in or leave.
+    pub network_avp: Option<Str>,
+    /// tcpops: `closed_event`
+    pub tcp_events: super::tcpops::Events,
+    /// core of Kamailio: `server_id`
+    pub server_id: i64,
+    /// core of Kamailio: `xavp_via_params`: the `$xavp` whose fields become parameters of our Via, where the script says so.
+    pub via_params: Option<Str>,
+    /// core of Kamailio: `xavp_via_fields`: the `$xavp` with host and port of our Via, where the script says so.
+    pub via_fields: Option<Str>,
     /// corex: `evname_reply_out`: the event route for replies that leave.
     pub reply_out_event: Option<Str>,
     /// usrloc
@@ -495,6 +520,7 @@ impl Default for Settings {
             user_agent_header: Some(Str::from(product.as_str())),
             log_level: 2,
             xlog_level: 2,
+            xlog_least: None,
             xlog_print_level: 2,
             async_timeout: Duration::from_secs(30),
             check_via: false,
@@ -511,6 +537,7 @@ impl Default for Settings {
             minor_branch_flag: None,
             local_request_route: None,
             local_reply_route: None,
+            tm: Default::default(),
             redirect: super::uac_redirect::Parameters::default(),
             onreply_avps: false,
             keep_503: false,
@@ -518,9 +545,7 @@ impl Default for Settings {
             no_new_conn_rplflag: None,
             udp_mtu: 1300,
             dns: DnsSettings::default(),
-            rr_append_fromtag: true,
-            rr_double: true,
-            rr_add_username: false,
+            rr: super::rr::Settings::default(),
             maxfwd_limit: 256,
             http: HttpSettings::default(),
             http_client: Default::default(),
@@ -534,6 +559,9 @@ impl Default for Settings {
             radius: None,
             radius_fetch_all: false,
             capabilities: Default::default(),
+            siputils: Default::default(),
+            xlog: Default::default(),
+            machine: Default::default(),
             gflags: 0,
             rand_probability: 10,
             sql_connections: Vec::new(),
@@ -549,10 +577,16 @@ impl Default for Settings {
             dispatcher: super::dispatcher::Settings::default(),
             uac: super::uac::Settings::default(),
             pike: super::pike::Settings::default(),
+            pretty_answers: true,
             nathelper: super::nathelper::Settings::default(),
             onsend_replies: false,
             received_route: false,
             network_intercept: false,
+            network_avp: None,
+            tcp_events: Default::default(),
+            server_id: 0,
+            via_params: None,
+            via_fields: None,
             reply_out_event: None,
             usrloc: super::usrloc::Settings::of(Dialect::OpenSips),
             registrar: super::registrar::Settings::of(Dialect::OpenSips),
@@ -585,6 +619,7 @@ impl Env {
             pid: 0,
             tag_prefix: String::new(),
             clock: WallClock::default(),
+            started: 0,
             store: None,
             floods: None,
             turns: None,
@@ -592,6 +627,22 @@ impl Env {
             counters: None,
             nonce_key: [0; 32],
             copies: super::lists::Copies::default(),
+            level: Cell::new(None),
+            tag_key: [0; 2],
+        }
+    }
+
+    /// Lines up to this level are written.
+    pub fn log_level(&self) -> i32 {
+        self.level.get().unwrap_or(self.settings.log_level)
+    }
+
+    /// Lines of `xlog` up to this level are written: what is said about the log's level is said about theirs, unless the
+    /// configuration gives them one of their own.
+    pub fn xlog_level(&self) -> i32 {
+        match (self.level.get(), self.settings.xlog_least) {
+            (Some(level), Some(least)) => level.max(least),
+            _ => self.settings.xlog_level,
         }
     }
 

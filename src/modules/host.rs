@@ -100,6 +100,8 @@ pub struct TmView {
     pub embryonic: bool,
     /// A CANCEL came, or the caller is gone.
     pub cancelled: bool,
+    /// It has lasted as long as it may (`max_inv_lifetime`, `max_noninv_lifetime`).
+    pub expired: bool,
     /// Branch in work (branch, reply and failure routes).
     pub branch: Option<u16>,
     /// `$T_reply_code`: last or winning code.
@@ -152,11 +154,24 @@ pub struct RouteState {
     pub preset: Vec<Str>,
     /// `add_rr_param` texts.
     pub params: Str,
+    /// User of the Record-Route, if it is not the R-URI's.
+    pub user: Option<Str>,
+    /// The next hop stands in a Route (`rr_next_hop_route`).
+    pub next_hop: bool,
 }
 
 impl Vacant for RouteState {
     fn vacant() -> &'static Self {
-        const { &RouteState { own_params: None, record: None, preset: Vec::new(), params: Str::EMPTY } }
+        const {
+            &RouteState {
+                own_params: None,
+                record: None,
+                preset: Vec::new(),
+                params: Str::EMPTY,
+                user: None,
+                next_hop: false,
+            }
+        }
     }
 }
 
@@ -350,8 +365,14 @@ impl SipHost {
             q: self.q,
             flags: self.bflags.clone(),
             socket: self.socket_out,
-            attrs: Vec::new(),
+            attrs: self.contact_attributes(),
         }
+    }
+
+    /// What is known of the contact that the R-URI is, if `lookup` has found it.
+    fn contact_attributes(&self) -> Vec<(Str, Str)> {
+        let found = self.location.as_ref().and_then(|k| k.found.as_ref());
+        found.filter(|f| f.contact[..] == *self.current_ruri()).map(|f| f.attributes()).unwrap_or_default()
     }
 
     /// Makes a branch the R-URI with all that belongs to it.

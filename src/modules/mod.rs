@@ -10,6 +10,7 @@ pub mod events;
 pub mod host;
 pub mod kamailio;
 pub mod lists;
+pub mod local_tag;
 pub mod packet;
 mod proto_tcp;
 pub mod pv;
@@ -36,10 +37,12 @@ pub mod dispatcher;
 pub mod dlgs;
 pub mod domain;
 pub mod exec;
+pub mod files;
 pub mod htable;
 pub mod http;
 pub mod ipops;
 pub mod jansson;
+pub mod jsonrpcs;
 pub mod maxfwd;
 pub mod mqueue;
 pub mod nathelper;
@@ -57,6 +60,7 @@ pub mod sipmsgops;
 pub mod sl;
 pub mod speeddial;
 pub mod sqlops;
+pub mod tcpops;
 pub mod textops;
 pub mod tls_mgm;
 pub mod tm;
@@ -76,7 +80,7 @@ use crate::net::logpipe;
 /// Writes a line for a run: levels on the OpenSIPS scale (-3 alert .. 4 debug), filtered by the
 /// server's `log_level` or the script's `$log_level`.
 pub fn log_line(host: &host::SipHost, level: i32, text: &str) {
-    let limit = host.levels.0.unwrap_or(host.env().settings.log_level);
+    let limit = host.levels.0.unwrap_or_else(|| host.env().log_level());
     if level <= limit {
         emit_judged(level, text);
     }
@@ -84,8 +88,13 @@ pub fn log_line(host: &host::SipHost, level: i32, text: &str) {
 
 /// Writes a line at a level of the OpenSIPS scale, whatever `log_level` is: the caller has judged it.
 pub fn emit_judged(level: i32, text: &str) {
+    emit_to(None, level, text);
+}
+
+/// The same with a facility of syslog; `None`: that of the log.
+pub fn emit_to(facility: Option<u8>, level: i32, text: &str) {
     let text = text.trim_end_matches(['\n', '\r']);
-    if !logpipe::write_unfiltered(level.clamp(-3, 4) as i8, text) {
+    if !logpipe::write_unfiltered(level.clamp(-3, 4) as i8, facility, text) {
         emit(level, "script", text);
     }
 }

@@ -5,6 +5,7 @@ use super::env::{Listen, bracketed};
 use super::host::SipHost;
 use super::pv_kamailio::Kpv;
 use crate::base::Str;
+use crate::script::host::SetError;
 use crate::script::value::Value;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -18,8 +19,11 @@ pub struct Packet {
     pub to: Option<(SocketAddr, u16)>,
 }
 
-/// Fields of `$rcv` and `$snd`.
+/// Fields of `$snd`, `$sndto` and `$sndfrom`.
 pub const FIELDS: &[&str] = &["ip", "port", "proto", "sproto", "af", "buf", "len"];
+/// Fields of `$rcv`.
+pub const RECEIVED: &[&str] =
+    &["ip", "port", "proto", "sproto", "af", "buf", "len", "srcip", "srcport", "scrport", "rcvip", "rcvport"];
 
 /// Reads one of the four.
 pub fn get(h: &SipHost, pv: Kpv, field: &[u8]) -> Value {
@@ -29,6 +33,12 @@ pub fn get(h: &SipHost, pv: Kpv, field: &[u8]) -> Value {
         return match field {
             b"buf" => Value::Str(bytes()),
             b"len" => Value::Int(bytes().len() as i64),
+            b"srcip" => address(h, h.source, h.listener, b"ip"),
+            b"srcport" | b"scrport" => address(h, h.source, h.listener, b"port"),
+            b"rcvip" | b"rcvport" => match h.env().listeners.get(usize::from(h.listener)) {
+                Some(own) => address(h, own.addr, h.listener, &field[3..]),
+                None => Value::Null,
+            },
             _ => address(h, h.source, h.listener, field),
         };
     }
@@ -41,6 +51,24 @@ pub fn get(h: &SipHost, pv: Kpv, field: &[u8]) -> Value {
             None => Value::Null,
         },
         _ => address(h, *to, *listener, field),
+    }
+}
+
+/// Assigns `$rcv(buf)`, where bytes have come in and are not read yet.
+///
+/// # Errors
+/// Why that is not possible.
+pub fn set(h: &mut SipHost, sub: Option<&Value>, value: &Value) -> Result<(), SetError> {
+    if sub.and_then(Value::to_text).as_deref() != Some(b"buf") {
+        return Err(SetError::BadValue("only $rcv(buf) can be assigned"));
+    }
+    match (h.packet.as_deref_mut().filter(|p| p.to.is_none()), value.to_text()) {
+        (Some(packet), Some(text)) => {
+            packet.bytes = text;
+            Ok(())
+        }
+        (None, _) => Err(SetError::BadValue("nothing has come in that is not read yet")),
+        (_, None) => Err(SetError::BadValue("NULL is not possible here")),
     }
 }
 

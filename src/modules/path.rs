@@ -45,6 +45,12 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
             ignored: true,
             doc: "one Path stands for the socket the request came in on",
         },
+        ModParamSpec {
+            name: "sockname_mode",
+            kind: ModParamKind::Int,
+            ignored: false,
+            doc: "1: the name of the socket stands in the Path (`sn`); default 0",
+        },
     ],
     any_param: false,
     needs: &[],
@@ -89,6 +95,10 @@ fn add(call: &mut Call<'_, SipHost>, received: bool) -> Step<SipHost> {
     }
     own.push_via_host(&mut uri);
     uri.extend_from_slice(format!(":{};lr", own.via_port()).as_bytes());
+    if let Some(name) = own.tag.as_ref().filter(|_| h.env.settings.rr.path_names) {
+        uri.extend_from_slice(b";sn=");
+        uri.extend_from_slice(name);
+    }
     if own.transport != Transport::Udp {
         uri.extend_from_slice(format!(";transport={}", own.transport.as_param()).as_bytes());
     }

@@ -1,6 +1,7 @@
 //! `pike`: sources that send too many requests (kamailio.md section 5.6, opensips.md 4.17). They are counted in a table
 //! that all workers share, so the limit is the server's.
 
+use super::env::Env;
 use super::host::SipHost;
 use super::log_line;
 use super::request::Request;
@@ -8,23 +9,26 @@ use crate::base::Str;
 use crate::script::ast::Dialect;
 use crate::script::registry::{Call, FnSpec, Kind, ModParamKind, ModParamSpec, ModuleSpec, Param, RouteSet, Step};
 use crate::script::value::Value;
-use crate::store::floods::{Limit, MOST, Verdict};
+pub use crate::store::floods::Verdict;
+use crate::store::floods::{Limit, MOST};
 use std::net::IpAddr;
 use std::time::Duration;
 
 /// The module's parameters.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
     /// What is too much.
     pub limit: Limit,
     /// Level of the line about a new flooder, on the OpenSIPS scale.
     pub log_level: i32,
+    /// `check_route`: everything that comes in is counted, but for what this route drops.
+    pub check_route: Option<Str>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let limit = Limit { unit: Duration::from_secs(2), most: 30, keep: Duration::from_secs(120) };
-        Settings { limit, log_level: 1 }
+        Settings { limit, log_level: 1, check_route: None }
     }
 }
 
@@ -34,6 +38,10 @@ impl Settings {
     /// # Errors
     /// What is wrong with its value.
     pub fn set(&mut self, dialect: Dialect, param: &str, value: &Value) -> Result<(), String> {
+        if param == "check_route" {
+            self.check_route = value.to_text().filter(|t| !t.is_empty());
+            return Ok(());
+        }
         let number = value.to_int().ok_or_else(|| format!("{param} is a number"))?;
         let seconds = u64::try_from(number).ok().filter(|n| (1..=86_400).contains(n)).map(Duration::from_secs);
         let seconds = seconds.ok_or_else(|| format!("{param} is a number of seconds from 1 to 86400"));
@@ -59,16 +67,40 @@ const fn int(name: &'static str, doc: &'static str) -> ModParamSpec {
     ModParamSpec { name, kind: ModParamKind::Int, ignored: false, doc }
 }
 
+const PARAMS: [ModParamSpec; 4] = [
+    int("sampling_time_unit", "seconds in which the requests of a source are counted; default 2"),
+    int("reqs_density_per_unit", "requests that a source may send in that time; default 30"),
+    int("remove_latency", "seconds that a source is remembered after its last request; default 120"),
+    int("pike_log_level", "level of the line about a new flooder; default: a warning"),
+];
+
 /// The module.
 pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
     name: "pike",
-    dialects: &[Dialect::OpenSips, Dialect::Kamailio],
+    dialects: &[Dialect::Kamailio],
     functions: &[CHECK_REQ, CHECK_IP],
+    params: &PARAMS,
+    any_param: false,
+    needs: &[],
+};
+
+/// The module of OpenSIPS.
+pub static OPENSIPS: ModuleSpec<SipHost> = ModuleSpec {
+    name: "pike",
+    dialects: &[Dialect::OpenSips],
+    functions: &[CHECK_REQ],
     params: &[
-        int("sampling_time_unit", "seconds in which the requests of a source are counted; default 2"),
-        int("reqs_density_per_unit", "requests that a source may send in that time; default 30"),
-        int("remove_latency", "seconds that a source is remembered after its last request; default 120"),
-        int("pike_log_level", "level of the line about a new flooder; default: a warning"),
+        PARAMS[0],
+        PARAMS[1],
+        PARAMS[2],
+        PARAMS[3],
+        ModParamSpec {
+            name: "check_route",
+            kind: ModParamKind::Str,
+            ignored: false,
+            doc: "a route that is run for everything that comes in: what it does not `drop` is counted, and is not read if \
+                  its source is a flooder; default none",
+        },
     ],
     any_param: false,
     needs: &[],
@@ -110,21 +142,36 @@ const CHECK_IP: FnSpec<SipHost> = FnSpec {
     ..CHECK_REQ
 };
 
+/// Counts something that a source has sent.
+pub fn count(env: &Env, ip: IpAddr) -> Verdict {
+    let Some(floods) = &env.floods else { return Verdict::Below };
+    floods.count(ip, env.clock.micros(), &env.settings.pike.limit)
+}
+
+/// The event about a new flooder.
+pub const EVENT: &str = "E_PIKE_BLOCKED";
+
+/// What it says.
+pub fn event_params(ip: IpAddr) -> Vec<(Str, Str)> {
+    vec![(Str::from("ip"), Str::from(ip.to_string()))]
+}
+
+/// The line about a new flooder.
+pub fn blocked_line(env: &Env, ip: IpAddr) -> String {
+    let Limit { most, unit, .. } = env.settings.pike.limit;
+    format!("pike: {ip} is blocked: more than {most} requests in {} s", unit.as_secs())
+}
+
 fn check(call: &mut Call<'_, SipHost>, ip: IpAddr) -> Step<SipHost> {
-    let env = call.host.env();
-    let settings = env.settings.pike;
-    let Some(floods) = &env.floods else { return Step::Done(1) };
-    match floods.count(ip, env.clock.micros(), &settings.limit) {
+    match count(call.host.env(), ip) {
         Verdict::Below => Step::Done(1),
         Verdict::Flooder => Step::Done(-1),
         Verdict::Over => {
-            let Limit { most, unit, .. } = settings.limit;
-            let line = format!("pike: {ip} is blocked: more than {most} requests in {} s", unit.as_secs());
-            log_line(call.host, settings.log_level, &line);
+            let level = call.host.env().settings.pike.log_level;
+            log_line(call.host, level, &blocked_line(call.host.env(), ip));
             // Who wants to know is told, and then the script goes on.
             call.state.step = 1;
-            let params = vec![(Str::from("ip"), Str::from(ip.to_string()))];
-            Step::Wait(Request::RaiseEvent { name: Str::from("E_PIKE_BLOCKED"), params })
+            Step::Wait(Request::RaiseEvent { name: Str::from(EVENT), params: event_params(ip) })
         }
     }
 }

@@ -147,8 +147,8 @@ pub fn get(h: &mut SipHost, pv: Pv, sub: Option<&Value>, index: Index, now: Time
         Pv::Random => Value::Int(i64::from(random(now) >> 1)),
         Pv::Pid => number(h.env().pid),
         Pv::Colour => Value::from(""),
-        Pv::LogLevel => Value::Int(i64::from(h.levels.0.unwrap_or(h.env().settings.log_level))),
-        Pv::XlogLevel => Value::Int(i64::from(h.levels.1.unwrap_or(h.env().settings.xlog_level))),
+        Pv::LogLevel => Value::Int(i64::from(h.levels.0.unwrap_or_else(|| h.env().log_level()))),
+        Pv::XlogLevel => Value::Int(i64::from(h.levels.1.unwrap_or_else(|| h.env().xlog_level()))),
         Pv::RrParams => Value::opt(h.rr.own_params.clone()),
         Pv::Bavp => {
             let name = sub.and_then(Value::to_text).unwrap_or_default();

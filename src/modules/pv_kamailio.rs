@@ -5,6 +5,7 @@ use super::env::bracketed;
 use super::host::SipHost;
 use super::htable;
 use super::http;
+use super::kamailio::vars;
 use super::pv::Pv;
 use super::pv_get::{self, number, ruri};
 use super::time_text;
@@ -18,7 +19,11 @@ macro_rules! pvs {
     ($( $variant:ident $sub:ident $doc:literal [ $($name:literal),+ ] )*) => {
         /// A pseudo-variable of the Kamailio dialect.
         #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-        pub enum Kpv { $( #[doc = $doc] $variant, )* }
+        pub enum Kpv {
+            $( #[doc = $doc] $variant, )*
+            /// One of a family with a file of its own.
+            Family(vars::Var),
+        }
 
         const TABLE: &[(&str, Kpv, SubName)] = &[ $( $( ($name, Kpv::$variant, SubName::$sub), )+ )* ];
     };
@@ -83,10 +88,6 @@ pvs! {
     ServerVersion Required "version of the server" ["version"]
     Constant Required "number of a protocol or address family" ["K"]
     Header Required "header by name" ["hdr"]
-    MessageFlags Never "message flags as a number" ["mf"]
-    MessageFlagsHex Never "message flags as 8 hexadecimal digits" ["mF"]
-    BranchFlags Never "flags of branch 0 as a number" ["bf"]
-    BranchFlagsHex Never "flags of branch 0 as 8 hexadecimal digits" ["bF"]
     Sht Required "item of a table: table=>name" ["sht"]
     ShtExpire Required "seconds until an item ends" ["shtex"]
     ShtCountNames Required "how many items of a table have names that fit" ["shtcn"]
@@ -105,6 +106,11 @@ pvs! {
     PtrResult Required "what ptr_query found: id=>hostname" ["ptrquery"]
     WalkName Required "name of the header a walk stands at" ["hfitname"]
     WalkBody Required "value of the header a walk stands at" ["hfitbody"]
+    WalkLine Required "line of the body a walk stands at" ["blitval"]
+    LocalTag Required "To-tag of replies made here: s, t, x" ["ltt"]
+    MachineName Required "name of this machine: n, f, d, i" ["HN"]
+    Charging Required "a part of P-Charging-Vector" ["pcv"]
+    UniqueId Never "a text that nobody else has" ["sruid"]
     CurlError Required "text of a number of libcurl" ["curlerror"]
     HttpReplyHeader Required "header of the last answer to http_client" ["httprhdr"]
     HttpWanted Required "what the next http_async_query is to do" ["http_req"]
@@ -122,6 +128,9 @@ pvs! {
     QueueKey Required "key of the pair that was fetched last" ["mqk"]
     QueueValue Required "value of the pair that was fetched last" ["mqv"]
     QueueSize Required "how many pairs a queue holds" ["mq_size"]
+    DsGroup Required "a number about the set that ds_dsg_fetch has chosen" ["dsg"]
+    DsEvent Required "code and flags in event routes of dispatcher" ["dsv"]
+    ControlAnswer Required "code or body of what jsonrpc_exec was told" ["jsonrpl"]
     RtimerWorker Never "number of the timer's job" ["rtimer_worker"]
     AsyncTask Required "data or gname of an asynchronous task" ["async"]
     KeyValueTask Required "type, key or val of a key/value task" ["atkv"]
@@ -232,6 +241,11 @@ pub const NAMES: &[&str] = &[
     "ptrquery",
     "hfitname",
     "hfitbody",
+    "blitval",
+    "ltt",
+    "HN",
+    "pcv",
+    "sruid",
     "curlerror",
     "httprhdr",
     "http_req",
@@ -249,6 +263,9 @@ pub const NAMES: &[&str] = &[
     "mqk",
     "mqv",
     "mq_size",
+    "dsg",
+    "dsv",
+    "jsonrpl",
     "rtimer_worker",
     "async",
     "atkv",
@@ -262,18 +279,63 @@ pub const NAMES: &[&str] = &[
     "branch",
     "br",
     "fs",
+    "bR",
+    "sbranch",
+    "hfl",
+    "hflc",
+    "via0",
+    "via1",
+    "viaZ",
+    "rpl",
+    "dic",
+    "route_uri",
+    "rr_count",
+    "rr_top_count",
+    "mf",
+    "mF",
+    "Mf",
+    "sf",
+    "sF",
+    "Sf",
+    "bf",
+    "bF",
+    "Bf",
+    "conid",
+    "tcp",
+    "sid",
+    "Tb",
+    "ksr",
+    "ccp",
+    "fsn",
+    "fsp",
+    "RAu",
+    "RAut",
+    "lsock",
+    "Au",
+    "AU",
+    "mbu",
+    "msgbuf",
+    "fti",
+    "tti",
+    "rdir",
 ];
 
 /// Finds a variable by its name.
 pub fn find(name: &str, sub: Option<&str>) -> Option<PvSpec<Pv>> {
-    let (_, pv, need) = TABLE.iter().find(|(n, ..)| *n == name)?;
+    let Some((_, pv, need)) = TABLE.iter().find(|(n, ..)| *n == name) else { return vars::find(name, sub) };
     let known: &[&str] = match pv {
         Kpv::MsgField => MSG_FIELDS,
         Kpv::TimeValue => TIME_VALUES,
         Kpv::HttpWanted => http::async_client::KEYS,
         Kpv::HttpTime => http::vars::TIMES,
+        Kpv::DsGroup => super::dispatcher::group::GROUP,
+        Kpv::DsEvent => super::dispatcher::group::EVENT,
+        Kpv::ControlAnswer => super::jsonrpcs::KEYS,
         Kpv::AsyncTask => &["data", "gname"],
         Kpv::KeyValueTask => &["type", "key", "val"],
+        Kpv::LocalTag => &["s", "t", "x"],
+        Kpv::MachineName => super::ipops::machine::KEYS,
+        Kpv::Charging => super::kamailio::siputils::PCV,
         _ => &[],
     };
     if !known.is_empty() && sub.is_some_and(|s| !known.contains(&s)) {
@@ -282,17 +344,24 @@ pub fn find(name: &str, sub: Option<&str>) -> Option<PvSpec<Pv>> {
     if *pv == Kpv::Select && sub.is_some_and(|s| !super::select::is_known(s)) {
         return None;
     }
-    let packet = matches!(pv, Kpv::Rcv | Kpv::Snd | Kpv::SndTo | Kpv::SndFrom);
-    if packet && sub.is_some_and(|s| !super::packet::FIELDS.contains(&s)) {
+    let packet = match pv {
+        Kpv::Rcv => super::packet::RECEIVED,
+        Kpv::Snd | Kpv::SndTo | Kpv::SndFrom => super::packet::FIELDS,
+        _ => &[],
+    };
+    if !packet.is_empty() && sub.is_some_and(|s| !packet.contains(&s)) {
         return None;
     }
-    let writable = matches!(pv, Kpv::Sht | Kpv::ShtExpire | Kpv::UacReq | Kpv::HttpWanted);
+    let writable = matches!(pv, Kpv::Sht | Kpv::ShtExpire | Kpv::UacReq | Kpv::HttpWanted | Kpv::Rcv);
     Some(PvSpec { pv: Pv::Kamailio(*pv), sub: *need, writable })
 }
 
 /// Reads `pv`. Never waits.
 pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Time) -> Value {
     let text = || sub.and_then(Value::to_text).unwrap_or_default();
+    if let Kpv::Family(var) = pv {
+        return vars::get(h, var, sub, index, now);
+    }
     if pv == Kpv::Header && index != Index::All {
         return pv_get::get(h, Pv::Hdr, sub, index, now);
     }
@@ -321,6 +390,11 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
         Kpv::DnsResult | Kpv::SrvResult | Kpv::NaptrResult | Kpv::PtrResult => {
             return super::ipops::names::get(h, pv, sub);
         }
+        Kpv::WalkLine => return super::kamailio::line_walk::get(h, sub),
+        Kpv::LocalTag => return super::kamailio::sl_functions::local_tag_of(h),
+        Kpv::MachineName => return super::ipops::machine::get(h, &text()),
+        Kpv::Charging => return super::kamailio::siputils::charging(h, &text()),
+        Kpv::UniqueId => return super::kamailio::unique_id(h, now),
         Kpv::WalkName | Kpv::WalkBody => return super::kamailio::header_walk::get(h, pv, sub),
         Kpv::CurlError
         | Kpv::HttpReplyHeader
@@ -335,13 +409,15 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
         | Kpv::HttpWhole
         | Kpv::HttpWholeSize
         | Kpv::HttpTime => return http::vars::get(h, pv, sub, index),
+        Kpv::DsGroup => return super::dispatcher::group::get(h, &text()),
+        Kpv::DsEvent => return super::dispatcher::group::event(h, &text()),
+        Kpv::ControlAnswer => return super::jsonrpcs::get(h, &text()),
         Kpv::QueueKey | Kpv::QueueValue | Kpv::QueueSize => return super::mqueue::get(h, pv, sub),
         Kpv::Contacts => return super::usrloc::get(h, sub, index),
         Kpv::Ruid | Kpv::LocationAgent => {
             let found = h.location.as_ref().and_then(|k| k.found.as_ref());
-            return found.map_or(Value::Null, |(ruid, agent)| {
-                Value::Str(if pv == Kpv::Ruid { ruid.clone() } else { agent.clone() })
-            });
+            return found
+                .map_or(Value::Null, |f| Value::Str(if pv == Kpv::Ruid { f.ruid.clone() } else { f.agent.clone() }));
         }
         Kpv::RtimerWorker => {
             let job = h.event.iter().find(|(name, _)| **name == *b"rtimer_worker");
@@ -420,10 +496,6 @@ pub fn get(h: &mut SipHost, pv: Kpv, sub: Option<&Value>, index: Index, now: Tim
             let all: Vec<&[u8]> = h.msg.headers_named(&text()).map(|x| x.value).collect();
             if all.is_empty() { Value::Null } else { Value::text(all.join(&b","[..])) }
         }
-        Kpv::MessageFlags => Value::Int(mask(&h.flags).into()),
-        Kpv::MessageFlagsHex => Value::text(format!("{:08x}", mask(&h.flags))),
-        Kpv::BranchFlags => Value::Int(mask(&h.bflags).into()),
-        Kpv::BranchFlagsHex => Value::text(format!("{:08x}", mask(&h.bflags))),
         Kpv::Rcv | Kpv::Snd | Kpv::SndTo | Kpv::SndFrom => super::packet::get(h, pv, &text()),
         Kpv::Constant => constant(&text()).map_or(Value::Null, Value::Int),
         _ => Value::Null,
@@ -444,12 +516,6 @@ fn expiry(h: &SipHost, which: &[u8]) -> Value {
         _ => None,
     };
     found.or(usual).map_or(Value::Null, |n| Value::Int(n.into()))
-}
-
-/// The bits of flags that have numbers.
-fn mask(flags: &[Str]) -> u32 {
-    let number = |f: &Str| std::str::from_utf8(f).ok()?.parse::<u32>().ok();
-    flags.iter().filter_map(number).filter_map(|n| 1u32.checked_shl(n)).fold(0, |all, bit| all | bit)
 }
 
 fn length(v: &Value) -> Value {
@@ -548,8 +614,8 @@ fn constant(name: &[u8]) -> Option<i64> {
         b"SCTP" => 4,
         b"WS" => 5,
         b"WSS" => 6,
-        b"IPV4" | b"INET" => 2,
-        b"IPV6" | b"INET6" => 10,
+        b"IPV4" | b"IPv4" | b"INET" => 2,
+        b"IPV6" | b"IPv6" | b"INET6" => 10,
         _ => return None,
     })
 }

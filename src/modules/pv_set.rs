@@ -131,6 +131,11 @@ pub fn set(
         Pv::Shv => super::shared::set_variable(h, sub, &value),
         Pv::Kamailio(super::pv_kamailio::Kpv::UacReq) => super::uac::request::set(h, sub, value),
         Pv::Kamailio(super::pv_kamailio::Kpv::HttpWanted) => super::http::async_client::set(h, sub, &value),
+        Pv::Kamailio(super::pv_kamailio::Kpv::Rcv) => super::packet::set(h, sub, &value),
+        Pv::Kamailio(super::pv_kamailio::Kpv::Family(var)) => super::kamailio::vars::set(h, var, sub, index, &value),
+        Pv::FUri | Pv::FUser | Pv::FDomain | Pv::FName | Pv::TUri | Pv::TUser | Pv::TDomain | Pv::TName => {
+            super::kamailio::vars::names::set(h, pv, &value)
+        }
         Pv::Kamailio(pv) => super::htable::items::set(h, pv, sub, &value),
         Pv::LogLevel => level(&value).map(|l| h.levels.0 = l),
         Pv::XlogLevel => level(&value).map(|l| h.levels.1 = l),

@@ -76,6 +76,11 @@ pub enum Request {
         /// `[proto:]host[:port]`; `None` = R-URI or `$du`.
         dest: Option<Str>,
     },
+    /// `sl_forward_reply`: the reply in work goes to the next Via without state.
+    ForwardReply {
+        /// Another status and phrase.
+        status: Option<(u16, Str)>,
+    },
     /// `send`: a raw stateless copy.
     SendCopy {
         /// `[proto:]host[:port]`
@@ -99,6 +104,29 @@ pub enum Request {
         /// For so many seconds.
         seconds: u32,
     },
+    /// A function of tcpops: something is wanted of a connection.
+    Connection {
+        /// Its number (`$conid`).
+        number: i64,
+        /// What.
+        wish: ConnWish,
+    },
+    /// `tcp_get_conid`: answered with [`Outcome::Number`].
+    FindConnection {
+        /// The peer's address.
+        peer: SocketAddr,
+    },
+    /// `send_data`, `sendx`: bytes that are no message of this run.
+    SendData {
+        /// Where to: a SIP URI.
+        uri: Str,
+        /// Number of the listener they leave from.
+        socket: Option<u16>,
+        /// The bytes.
+        data: Str,
+    },
+    /// `forward_reply`: the reply goes to its next Via, as if no transaction waited for it.
+    PassReply,
     /// `t_cancel_branch`
     CancelBranch {
         /// Which ones.
@@ -150,6 +178,14 @@ pub enum Request {
     },
     /// `t_retransmit_reply`: sends the last reply again.
     RepeatReply,
+    /// `t_write_req`, `t_write_unix`: a program outside gets these bytes and will answer; until then the transaction is
+    /// suspended.
+    HandOut {
+        /// Where it reads.
+        place: Place,
+        /// What.
+        bytes: Str,
+    },
     /// `t_release`: the script ends without an answer, and that is meant.
     Release,
     /// `t_drop`: the transaction ends without any answer.
@@ -202,6 +238,18 @@ pub enum Request {
         /// What the script has put together.
         draft: Box<super::uac::request::Draft>,
     },
+    /// `algo_route` of dispatcher: a route runs once for each of these lists of parameters, to its end.
+    Score {
+        /// The route.
+        route: u32,
+        /// Names and values.
+        params: Vec<Vec<(Str, Str)>>,
+    },
+    /// `jsonrpc_exec`: main is asked as over the control socket.
+    Control {
+        /// The request as JSON text.
+        text: Str,
+    },
     /// `raise_event`
     RaiseEvent {
         /// Event name.
@@ -211,10 +259,43 @@ pub enum Request {
     },
 }
 
+/// Where a program outside reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// A FIFO.
+    Fifo(Str),
+    /// A Unix socket that takes datagrams.
+    Socket(Str),
+}
+
 /// What a run hears whose copy goes on later.
 pub const BESIDE: i32 = 3;
 /// What a run hears whose copy does not.
 pub const NOT_BESIDE: i32 = -3;
+
+/// What a script wants of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ConnWish {
+    /// How it stands: 1 it stands, 3 it is being made, -1 there is none, -2 it is about to end.
+    State,
+    /// It is to be closed.
+    Close,
+    /// It may be idle for so many seconds.
+    Lifetime(u32),
+    /// An event route runs when it ends.
+    Event,
+    /// The system keeps it alive; seconds and a number of probes.
+    KeepAlive {
+        /// After so many without traffic.
+        idle: u32,
+        /// Given up after so many without an answer.
+        count: u32,
+        /// Between two.
+        interval: u32,
+    },
+    /// The system does not.
+    NoKeepAlive,
+}
 
 /// A reply to the request in work.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -260,6 +341,12 @@ pub enum Outcome {
     Op(ops::Outcome),
     /// A return code of the peers' (0 ends the script).
     Code(i32),
+    /// The values of the routes of [`Request::Score`].
+    Scores(Vec<i32>),
+    /// What main says to a [`Request::Control`]: a response as JSON text.
+    Told(Str),
+    /// What was asked for.
+    Number(i64),
     /// The engine refused or cut off the wait itself.
     Refused {
         /// Why.

@@ -152,6 +152,34 @@ pub fn format(pattern: &str, seconds: i64) -> String {
     out
 }
 
+/// Seconds since 1970 of a Date header (RFC 3261 section 20.17): `Sat, 13 Nov 2010 23:29:00 GMT`.
+pub fn parse_date(text: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let rest = text.split_once(',').map_or(text, |(_, rest)| rest);
+    let mut words = rest.split_ascii_whitespace();
+    let day: i64 = words.next()?.parse().ok()?;
+    let name = words.next()?;
+    let month =
+        MONTHS.iter().position(|m| name.len() == 3 && m.get(..3).is_some_and(|m| m.eq_ignore_ascii_case(name)))?;
+    let year: i64 = words.next()?.parse().ok()?;
+    let mut clock = words.next()?.split(':').map(|n| n.parse::<i64>().ok());
+    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
+    let fits = (1..=31).contains(&day)
+        && (1970..=9999).contains(&year)
+        && (0..24).contains(&hour)
+        && (0..60).contains(&minute)
+        && (0..=60).contains(&second)
+        && words.next().is_none_or(|zone| matches!(zone, "GMT" | "UTC"));
+    // Years begin in March here: the day that comes and goes is the last one.
+    if !fits {
+        return None;
+    }
+    let month = month as i64;
+    let (year, shifted) = if month < 2 { (year - 1, month + 10) } else { (year, month - 2) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * shifted + 2) / 5 + day - 1 - 719_468;
+    Some(days * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
 /// A field of `$ctime(name)`.
 pub fn part(name: &str, seconds: i64) -> Option<i64> {
     let c = civil(seconds);
@@ -180,5 +208,19 @@ mod tests {
         assert_eq!(format("%F %T %j %A", 1_709_164_800 + 3661), "2024-02-29 01:01:01 060 Thursday");
         assert_eq!(format("%F", -1), "1969-12-31");
         assert_eq!(part("wday", 946_684_800), Some(7));
+    }
+
+    #[test]
+    fn dates_are_read() {
+        for day in (0..40_000).step_by(7) {
+            let seconds = day * 86_400 + 3_723;
+            let text = format("%a, %d %b %Y %H:%M:%S GMT", seconds);
+            assert_eq!(parse_date(text.as_bytes()), Some(seconds), "{text}");
+        }
+        for bad in ["", "Sat, 13 Foo 2010 23:29:00 GMT", "Sat, 32 Nov 2010 23:29:00 GMT", "13 Nov 2010 24:00:00", "Sat"]
+        {
+            assert_eq!(parse_date(bad.as_bytes()), None, "{bad}");
+        }
+        assert_eq!(parse_date(b"Sat, 13 Nov 2010 23:29:00 CET"), None);
     }
 }

@@ -6,6 +6,7 @@
 //! with [`Connections::next_message`], what ended with [`Connections::take_closed`].
 
 pub mod conn;
+mod ends;
 
 use crate::base::{Key, Slab, Str, Time};
 use crate::net::listen::{Listener, Transport};
@@ -15,6 +16,7 @@ use crate::net::reactor::{Interest, Io, Readiness, Source};
 use crate::sip::framer::{Frame, FrameError, FrameLimits, Framer};
 use crate::store::{ConnId, ConnKey, ConnRows, Counter, Counters};
 use conn::{Conn, Flushed, State};
+pub use ends::{Closed, Why};
 use smallvec::SmallVec;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -86,85 +88,6 @@ impl Default for StreamConfig {
             aliases: 0,
         }
     }
-}
-
-/// Why a connection ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Why {
-    /// The peer closed it.
-    Peer,
-    /// It broke.
-    Broken(ErrorKind),
-    /// It could not be made.
-    Refused(ErrorKind),
-    /// It could not be made in time.
-    ConnectTimeout,
-    /// Nothing went over it for long.
-    Idle,
-    /// Nothing ever came over it.
-    Silent,
-    /// A message did not come to its end.
-    SlowMessage,
-    /// The peer does not take what it is sent.
-    SlowReader,
-    /// What came over it cannot be cut into messages.
-    Framing(FrameError),
-    /// Others need its place.
-    Crowded,
-    /// The script or the operator wanted it.
-    Ordered,
-    /// The server ends.
-    Drained,
-}
-
-impl Why {
-    /// Whether the peer, or we, ended it in an orderly way: what was sent has arrived.
-    pub fn is_orderly(self) -> bool {
-        matches!(self, Why::Peer | Why::Idle | Why::Silent | Why::Ordered | Why::Drained)
-    }
-
-    /// Whether it never stood.
-    pub fn never_stood(self) -> bool {
-        matches!(self, Why::Refused(_) | Why::ConnectTimeout)
-    }
-}
-
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Why::Peer => f.write_str("the peer closed it"),
-            Why::Broken(e) => write!(f, "it broke: {e}"),
-            Why::Refused(e) => write!(f, "it could not be made: {e}"),
-            Why::ConnectTimeout => f.write_str("it could not be made within tcp_connect_timeout"),
-            Why::Idle => f.write_str("it was idle for tcp_connection_lifetime"),
-            Why::Silent => f.write_str("nothing ever came over it"),
-            Why::SlowMessage => f.write_str("a message was not complete within tcp_max_msg_time"),
-            Why::SlowReader => f.write_str("the peer does not take what it is sent"),
-            Why::Framing(e) => e.fmt(f),
-            Why::Crowded => f.write_str("nothing had come over it, and tcp_max_connections was reached"),
-            Why::Ordered => f.write_str("it was told to"),
-            Why::Drained => f.write_str("the server ends"),
-        }
-    }
-}
-
-/// A connection that ended.
-#[derive(Clone, Debug)]
-pub struct Closed {
-    /// Its name.
-    pub id: ConnId,
-    /// Why.
-    pub why: Why,
-    /// How it carried messages.
-    pub transport: Transport,
-    /// The peer.
-    pub remote: SocketAddr,
-    /// The peer had made it.
-    pub accepted: bool,
-    /// Bytes that were not sent.
-    pub lost: usize,
-    /// Other workers that had sent on it.
-    pub users: SmallVec<[u16; 4]>,
 }
 
 /// What a connection has received.
@@ -389,6 +312,15 @@ impl Connections {
         best.or_else(|| self.rows.table().find(&key, listener, living)).filter(|(_, l)| !strict || *l == listener)
     }
 
+    /// The connection with this number, whichever worker has it, and its listener.
+    pub fn numbered(&self, number: i64, living: &dyn Fn(usize) -> Option<u32>) -> Option<(ConnId, u16)> {
+        if ConnId::worker_of(number)? != self.rows.worker() {
+            return self.rows.table().numbered(number, living);
+        }
+        let (key, conn) = self.iter().find(|(key, _)| self.rows.id(*key).number() == number)?;
+        Some((self.rows.id(key), conn.listener))
+    }
+
     /// Begins to make a connection that stands for `listener` and leaves from address `from`.
     ///
     /// # Errors
@@ -483,6 +415,28 @@ impl Connections {
     pub fn keep(&mut self, key: Key, until: Time) {
         if let Some(c) = self.slab.get_mut(key) {
             c.kept = c.kept.max(until);
+        }
+    }
+
+    /// How long it may be idle from now on.
+    pub fn set_lifetime(&mut self, key: Key, lifetime: Duration, mut io: Io<'_>) {
+        if let Some(c) = self.slab.get_mut(key) {
+            c.lifetime = Some(lifetime);
+            self.arm(key, &mut io);
+        }
+    }
+
+    /// A script wants to hear of its end.
+    pub fn tell(&mut self, key: Key) {
+        if let Some(c) = self.slab.get_mut(key) {
+            c.told = true;
+        }
+    }
+
+    /// The system's own keep-alives of one connection.
+    pub fn keep_alive(&self, key: Key, keepalive: Keepalive) {
+        if let Some(c) = self.slab.get(key) {
+            c.pipe.prepare(keepalive);
         }
     }
 
@@ -720,7 +674,9 @@ impl Connections {
             why,
             transport: c.transport,
             remote: c.remote,
+            listener: c.listener,
             accepted: c.accepted,
+            told: c.told,
             lost: c.queued(),
             users: std::mem::take(&mut c.users),
         });

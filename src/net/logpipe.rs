@@ -16,7 +16,7 @@ use sink::Sink;
 use std::fmt::{self, Write as _};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicI8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use nix::errno::Errno;
@@ -161,6 +161,8 @@ impl Inner {
 
 struct Logger {
     level: AtomicI8,
+    /// Whether the level is another one than the configuration's.
+    changed: AtomicBool,
     lost: AtomicU64,
     inner: Mutex<Inner>,
 }
@@ -182,6 +184,7 @@ impl fmt::Debug for LogHandle {
 pub fn install(settings: &LogSettings) -> LogHandle {
     let logger: &'static Logger = Box::leak(Box::new(Logger {
         level: AtomicI8::new(2),
+        changed: AtomicBool::new(false),
         lost: AtomicU64::new(0),
         inner: Mutex::new(Inner { out: Out::Main(Box::new(Sink::open(settings))), text: String::new() }),
     }));
@@ -202,6 +205,7 @@ pub fn nowhere() -> LogHandle {
         let settings = LogSettings { stderr: false, ..LogSettings::default() };
         LogHandle(Box::leak(Box::new(Logger {
             level: AtomicI8::new(2),
+            changed: AtomicBool::new(false),
             lost: AtomicU64::new(0),
             inner: Mutex::new(Inner { out: Out::Main(Box::new(Sink::open(&settings))), text: String::new() }),
         })))
@@ -214,7 +218,18 @@ impl LogHandle {
         self.0.level.load(Relaxed)
     }
 
-    /// Changes the level (-3 to 4).
+    /// Changes the level (-3 to 4) while the server runs: the configuration's does not hold any more.
+    pub fn change_level(&self, level: i8) {
+        self.0.changed.store(true, Relaxed);
+        self.set_level(level);
+    }
+
+    /// The level, if it was changed while the server ran. A process that is made later inherits it.
+    pub fn changed_level(&self) -> Option<i8> {
+        self.0.changed.load(Relaxed).then(|| self.level())
+    }
+
+    /// Sets the level (-3 to 4).
     pub fn set_level(&self, level: i8) {
         self.0.level.store(level, Relaxed);
         log::set_max_level(match level {
@@ -283,10 +298,10 @@ impl LogHandle {
     }
 
     /// In main: a record that a child wrote.
-    fn forward(&self, severity: u8, micros: u64, pid: i32, text: &[u8]) {
+    fn forward(&self, priority: u8, micros: u64, pid: i32, text: &[u8]) {
         let mut inner = self.lock();
         if let Out::Main(sink) = &mut inner.out
-            && !sink.line(severity, micros, pid, text)
+            && !sink.line(priority, micros, pid, text)
         {
             self.0.lost.fetch_add(1, Relaxed);
         }
@@ -300,7 +315,7 @@ impl Log for Logger {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            self.write(level_of(record.metadata()), *record.args());
+            self.write(severity(level_of(record.metadata())), *record.args());
         }
     }
 
@@ -311,8 +326,7 @@ impl Log for Logger {
 }
 
 impl Logger {
-    fn write(&self, level: i8, args: fmt::Arguments<'_>) {
-        let severity = severity(level);
+    fn write(&self, priority: u8, args: fmt::Arguments<'_>) {
         let micros = u64::try_from(crate::net::sys::realtime().as_micros()).unwrap_or(0);
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let Inner { out, text } = &mut *inner;
@@ -322,8 +336,8 @@ impl Logger {
         for line in text.trim_end_matches(['\n', '\r']).split('\n') {
             let line = clean(line);
             let taken = match out {
-                Out::Main(sink) => sink.line(severity, micros, std::process::id() as i32, line.as_bytes()),
-                Out::Child(pipe) => pipe.line(severity, micros, line.as_bytes()),
+                Out::Main(sink) => sink.line(priority, micros, std::process::id() as i32, line.as_bytes()),
+                Out::Child(pipe) => pipe.line(priority, micros, line.as_bytes()),
             };
             if !taken {
                 self.lost.fetch_add(1, Relaxed);
@@ -333,10 +347,11 @@ impl Logger {
 }
 
 /// Writes a line whatever the log's level is: for lines that were judged by a limit of their own
-/// (`xlog_level`, `$log_level`). False before [`install`].
-pub fn write_unfiltered(level: i8, text: &str) -> bool {
+/// (`xlog_level`, `$log_level`). `facility`: of syslog (RFC 5424 section 6.2.1), if not the log's own. False before
+/// [`install`].
+pub fn write_unfiltered(level: i8, facility: Option<u8>, text: &str) -> bool {
     let Some(handle) = INSTALLED.get() else { return false };
-    handle.0.write(level, format_args!("{text}"));
+    handle.0.write(facility.map_or(0, |f| f.min(23) << 3) | severity(level), format_args!("{text}"));
     true
 }
 
@@ -375,7 +390,8 @@ fn clean(line: &str) -> std::borrow::Cow<'_, str> {
     out.into()
 }
 
-/// A child's way to main. Records are `<severity>micros text\n`.
+/// A child's way to main. Records are `<priority>micros text\n`: the severity, with eight times the facility of syslog where
+/// the line has one of its own.
 struct ChildPipe {
     fd: OwnedFd,
     waiting: Vec<u8>,
@@ -387,7 +403,7 @@ impl ChildPipe {
         ChildPipe { fd, waiting: Vec::new(), lost: 0 }
     }
 
-    fn line(&mut self, severity: u8, micros: u64, text: &[u8]) -> bool {
+    fn line(&mut self, priority: u8, micros: u64, text: &[u8]) -> bool {
         if self.waiting.len() + text.len() > CHILD_BUFFER {
             self.flush();
         }
@@ -399,13 +415,13 @@ impl ChildPipe {
             let lost = std::mem::take(&mut self.lost);
             self.put(4, micros, format!("{lost} log lines were lost: the log's reader is too slow").as_bytes());
         }
-        self.put(severity, micros, text);
+        self.put(priority, micros, text);
         self.flush();
         true
     }
 
-    fn put(&mut self, severity: u8, micros: u64, text: &[u8]) {
-        self.waiting.extend_from_slice(format!("<{severity}>{micros} ").as_bytes());
+    fn put(&mut self, priority: u8, micros: u64, text: &[u8]) {
+        self.waiting.extend_from_slice(format!("<{priority}>{micros} ").as_bytes());
         self.waiting.extend_from_slice(text);
         self.waiting.push(b'\n');
     }
@@ -478,8 +494,8 @@ impl PipeReader {
             let line = self.partial.get(start..start + end).unwrap_or_default();
             start += end + 1;
             if !line.is_empty() {
-                let (severity, micros, text) = parse_record(line);
-                log.forward(severity, micros, self.pid, text);
+                let (priority, micros, text) = parse_record(line);
+                log.forward(priority, micros, self.pid, text);
             }
         }
         self.partial.drain(..start);
@@ -492,13 +508,13 @@ impl PipeReader {
 
 fn parse_record(line: &[u8]) -> (u8, u64, &[u8]) {
     let parsed = (|| {
-        let (severity, rest) = match line {
-            [b'<', digit @ b'0'..=b'7', b'>', rest @ ..] => (digit - b'0', rest),
-            _ => return None,
-        };
+        let inner = line.strip_prefix(b"<")?;
+        let close = inner.iter().take(4).position(|b| *b == b'>')?;
+        let priority: u8 = std::str::from_utf8(inner.get(..close)?).ok()?.parse().ok().filter(|p| *p < 192)?;
+        let rest = inner.get(close + 1..)?;
         let space = memchr::memchr(b' ', rest)?;
         let micros = std::str::from_utf8(rest.get(..space)?).ok()?.parse().ok()?;
-        Some((severity, micros, rest.get(space + 1..)?))
+        Some((priority, micros, rest.get(space + 1..)?))
     })();
     parsed.unwrap_or((4, u64::try_from(crate::net::sys::realtime().as_micros()).unwrap_or(0), line))
 }

@@ -5,6 +5,7 @@ pub mod bus;
 pub mod channel;
 pub mod connections;
 pub mod errqueue;
+pub mod handout;
 pub mod listen;
 pub mod logpipe;
 pub mod pipe;

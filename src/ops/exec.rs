@@ -152,6 +152,8 @@ struct Job {
     stdin: Option<Feed>,
     stdout: Sink,
     stderr: Sink,
+    /// Bytes kept of each output.
+    limit: usize,
     /// Known once the child is reaped.
     status: Option<i32>,
     /// The grace after the exit, or the next look at a child without pidfd.
@@ -273,6 +275,7 @@ impl Exec {
             stdin: stdin.zip(request.stdin).map(|(pipe, bytes)| Feed { pipe, bytes, written: 0 }),
             stdout: Sink { pipe: stdout, ..Sink::default() },
             stderr: Sink { pipe: stderr, ..Sink::default() },
+            limit: if request.most > 0 { request.most } else { self.limits.output },
             status: None,
             timer: None,
         };
@@ -344,8 +347,8 @@ impl Exec {
     }
 
     fn read_output(&mut self, key: Key, part: Part, cx: &mut Cx<'_>) {
-        let limit = self.limits.output;
         let Some(job) = self.jobs.get_mut(key) else { return };
+        let limit = job.limit;
         let exited = job.status.is_some();
         let sink = if part == Part::Stdout { &mut job.stdout } else { &mut job.stderr };
         if sink.pipe.is_none() || sink.pace.is_some() {

@@ -34,6 +34,7 @@ impl Request {
             Request::Exec(_) => false,
             Request::Radius(r) => r.kind == radius::Kind::Auth,
             Request::Http(r) => matches!(r.method, HttpMethod::Get | HttpMethod::Head | HttpMethod::Options),
+            Request::Sql(q) if !q.then.is_empty() => false,
             Request::Sql(q) => {
                 let word = q.query.trim_ascii_start().split(|b| !b.is_ascii_alphabetic()).next().unwrap_or_default();
                 word.eq_ignore_ascii_case(b"SELECT") || word.eq_ignore_ascii_case(b"SHOW")
@@ -55,6 +56,8 @@ pub struct ExecRequest {
     pub stdout: bool,
     /// Whether its standard error is wanted (else it is `/dev/null`).
     pub stderr: bool,
+    /// Bytes kept of each output; 0: as many as are kept of any command's.
+    pub most: usize,
 }
 
 /// How a child ended and what it wrote.
@@ -161,6 +164,9 @@ pub struct SqlRequest {
     pub query: Str,
     /// Values for `?` placeholders; empty = text protocol.
     pub params: Vec<SqlValue>,
+    /// Further statements with their values: they and the first are one transaction, carried out as a whole or not at
+    /// all. The answer is the last one's, with the rows that all of them have changed.
+    pub then: Vec<(Str, Vec<SqlValue>)>,
 }
 
 /// Rows of an answer; a statement without rows has no columns.

@@ -1,6 +1,7 @@
 //! AVPs: named stacks of values that belong to a message and then to its transaction. Index 0 is
 //! the value pushed last.
 
+use super::ast::Dialect;
 use super::host::Index;
 use super::program::Limits;
 use super::value::Value;
@@ -8,7 +9,7 @@ use super::xavp::Xavps;
 use crate::base::Str;
 use crate::base::seldom::Vacant;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// All AVPs of one run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,6 +28,44 @@ impl Vacant for Avps {
     fn vacant() -> &'static Self {
         const { &Avps { lists: BTreeMap::new(), count: 0, bytes: 0, xavps: None } }
     }
+}
+
+/// What an AVP is found by: in Kamailio's language `s:name` is an older spelling of `name`.
+pub fn key(dialect: Dialect, name: &[u8]) -> &[u8] {
+    let bare = if dialect == Dialect::Kamailio { name.strip_prefix(b"s:") } else { None };
+    bare.filter(|n| !n.is_empty()).unwrap_or(name)
+}
+
+/// The name that an alias stands for (`avp_aliases` of Kamailio's pv); any other as it is.
+pub fn unaliased(name: &[u8], aliases: &HashMap<String, String>) -> Str {
+    let known = std::str::from_utf8(name).ok().and_then(|n| aliases.get(n));
+    known.map_or_else(|| Str::from(name), |n| Str::from(n.as_str()))
+}
+
+/// Reads `avp_aliases`: `email=s:email_addr;id=i:100`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn aliases(text: &str) -> Result<HashMap<String, String>, String> {
+    let mut out = HashMap::new();
+    for part in text.split(';').map(str::trim).filter(|p| !p.is_empty()) {
+        let (alias, name) = part.split_once('=').unwrap_or_default();
+        let (alias, name) = (alias.trim(), name.trim());
+        let kind = name.split_once(':').filter(|(kind, rest)| {
+            !rest.is_empty() && matches!(*kind, "s" | "S") || matches!(*kind, "i" | "I") && rest.parse::<u32>().is_ok()
+        });
+        let name = match (kind, name.contains(':')) {
+            (Some(("s" | "S", rest)), _) => rest.to_owned(),
+            (Some((_, rest)), _) => format!("i:{rest}"),
+            (None, false) if !name.is_empty() => name.to_owned(),
+            _ => return Err(format!("`{part}` is not of the form `alias=s:name` or `alias=i:number`")),
+        };
+        if alias.is_empty() {
+            return Err(format!("`{part}` is not of the form `alias=s:name` or `alias=i:number`"));
+        }
+        out.insert(alias.to_owned(), name);
+    }
+    Ok(out)
 }
 
 /// The run holds as many AVP values (or bytes of them) as it may.
@@ -222,6 +261,27 @@ mod tests {
         a.assign(b"x", Index::None, true, Value::Null, &l).unwrap();
         assert!(a.is_empty());
         assert_eq!((a.count, a.bytes), (0, 0));
+    }
+
+    #[test]
+    fn names_have_an_older_spelling() {
+        let kamailio = |name: &'static str| key(Dialect::Kamailio, name.as_bytes());
+        assert_eq!(
+            (kamailio("s:x"), kamailio("x"), kamailio("i:5"), kamailio("s:")),
+            (&b"x"[..], &b"x"[..], &b"i:5"[..], &b"s:"[..])
+        );
+        assert_eq!(key(Dialect::OpenSips, b"s:x"), b"s:x");
+    }
+
+    #[test]
+    fn names_may_have_aliases() {
+        let all = aliases("email=s:email_addr; tmp=i:100;plain=other;").unwrap();
+        for (alias, name) in [("email", "email_addr"), ("tmp", "i:100"), ("plain", "other"), ("none", "none")] {
+            assert_eq!(unaliased(alias.as_bytes(), &all), Str::from(name));
+        }
+        for bad in ["x", "x=", "=s:y", "x=i:y", "x=q:y", "x=s:"] {
+            assert!(aliases(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -200,6 +200,10 @@ pub enum Base<P> {
     RouteType,
     /// `$xavp(path)` and its like (Kamailio)
     Xavp(super::xavp::Family),
+    /// `$cnt($avp(name))` (Kamailio)
+    AvpCount,
+    /// `$cnt($xavp(path))` and its like (Kamailio)
+    XavpCount(super::xavp::Family),
     /// `$null` (Kamailio)
     Null,
     /// A pseudo-variable of the host.

@@ -8,7 +8,7 @@ mod evaluate;
 mod macros;
 mod substitute;
 
-pub use macros::{Define, Macros};
+pub use macros::{Define, Macros, VERSION};
 
 use super::diagnostics::{Diagnostic, Diagnostics};
 use super::lex::{Kind, Token, decode, lex};

@@ -143,6 +143,8 @@ pub struct Program<H: Host> {
     /// Tells programs apart: a run is decoded only with the program it began with.
     pub fingerprint: u64,
     pub(super) slot_by_name: HashMap<String, u32>,
+    /// Kamailio: other names of AVPs (`avp_aliases`).
+    pub(super) avp_aliases: HashMap<String, String>,
     pub(super) route_by_name: HashMap<(RouteKind, Option<Box<str>>), u32>,
     pub(super) initial: RefCell<Rc<[Value]>>,
     pub(super) patterns: RefCell<HashMap<Str, Rc<Regex>>>,
@@ -194,6 +196,7 @@ impl<H: Host> Program<H> {
             slots: Vec::new(),
             fingerprint: 0,
             slot_by_name: HashMap::new(),
+            avp_aliases: HashMap::new(),
             route_by_name: HashMap::new(),
             initial: RefCell::new(Rc::from([])),
             patterns: RefCell::default(),
@@ -291,6 +294,7 @@ impl<H: Host> Program<H> {
         let mut resolver = Resolver {
             dialect: self.dialect,
             slots: Slots::Grow { names: &mut self.slots, by_name: &mut self.slot_by_name },
+            aliases: &self.avp_aliases,
         };
         let var = resolver.var_text::<H>(text.as_bytes())?;
         self.vars.push(var);
@@ -315,7 +319,8 @@ impl<H: Host> Program<H> {
         if let Some(f) = self.computed.borrow().get(text) {
             return f.clone();
         }
-        let mut resolver = Resolver { dialect: self.dialect, slots: Slots::Fixed(&self.slot_by_name) };
+        let slots = Slots::Fixed(&self.slot_by_name);
+        let mut resolver = Resolver { dialect: self.dialect, slots, aliases: &self.avp_aliases };
         let format = resolver.format::<H>(text).ok().map(Rc::new);
         remember(&mut self.computed.borrow_mut(), text, format.clone());
         format

@@ -3,6 +3,7 @@
 //! time.
 
 use super::ast::Dialect;
+use super::avp;
 use super::host::{Host, SubName};
 use super::ir::{Base, Format, IndexRef, Name, Part, Transform, TransformArg, VarRef};
 use super::pattern::compile_subst;
@@ -60,12 +61,15 @@ pub struct Resolver<'a> {
     pub dialect: Dialect,
     /// Slots of `$var`.
     pub slots: Slots<'a>,
+    /// Kamailio: other names of AVPs.
+    pub aliases: &'a HashMap<String, String>,
 }
 
 /// The machine's own variables, for "did you mean".
-const OWN: [&str; 18] = [
+const OWN: [&str; 19] = [
     "var",
     "avp",
+    "cnt",
     "xavp",
     "xavu",
     "xavi",
@@ -114,7 +118,13 @@ impl Resolver<'_> {
         {
             return self.wrapped::<H>(v, context);
         }
-        let (base, sub, writable) = self.base::<H>(v)?;
+        let counted = (v.context.is_none() && v.name == "cnt" && self.dialect == Dialect::Kamailio)
+            .then(|| counted_of(v))
+            .transpose()?;
+        let (base, sub, writable) = match counted {
+            Some(inner) => self.counted::<H>(inner)?,
+            None => self.base::<H>(v)?,
+        };
         let index = match &v.index {
             IndexText::None => IndexRef::None,
             IndexText::At(n) => IndexRef::At(*n),
@@ -146,6 +156,21 @@ impl Resolver<'_> {
         Ok(VarRef { text: v.text.as_str().into(), writable: false, ..found })
     }
 
+    /// `$cnt($inner)`: how many values the inner variable has.
+    #[allow(clippy::type_complexity)]
+    fn counted<H: Host>(&mut self, inner: &PvText) -> Result<(Base<H::Pv>, Name<H::Pv>, bool), Problem> {
+        if inner.name == "hdr" {
+            let counter = PvText { name: "hdrc".to_owned(), ..inner.clone() };
+            return self.base::<H>(&counter);
+        }
+        let (base, sub, _) = self.base::<H>(inner)?;
+        match base {
+            Base::Avp => Ok((Base::AvpCount, sub, false)),
+            Base::Xavp(family) => Ok((Base::XavpCount(family), sub, false)),
+            _ => Err(not_counted(&inner.text)),
+        }
+    }
+
     #[allow(clippy::type_complexity)]
     fn base<H: Host>(&mut self, v: &PvText) -> Result<(Base<H::Pv>, Name<H::Pv>, bool), Problem> {
         let literal = match v.sub.as_deref() {
@@ -155,7 +180,12 @@ impl Resolver<'_> {
         if v.context.is_none()
             && let Some((base, need, writable)) = self.own::<H::Pv>(v, literal.as_deref())?
         {
-            let sub = self.sub::<H>(v, need)?;
+            let mut sub = self.sub::<H>(v, need)?;
+            if let (Base::Avp, Dialect::Kamailio, Name::Fixed(name)) = (&base, self.dialect, &mut sub)
+                && let Some(text) = name.to_text()
+            {
+                *name = Value::Str(avp::unaliased(&text, self.aliases));
+            }
             return Ok((base, sub, writable));
         }
         let full = match &v.context {
@@ -303,6 +333,25 @@ impl Resolver<'_> {
                 .map(|s| format!("did you mean `${s}`?"))
         };
         problem
+    }
+}
+
+/// The variable whose values `$cnt(...)` counts.
+fn counted_of(v: &PvText) -> Result<&PvText, Problem> {
+    match v.sub.as_deref() {
+        Some([Piece::Var(inner)]) if inner.transforms.is_empty() => Ok(inner),
+        _ => Err(not_counted(&v.text)),
+    }
+}
+
+fn not_counted(text: &str) -> Problem {
+    let help = "write for instance `$cnt($avp(x))`, `$cnt($xavp(x=>y))` or `$cnt($hdr(Via))`".to_string();
+    Problem {
+        help: Some(help),
+        ..Problem::new(
+            "E0305",
+            format!("`{text}`: `$cnt` counts the values of an AVP, a structured variable or a header"),
+        )
     }
 }
 

@@ -65,6 +65,12 @@ impl<'a> NameAddr<'a> {
         NameAddrs { parts: split_list(value) }
     }
 
+    /// The whole entry without its parameters.
+    pub fn address(&self) -> &'a [u8] {
+        let tail = self.params.raw().len();
+        self.raw.get(..self.raw.len().saturating_sub(tail)).map_or(self.raw, trim)
+    }
+
     /// The display name without its quotes, escapes as written.
     pub fn name(&self) -> &'a [u8] {
         unquote(self.display)
@@ -140,6 +146,9 @@ mod tests {
         let a = addr(r#" "A. \"G.\" Bell, <x>" <sip:agb@bell.example.com;x=1> ;tag=a48s ; q"#);
         assert_eq!(a.name(), br#"A. \"G.\" Bell, <x>"#);
         assert_eq!(&*a.name_unescaped(), br#"A. "G." Bell, <x>"#);
+        assert_eq!(a.address(), br#""A. \"G.\" Bell, <x>" <sip:agb@bell.example.com;x=1>"#);
+        assert_eq!(addr("sip:a@b;tag=1").address(), b"sip:a@b");
+        assert_eq!(addr("<sip:a@b>").address(), b"<sip:a@b>");
         assert_eq!(a.uri, b"sip:agb@bell.example.com;x=1");
         assert_eq!(a.tag(), Some(&b"a48s"[..]));
         assert_eq!(a.param(b"Q"), Some(&b""[..]));

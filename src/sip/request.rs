@@ -12,6 +12,39 @@ pub fn ack_for(sent: &Message, final_reply: &Message) -> Vec<u8> {
     derived(sent, "ACK", final_reply)
 }
 
+/// Header lines of a request as it was sent whose names begin so, in any case, for what is derived from it: none of those that
+/// are in a CANCEL or ACK anyway, or must not be.
+pub fn further_lines(sent: &Message, prefix: &[u8]) -> Vec<u8> {
+    use HeaderId::{
+        CSeq, CallId, Contact, ContentDisposition, ContentEncoding, ContentLength, ContentType, From, MaxForwards,
+        MimeVersion, ProxyRequire, RecordRoute, Require, Route, To, Via,
+    };
+    const NEVER: &[HeaderId] = &[
+        CSeq,
+        CallId,
+        Contact,
+        ContentDisposition,
+        ContentEncoding,
+        ContentLength,
+        ContentType,
+        From,
+        MaxForwards,
+        MimeVersion,
+        ProxyRequire,
+        RecordRoute,
+        Require,
+        Route,
+        To,
+        Via,
+    ];
+    let mut out = Vec::new();
+    let fits = |name: &[u8]| name.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
+    for h in sent.headers().filter(|h| fits(h.name) && !NEVER.contains(&h.id)) {
+        copy_line(sent, &h, &mut out);
+    }
+    out
+}
+
 /// The CANCEL for a request. `sent` is the request as it was sent.
 pub fn cancel_for(sent: &Message) -> Vec<u8> {
     derived(sent, "CANCEL", sent)
@@ -83,6 +116,11 @@ Max-Forwards: 70\r\n\
 Content-Length: 0\r\n\
 \r\n";
         assert_eq!(String::from_utf8(ack_for(&sent, &reply)).unwrap(), want);
+        let more = SENT.replace("Content-Length", "X-Plan: gold\r\nX-Other: 1\r\nsubject: x\r\nContent-Length");
+        let more = Message::parse_slice(more.as_bytes()).unwrap();
+        assert_eq!(further_lines(&more, b"x-"), b"X-Plan: gold\r\nX-Other: 1\r\n");
+        assert_eq!(further_lines(&more, b"Subject"), b"subject: x\r\n");
+        assert_eq!(further_lines(&more, b"Content"), b"");
         let want = want.replace("ACK", "CANCEL").replace(";tag=9", "");
         assert_eq!(String::from_utf8(cancel_for(&sent)).unwrap(), want);
     }

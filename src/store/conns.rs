@@ -31,6 +31,40 @@ pub struct ConnId {
     pub key: Key,
 }
 
+/// Bits of the parts of a [`ConnId::number`], from the lowest: place, generation, incarnation, worker.
+const NUMBER_BITS: [u32; 4] = [20, 20, 12, 10];
+
+fn low(n: u64, bits: u32) -> u64 {
+    n & ((1 << bits) - 1)
+}
+
+impl ConnId {
+    /// A number for scripts (`$conid`): greater than 0, and the same in every worker. Of large parts only the lower bits
+    /// are in it.
+    pub fn number(&self) -> i64 {
+        let parts = [
+            u64::from(self.key.index) + 1,
+            u64::from(self.key.generation),
+            u64::from(self.incarnation),
+            u64::from(self.worker),
+        ];
+        let mut at = 0;
+        let mut number = 0;
+        for (part, bits) in parts.into_iter().zip(NUMBER_BITS) {
+            number |= low(part, bits) << at;
+            at += bits;
+        }
+        number as i64
+    }
+
+    /// The worker that a number names; `None` if it is no number of a connection.
+    pub fn worker_of(number: i64) -> Option<usize> {
+        let [place, generation, incarnation, _] = NUMBER_BITS;
+        let number = u64::try_from(number).ok().filter(|n| low(*n, place) != 0)?;
+        usize::try_from(number >> (place + generation + incarnation)).ok()
+    }
+}
+
 impl fmt::Display for ConnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.worker, self.key.index, self.key.generation)
@@ -162,6 +196,24 @@ impl ConnTable {
         found
     }
 
+    /// The connection with this number, if its worker lives and has told of it, and its listener.
+    pub fn numbered(&self, number: i64, living: &dyn Fn(usize) -> Option<u32>) -> Option<(ConnId, u16)> {
+        let worker = ConnId::worker_of(number).filter(|w| *w < self.workers)?;
+        let incarnation = living(worker)?;
+        for row in 0..self.rows {
+            let Some([kind, _, _, owner, conn, _]) = self.read(self.offset(worker, row)) else { continue };
+            if kind == 0 || owner != u64::from(incarnation) {
+                continue;
+            }
+            let key = Key { index: conn as u32, generation: (conn >> 32) as u32 };
+            let id = ConnId { worker: worker as u16, incarnation, key };
+            if id.number() == number {
+                return Some((id, (kind >> 32) as u16));
+            }
+        }
+        None
+    }
+
     /// How many connections all workers have, as they last said.
     pub fn total(&self) -> usize {
         (0..self.workers)
@@ -199,6 +251,11 @@ impl ConnRows {
     /// The whole table.
     pub fn table(&self) -> &ConnTable {
         &self.table
+    }
+
+    /// The worker.
+    pub fn worker(&self) -> usize {
+        self.worker
     }
 
     /// The name of connection `key` of this worker.
@@ -262,6 +319,39 @@ mod tests {
 
     fn conn(index: u32) -> Key {
         Key { index, generation: 7 }
+    }
+
+    #[test]
+    fn connections_have_numbers() {
+        let id =
+            |worker, incarnation, index, generation| ConnId { worker, incarnation, key: Key { index, generation } };
+        let mut all: Vec<i64> = [
+            id(0, 0, 0, 0),
+            id(0, 1, 0, 0),
+            id(1, 1, 0, 0),
+            id(1, 1, 1, 0),
+            id(1, 1, 0, 1),
+            id(1023, 4095, 1_048_000, 9),
+        ]
+        .iter()
+        .map(ConnId::number)
+        .collect();
+        assert!(all.iter().all(|n| *n > 0), "{all:?}");
+        assert_eq!(ConnId::worker_of(all[2]), Some(1));
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 6);
+        assert_eq!((ConnId::worker_of(0), ConnId::worker_of(-1)), (None, None));
+        // Found by it in the table.
+        let table = ConnTable::new(2, 100).unwrap();
+        let (mut a, mut b) = (table.part(0, 1), table.part(1, 4));
+        a.insert(key(1), 0, conn(1));
+        b.insert(key(2), 3, conn(1));
+        let living = |w: usize| [Some(1), Some(4)].get(w).copied().flatten();
+        assert_eq!(table.numbered(b.id(conn(1)).number(), &living), Some((b.id(conn(1)), 3)));
+        assert_eq!(table.numbered(b.id(conn(2)).number(), &living), None);
+        assert_eq!(table.numbered(b.id(conn(1)).number(), &|w| Some(if w == 1 { 5 } else { 1 })), None, "it has died");
+        assert_eq!(table.numbered(i64::MAX, &living), None);
     }
 
     #[test]

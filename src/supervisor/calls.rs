@@ -1,9 +1,9 @@
 //! Control methods that the workers answer: who was asked, who still owes an answer.
 
+use super::asked::To;
 use crate::base::Time;
 use crate::control::jsonrpc::RpcError;
 use crate::control::merge::{Answer, Merge, merge};
-use crate::control::server::ReplyTo;
 use crate::worker::seat::CallError;
 use serde_json::Value;
 use std::time::Duration;
@@ -24,14 +24,14 @@ struct Asked {
 
 struct Pending {
     id: u64,
-    to: ReplyTo,
+    to: To,
     how: Merge,
     asked: Vec<Asked>,
     deadline: Time,
 }
 
 /// An answer that is complete.
-pub(super) type Finished = (ReplyTo, Result<Value, RpcError>);
+pub(super) type Finished = (To, Result<Value, RpcError>);
 
 /// All calls under way.
 #[derive(Default)]
@@ -42,7 +42,7 @@ pub(super) struct Calls {
 
 impl Calls {
     /// Begins a call of `asked` (seat and incarnation); its number.
-    pub(super) fn begin(&mut self, to: ReplyTo, how: Merge, asked: Vec<(usize, u32)>, now: Time) -> u64 {
+    pub(super) fn begin(&mut self, to: To, how: Merge, asked: Vec<(usize, u32)>, now: Time) -> u64 {
         self.last += 1;
         let asked = asked.into_iter().map(|(seat, life)| Asked { seat, life, said: None, done: false }).collect();
         let patience = if how == Merge::One { LONG_PATIENCE } else { PATIENCE };

@@ -115,7 +115,7 @@ impl Supervisor<'_> {
 
     /// Sets the log level of all processes.
     pub(super) fn set_log_level(&mut self, level: i8) {
-        self.log.set_level(level);
+        self.log.change_level(level);
         for index in 0..self.places.len() {
             self.tell(index, &ToChild::LogLevel(level));
         }

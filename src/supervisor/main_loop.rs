@@ -1,5 +1,6 @@
 //! Main's loop: signals, deaths, the children's messages and log lines, the control socket.
 
+use super::asked::{Asked, To};
 use super::backoff::Backoff;
 use super::calls::Calls;
 use super::children::{Place, Tenant};
@@ -100,6 +101,8 @@ pub(super) struct Supervisor<'a> {
     pub(super) facts: super::facts::Facts,
     pub(super) forwarded: Vec<Forwarded>,
     pub(super) calls: Calls,
+    /// What scripts have asked for, to be done in this turn.
+    pub(super) asked: Vec<Asked>,
     pub(super) orphans: Orphans,
     pub(super) stage: Stage,
     pub(super) startup_done: bool,
@@ -182,10 +185,9 @@ impl Supervisor<'_> {
 
     fn answer(&mut self, requests: &mut Vec<Incoming>, now: Time) {
         for (to, result) in self.calls.finished(now) {
-            if let Some(control) = &mut self.control {
-                control.reply(to, result, self.poll.registry(), now, requests);
-            }
+            self.reply(to, result, now, requests);
         }
+        self.answer_scripts(now, requests);
         // Answering may bring further requests of the same client; the bound leaves the rest to the
         // next turn.
         let mut budget = 1000;
@@ -193,13 +195,11 @@ impl Supervisor<'_> {
             && let Some(incoming) = requests.pop()
         {
             budget -= 1;
-            self.on_request(incoming, now, requests);
+            self.on_request(To::Client(incoming.reply_to), incoming.request, now, requests);
         }
         // A call of nobody is complete at once.
         for (to, result) in self.calls.finished(now) {
-            if let Some(control) = &mut self.control {
-                control.reply(to, result, self.poll.registry(), now, requests);
-            }
+            self.reply(to, result, now, requests);
         }
     }
 
@@ -433,6 +433,7 @@ impl Supervisor<'_> {
                 }
             }
             ToMain::Answer { id, result } => self.calls.answer(index, life, id, result),
+            ToMain::Ask { ticket, text } => self.on_ask(index, life, ticket, text.as_bytes()),
         }
         let ready = |p: &Place| p.tenant.as_ref().is_some_and(|t| t.ready);
         if self.stage == Stage::Starting && self.startup_done && self.places.iter().all(ready) {

@@ -1,5 +1,6 @@
 //! The control methods that main answers itself.
 
+use super::asked::To;
 use super::main_loop::Supervisor;
 use super::statistics;
 use crate::base::Time;
@@ -21,13 +22,9 @@ const IN_GROUPS: [&str; 2] = ["waits", "kill-wait"];
 
 impl Supervisor<'_> {
     /// Answers a request, or passes it on to the workers.
-    pub(super) fn on_request(&mut self, incoming: Incoming, now: Time, more: &mut Vec<Incoming>) {
-        let Incoming { reply_to, request } = incoming;
+    pub(super) fn on_request(&mut self, to: To, request: Request, now: Time, more: &mut Vec<Incoming>) {
         if let Some(result) = self.core_method(&request, now) {
-            if let Some(control) = &mut self.control {
-                control.reply(reply_to, result, self.poll.registry(), now, more);
-            }
-            return;
+            return self.reply(to, result, now, more);
         }
         if let Some(forwarded) = self.forwarded.iter().find(|f| f.method == request.method).cloned() {
             let mut living: Vec<(usize, u32)> = self
@@ -41,7 +38,7 @@ impl Supervisor<'_> {
             if forwarded.merge == Merge::One {
                 living.truncate(1);
             }
-            let id = self.calls.begin(reply_to, forwarded.merge, living.clone(), now);
+            let id = self.calls.begin(to, forwarded.merge, living.clone(), now);
             let params = if request.params.is_null() { "[]".to_owned() } else { request.params.to_string() };
             let call = ToChild::Call { id, method: forwarded.method, params };
             for (seat, life) in living {
@@ -53,9 +50,7 @@ impl Supervisor<'_> {
             return;
         }
         let result = self.own_method(&request, now);
-        if let Some(control) = &mut self.control {
-            control.reply(reply_to, result, self.poll.registry(), now, more);
-        }
+        self.reply(to, result, now, more);
     }
 
     fn own_method(&mut self, request: &Request, now: Time) -> Result<Value, RpcError> {

@@ -8,6 +8,7 @@ pub mod facts;
 pub mod plan;
 pub mod run;
 
+mod asked;
 mod backoff;
 mod calls;
 mod children;

@@ -154,6 +154,7 @@ fn start(plan: Plan, child_main: &mut dyn FnMut(Seat) -> i32) -> Result<u8, Stri
             facts: plan.facts,
             forwarded: plan.forwarded,
             calls: Default::default(),
+            asked: Vec::new(),
             orphans: Orphans::default(),
             stage: Stage::Starting,
             startup_done: false,

@@ -168,6 +168,14 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
             tx.lifetime = life;
         }
     }
+
+    /// Whether the transaction has lasted as long as it may without a final reply.
+    pub fn is_expired(&self, now: Time, tx: TxKey) -> bool {
+        let c = &self.config;
+        let life =
+            |t: &Tx<U, D, P>| t.lifetime.or(if t.is_invite() { c.max_inv_lifetime } else { c.max_noninv_lifetime });
+        self.slab.get(tx).is_some_and(|t| life(t).is_some_and(|life| now >= t.created + life))
+    }
 }
 
 impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {

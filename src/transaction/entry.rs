@@ -109,6 +109,8 @@ pub(super) struct Branch<D> {
     /// A reply has come.
     pub replied: bool,
     pub cancel: Option<Box<CancelTx>>,
+    /// Header lines of its request that its CANCEL and ACK have, too.
+    pub carried: Option<Box<[u8]>>,
     /// The reply whose onreply route runs or waits.
     pub busy: Option<Busy>,
     /// Replies behind it.
@@ -336,6 +338,7 @@ impl<D> Branch<D> {
             last_status: 0,
             replied: false,
             cancel: None,
+            carried: None,
             busy: None,
             queue: VecDeque::new(),
             forwarded: Vec::new(),

@@ -13,6 +13,7 @@ use super::table::{Desk, Transactions};
 use crate::base::{Str, Time};
 use crate::sip::Message;
 use crate::sip::Method;
+use crate::sip::request::further_lines;
 
 impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
     /// Opens a branch: it has a number (so [`Transactions::branch_text`] works), the final reply
@@ -64,6 +65,10 @@ impl<U, D: Clone, P: Clone> Transactions<U, D, P> {
                 return Err(BranchError::State);
             }
             (b.dest, b.reliable, b.ask, b.minor) = (Some(spec.dest), spec.reliable, spec.ask, spec.minor);
+            if let Some(prefix) = &desk.config.ac_extra_headers {
+                let lines = further_lines(&spec.request, prefix);
+                b.carried = (!lines.is_empty()).then(|| lines.into_boxed_slice());
+            }
             let mut actions = Actions::new();
             b.machine = if spec.request.method() == Method::Invite {
                 ClientMachine::Invite(ClientInvite::start(desk.now, &timing, spec.request, &mut actions))

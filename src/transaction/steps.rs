@@ -37,10 +37,7 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
                     self.send(tx, no, SendKind::Retransmission, bytes);
                 }
                 Action::Ack(bytes) => {
-                    let bytes = match &tx.extra {
-                        Some(lines) => with_headers(&bytes, lines),
-                        None => bytes,
-                    };
+                    let bytes = with_own(tx, no, bytes);
                     self.send(tx, no, SendKind::Ack, bytes);
                 }
                 Action::Cancel(bytes) => self.start_cancel(tx, no, bytes),
@@ -177,10 +174,7 @@ impl<U, D: Clone, P: Clone> Desk<'_, U, D, P> {
             Some(line) => with_headers(&bytes, &[line, &b"\r\n"[..]].concat()),
             None => bytes,
         };
-        let bytes = match &tx.extra {
-            Some(lines) => with_headers(&bytes, lines),
-            None => bytes,
-        };
+        let bytes = with_own(tx, no, bytes);
         let timing = self.timing(tx, reliable);
         let mut actions = Actions::new();
         let machine = ClientNonInvite::start(self.now, &timing, bytes, &mut actions);
@@ -295,6 +289,17 @@ pub(super) fn decision<U, D, P>(config: &Config, tx: &Tx<U, D, P>) -> Option<Dec
         bytes,
         timeout: failure.timeout,
     })
+}
+
+/// An ACK or CANCEL with what those of its transaction and of its branch carry.
+fn with_own<U, D, P>(tx: &Tx<U, D, P>, no: BranchNo, bytes: Str) -> Str {
+    let carried = tx.branches.get(usize::from(no)).and_then(|b| b.carried.as_deref());
+    match (carried, &tx.extra) {
+        (None, None) => bytes,
+        (carried, extra) => {
+            with_headers(&bytes, &[carried.unwrap_or_default(), extra.as_deref().unwrap_or_default()].concat())
+        }
+    }
 }
 
 /// A message with more header lines, each with its line end.

@@ -1,7 +1,7 @@
 //! Timer values (RFC 3261 §17 table 4, RFC 6026 §7, RFC 4320) and the limits of one worker's
 //! transactions.
 
-use crate::base::Time;
+use crate::base::{Str, Time};
 use std::time::Duration;
 
 /// What [`super::Transactions`] is told at its start. A zero `fr_timeout` or
@@ -50,6 +50,8 @@ pub struct Config {
     /// Whether a 401 or 407 goes upstream with the challenges of the other branches too
     /// (§16.7 step 7). Default true.
     pub aggregate_challenges: bool,
+    /// Headers of a request as it was sent whose names begin so are also in its CANCEL and in the ACK to a negative reply.
+    pub ac_extra_headers: Option<Str>,
     /// Whether the Request-URI takes part in matching requests of RFC 2543 clients.
     pub ruri_matching: bool,
     /// Whether the top Via takes part in matching requests of RFC 2543 clients.
@@ -103,6 +105,7 @@ impl Default for Config {
             disable_6xx_block: false,
             losers_hear_why: false,
             aggregate_challenges: true,
+            ac_extra_headers: None,
             ruri_matching: true,
             via1_matching: true,
             max_transactions: 1_000_000,

@@ -61,9 +61,9 @@ impl Accounting {
 pub type Account = (SipHost, Avps);
 
 /// A machine that reads variables for a request.
-struct Reading {
-    run: Run<SipHost>,
-    now: Time,
+pub(super) struct Reading {
+    pub run: Run<SipHost>,
+    pub now: Time,
 }
 
 impl Expand for Reading {

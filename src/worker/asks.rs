@@ -1,9 +1,10 @@
 //! What a run asks of another worker: to go on with a transaction that it has suspended (`t_continue`), to reply to, or to cancel, the
-//! request of a Call-ID that it owns. The question goes over the bus, the run waits for the verdict, and nobody
+//! request of a Call-ID that it owns; and of main: a control method (`jsonrpc_exec`). The question goes over the bus, the run waits for the verdict, and nobody
 //! blocks. No verdict will come from a worker that has died, nor behind the deadline: then it is -1. A question that is
 //! older than its deadline when it is read is not carried out.
 
 use super::perform::{Act, code};
+use super::seat::ToMain;
 use super::state::{Role, Waiting, Work, Worker};
 use crate::base::{Key, Str, Time, TimerKey};
 use crate::modules::host::SipHost;
@@ -16,6 +17,9 @@ use crate::script::vm::Suspended;
 use crate::store::Counter;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, VecDeque};
+
+/// Questions to main that a worker may have open.
+const MOST_OF_MAIN: usize = 1000;
 
 /// Questions and verdicts on the bus.
 pub(super) const BUS_ASK: u8 = 18;
@@ -59,7 +63,8 @@ enum Word {
 
 /// A question that has no verdict yet.
 struct Open {
-    owner: Peer,
+    /// Who is asked; `None`: main.
+    owner: Option<Peer>,
     parked: Option<Key>,
     timer: TimerKey,
 }
@@ -121,6 +126,19 @@ impl Worker {
         }
     }
 
+    /// The number of a run's question; `None`: it cannot wait for the answer. `room`: as many may be asked.
+    fn ticket(&mut self, run: &mut Suspended<SipHost>, role: &mut Role, room: bool) -> Option<u64> {
+        if !room || self.parked.len() >= self.blueprint.max_suspended {
+            self.counters.inc(Counter::WaitsRefused);
+            return None;
+        }
+        if !self.shelter(run, role) {
+            return None;
+        }
+        self.asks.tickets += 1;
+        Some(self.asks.tickets)
+    }
+
     fn ask(&mut self, run: &mut Suspended<SipHost>, role: &mut Role, owner: Peer, errand: Errand) -> Act {
         let seat = usize::from(owner.index);
         let lives = self.bus.peer(seat) == Some(owner)
@@ -129,22 +147,36 @@ impl Worker {
         if !lives {
             return code(-1);
         }
-        if self.parked.len() >= self.blueprint.max_suspended {
-            self.counters.inc(Counter::WaitsRefused);
-            return code(-1);
-        }
-        if !self.shelter(run, role) {
-            return code(-1);
-        }
-        self.asks.tickets += 1;
-        let ticket = self.asks.tickets;
+        let Some(ticket) = self.ticket(run, role, true) else { return code(-1) };
         let until = self.now + self.env().settings.async_timeout;
         if !self.send_word(owner, Some(ticket), &Word::Ask(ticket, until, errand)) {
             return code(-1);
         }
         let timer = self.reactor.io(self.now).arm(until, Source::Asks, ticket_key(ticket));
-        self.asks.open.insert(ticket, Open { owner, parked: None, timer });
+        self.asks.open.insert(ticket, Open { owner: Some(owner), parked: None, timer });
         Act::Park(Waiting::Verdict(ticket))
+    }
+
+    /// `jsonrpc_exec`
+    pub(super) fn ask_main(&mut self, run: &mut Suspended<SipHost>, role: &mut Role, text: &Str) -> Act {
+        let asked = self.asks.open.values().filter(|o| o.owner.is_none()).count();
+        let Some(ticket) = self.ticket(run, role, asked < MOST_OF_MAIN) else { return code(-1) };
+        let text = text.to_lossy().into_owned();
+        // Main has other things to do than to read this: that is no reason to end.
+        if self.main.send(&ToMain::Ask { ticket, text }).is_err() {
+            return code(-1);
+        }
+        let until = self.now + self.env().settings.async_timeout;
+        let timer = self.reactor.io(self.now).arm(until, Source::Asks, ticket_key(ticket));
+        self.asks.open.insert(ticket, Open { owner: None, parked: None, timer });
+        Act::Park(Waiting::Verdict(ticket))
+    }
+
+    /// Main has answered.
+    pub(super) fn told(&mut self, ticket: u64, text: String) {
+        if self.asks.open.get(&ticket).is_some_and(|o| o.owner.is_none()) {
+            self.decided(ticket, Outcome::Told(Str::from(text)));
+        }
     }
 
     /// Which parked run waits for a verdict.
@@ -162,10 +194,14 @@ impl Worker {
     }
 
     fn verdict(&mut self, ticket: u64, verdict: i32) {
+        self.decided(ticket, Outcome::Code(verdict));
+    }
+
+    fn decided(&mut self, ticket: u64, outcome: Outcome) {
         let parked = self.asks.open.get(&ticket).and_then(|o| o.parked);
         self.forget_ask(ticket);
         if let Some(key) = parked {
-            self.work.push_back(Work::Resume(key, Outcome::Code(verdict)));
+            self.work.push_back(Work::Resume(key, outcome));
         }
     }
 
@@ -188,7 +224,7 @@ impl Worker {
                 }
             }
             Ok(Word::Verdict(ticket, verdict)) => {
-                if self.asks.open.get(&ticket).is_some_and(|o| o.owner == from) {
+                if self.asks.open.get(&ticket).is_some_and(|o| o.owner == Some(from)) {
                     self.verdict(ticket, verdict);
                 }
             }
@@ -216,7 +252,7 @@ impl Worker {
         let dead = Peer { index: seat, incarnation };
         self.asks.dead.insert(seat, incarnation);
         self.asks.outbox.retain(|(to, ..)| *to != dead);
-        let open: Vec<u64> = self.asks.open.iter().filter(|(_, o)| o.owner == dead).map(|(t, _)| *t).collect();
+        let open: Vec<u64> = self.asks.open.iter().filter(|(_, o)| o.owner == Some(dead)).map(|(t, _)| *t).collect();
         for ticket in open {
             self.verdict(ticket, -1);
         }

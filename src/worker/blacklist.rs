@@ -5,7 +5,7 @@ use crate::net::resolver::locate::Destination;
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// How long a destination stays on the list.
+/// How long a destination stays on the list, if nothing else is said.
 pub(super) const STAY: Duration = Duration::from_secs(240);
 /// Destinations on the list.
 const MAX: usize = 4096;
@@ -23,7 +23,7 @@ impl Blacklist {
             self.until.retain(|_, until| *until > now);
         }
         if self.until.len() < MAX {
-            self.until.insert(destination, now + stay.min(STAY));
+            self.until.insert(destination, now + stay);
         }
     }
 
@@ -64,7 +64,7 @@ mod tests {
         assert!(!list.has(&to(2), at(5)) && !list.has(&to(3), at(0)) && !list.has(&to(1), at(240)));
         assert!(!list.has(&Destination { transport: Transport::Tcp, ..to(1) }, at(0)));
         for port in 0..10_000 {
-            list.add(to(port), at(300), Duration::from_secs(9999));
+            list.add(to(port), at(300), STAY);
         }
         assert_eq!(list.len(), MAX);
         list.add(to(20_000), at(540), STAY);

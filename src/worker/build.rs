@@ -4,8 +4,10 @@ use super::state::Worker;
 use crate::base::Str;
 use crate::modules::env::Listen;
 use crate::modules::host::{SipHost, Target};
+use crate::modules::kamailio::via as extras;
 use crate::modules::rr::record_route_lines;
 use crate::net::resolver::locate::Destination;
+use crate::script::avp::Avps;
 use crate::sip::bytes::push_number;
 use crate::sip::header::HeaderId;
 use crate::sip::uri::Uri;
@@ -53,6 +55,7 @@ impl Worker {
         target: &Target,
         listener: u16,
         branch: &[u8],
+        avps: Option<&Avps>,
     ) -> Option<Message> {
         let env = self.env();
         let sent = env.listeners.get(usize::from(listener))?;
@@ -75,7 +78,7 @@ impl Worker {
         }
         // Over a connection the port names it: a reply that finds no transaction gets back that way.
         edits.mark_received_with(&host.msg, host.source, host.rport || host.conn.is_some());
-        edits.prepend_via(&host.msg, &via_value(host, sent, branch));
+        edits.prepend_via(&host.msg, &via_value(host, sent, branch, avps));
         if sent.transport.is_reliable() {
             edits.frame(&host.msg);
         }
@@ -91,24 +94,27 @@ impl Worker {
         if target.uri != *host.msg.request_uri() {
             edits.set_request_uri(&host.msg, target.uri.clone());
         }
-        edits.prepend_via(&host.msg, &via_value(host, sent, branch));
+        edits.prepend_via(&host.msg, &via_value(host, sent, branch, None));
         edits.applied(&host.msg).ok()
     }
 }
 
 /// The value of our Via.
-fn via_value(host: &SipHost, sent: &Listen, branch: &[u8]) -> Vec<u8> {
+fn via_value(host: &SipHost, sent: &Listen, branch: &[u8], avps: Option<&Avps>) -> Vec<u8> {
     let mut via = Vec::with_capacity(128);
     via.extend_from_slice(b"SIP/2.0/");
     via.extend_from_slice(sent.transport.as_str().as_bytes());
     via.push(b' ');
-    match &host.advertised.0 {
+    let wanted = extras::of(host, avps);
+    match wanted.host.as_ref().or(host.advertised.0.as_ref()) {
         Some(name) => via.extend_from_slice(name),
         None => sent.push_via_host(&mut via),
     }
     via.push(b':');
-    push_number(&mut via, u64::from(host.advertised.1.unwrap_or_else(|| sent.via_port())));
+    let port = wanted.port.or(host.advertised.1);
+    push_number(&mut via, u64::from(port.unwrap_or_else(|| sent.via_port())));
     via.extend_from_slice(b";branch=");
     via.extend_from_slice(branch);
+    via.extend_from_slice(&wanted.params);
     via
 }

@@ -67,7 +67,11 @@ impl Worker {
                     self.tell_main(&ToMain::Answer { id, result: result.map(|v| v.to_string()) });
                 }
             }
-            ToChild::LogLevel(level) => self.log.set_level(level),
+            ToChild::Told { ticket, text } => self.told(ticket, text),
+            ToChild::LogLevel(level) => {
+                self.log.change_level(level);
+                self.env().level.set(Some(i32::from(level)));
+            }
             ToChild::Names { resolv, hosts } => {
                 self.driver.configure_resolver(self.blueprint.resolver.apply(&resolv, &hosts));
             }
@@ -102,6 +106,9 @@ impl Worker {
     fn call(&mut self, method: &str, params: &str) -> Result<Value, CallError> {
         match method {
             "waits" => Ok(self.waits()),
+            "permissions.testUri" | "permissions.allowUri" | "permissions:allow_uri" | "allow_uri" => {
+                self.test_uri(params)
+            }
             "kill-wait" => self.kill_wait(params),
             "tcp-list" | "core.tcp_list" => Ok(self.list_streams()),
             "tcp-close" => self.close_stream(params),

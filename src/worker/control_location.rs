@@ -201,5 +201,8 @@ fn contact(b: &Binding, now: i64) -> Value {
         "Instance": text(&b.instance),
         "Reg-Id": b.reg_id,
         "Last-Modified": b.modified,
+        "Last-Keepalive": b.alive,
+        "KA-Roundtrip": b.roundtrip,
+        "Tcpconn-Id": b.conn.map_or_else(|| json!(-1), |c| json!(c.to_string())),
     })
 }

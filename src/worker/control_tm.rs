@@ -6,6 +6,8 @@ use super::seat::{CallError, ToMain};
 use super::state::Worker;
 use crate::base::{Key, Str};
 use crate::modules::request::ReplyRequest;
+use crate::modules::tm::ids::TxName;
+use crate::net::bus::Bus;
 use crate::sip::nameaddr::NameAddr;
 use crate::transaction::{Output, TxKey};
 use serde_json::{Value, json};
@@ -44,6 +46,12 @@ impl Params {
     }
 }
 
+/// `INDEX:LABEL`, as scripts and the lines of `t_write_req` have it.
+fn named(id: &str) -> Option<TxName> {
+    let (index, label) = id.split_once(':')?;
+    TxName::read(index.parse().ok()?, label.parse().ok()?)
+}
+
 /// Most transactions that one answer lists if it does not say how many.
 const LISTED: usize = 100;
 
@@ -56,7 +64,7 @@ impl Worker {
         };
         match method {
             "t_hash" | "tm:hash" | "tm.list" => Some(self.list_transactions(&params)),
-            "t_reply" | "tm:reply" => Some(self.control_reply(&params)),
+            "t_reply" | "tm:reply" | "tm.reply" => Some(self.control_reply(&params)),
             "t_uac_cancel" | "tm:uac_cancel" | "tm.cancel" => Some(self.control_cancel(&params)),
             "t_uac_dlg" | "tm:uac_dlg" => self.control_request(id, &params).err().map(Err),
             _ => Some(Err(CallError::no_such_method())),
@@ -118,12 +126,21 @@ impl Worker {
         if to_tag.as_ref().is_some_and(|t| !crate::sip::bytes::is_token(t.as_bytes())) {
             return Err(CallError::bad_params("\"to_tag\" is no token"));
         }
-        let parts: Vec<u32> = id.split('.').filter_map(|p| p.parse().ok()).collect();
-        let [worker, index, generation] = parts[..] else {
-            return Err(CallError::bad_params("an id looks like 0.12.3; t_hash and $T_id show it"));
+        let (worker, tx) = match named(&id) {
+            Some(TxName { worker, incarnation, key }) if incarnation == self.bus.me().incarnation => (worker, key),
+            // Its worker has died.
+            Some(_) => return Err(CallError::not_found("no such transaction, or it has its final reply")),
+            None => {
+                let parts: Vec<u32> = id.split('.').filter_map(|p| p.parse().ok()).collect();
+                let [worker, index, generation] = parts[..] else {
+                    return Err(CallError::bad_params(
+                        "an id looks like 0.12.3, as t_hash and $T_id show it, or like 12:3, as t_write_req does",
+                    ));
+                };
+                (u16::try_from(worker).unwrap_or(u16::MAX), Key { index, generation })
+            }
         };
-        let tx = Key { index, generation };
-        let open = worker as usize == self.me && self.tm.view(tx).is_some_and(|v| v.final_sent.is_none());
+        let open = usize::from(worker) == self.me && self.tm.view(tx).is_some_and(|v| v.final_sent.is_none());
         if !open {
             return Err(CallError::not_found("no such transaction, or it has its final reply"));
         }

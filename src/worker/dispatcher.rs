@@ -9,7 +9,7 @@ use crate::base::{Str, Time};
 use crate::modules::dispatcher::list::{Attrs, Destination, List};
 use crate::modules::dispatcher::shared::{self, known};
 use crate::modules::dispatcher::state::{Change, DISABLED, INACTIVE, NO_PING, PROBING, State, Word};
-use crate::modules::dispatcher::{event_name, event_params, reload, take_rows};
+use crate::modules::dispatcher::{begin, event_name, event_params, reload, take};
 use crate::modules::emit;
 use crate::modules::request::Outcome;
 use crate::net::resolver::{Failure, Found, Question, Want};
@@ -17,8 +17,8 @@ use crate::ops::{self, OpId};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 
-/// Seconds that a database may take for the list.
-const LIMIT: f64 = 8.0;
+/// Seconds that a database or a file may take for the list.
+const LIMIT: f64 = crate::modules::files::LIMIT;
 /// Pings under way at a time, per worker.
 const MOST_PINGS: usize = 10_000;
 
@@ -29,7 +29,7 @@ pub struct Dispatching {
     pinged: HashSet<(i64, Str)>,
     /// Which list's names were looked up, and when.
     named: Option<(u64, Time)>,
-    /// Queries for the list, and the control requests that wait for them.
+    /// Operations that bring the list, and the control requests that wait for them.
     pub(super) reloads: HashMap<OpId, u64>,
 }
 
@@ -48,20 +48,19 @@ impl Worker {
             return Ok(());
         }
         let named = |why: String| format!("dispatcher: {why}");
-        if let Some(request) = reload(self.env()).map_err(named)? {
+        if self.env().settings.dispatcher.database {
             // A simulation has no database at this time.
             if self.env().store.as_ref().is_none_or(|s| !s.is_shared()) {
                 return Ok(());
             }
+            let request = reload(self.env()).map_err(named)?;
             let id = self.start_operation(request, Some(LIMIT), None, Time::NEVER);
             let (_, outcome) = self.block_on(&[id]);
             self.writing.remove(&id);
-            let rows = match outcome {
-                Outcome::Op(ops::Outcome::Sql(result)) => result.rows,
-                Outcome::Op(ops::Outcome::Failed(f)) => return Err(named(format!("{} {}", f.why, f.detail))),
-                _ => return Err(named("the list cannot be loaded".to_string())),
-            };
-            take_rows(self.env(), rows).map_err(named)?;
+            let Outcome::Op(outcome) = outcome else { return Err(named("the list cannot be loaded".to_string())) };
+            take(self.env(), outcome).map_err(named)?;
+        } else {
+            begin(self.env()).map_err(named)?;
         }
         let list = known(self.env()).map_err(named)?.list;
         emit(3, "dispatcher", &format!("{} destinations in {} sets", list.len(), list.sets.len()));
@@ -86,7 +85,8 @@ impl Worker {
         };
         for (set, n, d) in known.list.all() {
             let name = (set.id, d.uri.clone());
-            let due = known.states.get(n).is_some_and(wanted);
+            let mine = s.probed_sets.is_empty() || s.probed_sets.contains(&set.id);
+            let due = mine && known.states.get(n).is_some_and(wanted);
             if !due || self.dispatching.pinged.len() >= MOST_PINGS || self.dispatching.pinged.contains(&name) {
                 continue;
             }
@@ -121,7 +121,7 @@ impl Worker {
         let took = self.now.since(ping.sent);
         let changed = shared::change(&env, ping.set, Some(&ping.uri), |_, state| {
             if state.flags & DISABLED != 0 {
-                return None;
+                return (None, state.flags);
             }
             if s.latencies && came {
                 state.latency.note(took, s.alpha);
@@ -129,7 +129,7 @@ impl Worker {
                 state.latency.timeouts = state.latency.timeouts.saturating_add(1);
             }
             let probed = state.flags & PROBING != 0;
-            match lives {
+            let change = match lives {
                 true => {
                     // Until it is active again it is asked on.
                     let counted = state.flags & INACTIVE != 0 && state.count + 1 < s.thresholds.answers;
@@ -137,15 +137,16 @@ impl Worker {
                     state.hear(Word::Active, stays, Some(s.thresholds))
                 }
                 false => state.hear(Word::Trying, probed || s.mode == 1, Some(s.thresholds)),
-            }
+            };
+            (change, state.flags)
         });
         match changed {
             Ok(list) => {
-                for (uri, change) in list {
+                for (uri, (change, flags)) in list {
                     if let Some(change) = change {
                         let how = if change == Change::Up { "up" } else { "down" };
                         emit(2, "dispatcher", &format!("set {}: {} is {how}", ping.set, uri.to_lossy()));
-                        self.destination_changed(ping.set, uri, change);
+                        self.destination_changed(ping.set, uri, change, flags, answer.map(|(status, _)| status));
                     }
                 }
             }
@@ -182,18 +183,14 @@ impl Worker {
         }
     }
 
-    fn destination_changed(&mut self, set: i64, uri: Str, change: Change) {
+    fn destination_changed(&mut self, set: i64, uri: Str, change: Change, flags: u8, code: Option<u16>) {
         let name = Str::from(event_name(self.env().settings.dispatcher.dialect, change));
-        self.raise_event(&name, event_params(set, uri, change));
+        self.raise_event(&name, event_params(set, uri, change, flags, code));
     }
 
-    /// The query of a control request for the list has ended.
+    /// What a control request has had read of the list is there.
     pub(super) fn reloaded(&mut self, control: u64, outcome: ops::Outcome) {
-        let done = match outcome {
-            ops::Outcome::Sql(result) => take_rows(self.env(), result.rows),
-            ops::Outcome::Failed(f) => Err(format!("{} {}", f.why, f.detail)),
-            _ => Err("the list cannot be loaded".to_string()),
-        };
+        let done = take(self.env(), outcome);
         self.answer_control(control, done.map(|()| json!("OK")));
     }
 
@@ -213,9 +210,8 @@ impl Worker {
             "dispatcher.set_state" => self.set_state(&params, (0, 1, 2)),
             "dispatcher:set_state" | "ds_set_state" => self.set_state(&params, (0, 1, 2)),
             "dispatcher.reload" | "dispatcher:reload" | "ds_reload" => match reload(self.env()) {
-                Ok(None) => Ok(ok()),
-                Ok(Some(request)) => {
-                    let op = self.start_operation(request, None, None, Time::NEVER);
+                Ok(request) => {
+                    let op = self.start_operation(request, Some(LIMIT), None, Time::NEVER);
                     self.writing.remove(&op);
                     self.dispatching.reloads.insert(op, id);
                     return None;
@@ -297,14 +293,14 @@ impl Worker {
         let uri = params.required(uri, "address")?;
         let all = uri.eq_ignore_ascii_case("all");
         let which = if all { None } else { Some(uri.as_bytes()) };
-        let changed = shared::change(self.env(), set, which, |_, s| s.hear(word, probing, None));
+        let changed = shared::change(self.env(), set, which, |_, s| (s.hear(word, probing, None), s.flags));
         let changed = changed.map_err(|message| CallError { code: -32000, message })?;
         if changed.is_empty() {
             return Err(CallError::not_found("there is no such destination"));
         }
-        for (uri, change) in changed {
+        for (uri, (change, flags)) in changed {
             if let Some(change) = change {
-                self.destination_changed(set, uri, change);
+                self.destination_changed(set, uri, change, flags, None);
             }
         }
         Ok(json!("OK"))

@@ -138,5 +138,5 @@ impl Worker {
 }
 
 fn is_reply(kind: &RoleKind) -> bool {
-    matches!(kind, RoleKind::Reply(_) | RoleKind::AnyReply)
+    matches!(kind, RoleKind::Reply(_) | RoleKind::AnyReply | RoleKind::StrayReply)
 }

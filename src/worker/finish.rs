@@ -55,6 +55,7 @@ impl Worker {
                     self.matched_reply(changed, origin);
                 }
             }
+            RoleKind::StrayReply => self.stray_reply_done(finished),
             RoleKind::Branch(job, branch) => self.branch_route_done(job, branch, finished),
             RoleKind::Local(asker) => self.local_route_done(finished, asker),
             RoleKind::Queue(n) => self.consumer_done(n),

@@ -3,7 +3,8 @@
 use super::state::{ReplyPath, Work, Worker};
 use crate::base::{Key, Str, Time};
 use crate::modules::emit;
-use crate::modules::host::Target;
+use crate::modules::host::{SipHost, Target};
+use crate::modules::kamailio::via as extras;
 use crate::modules::request::Outcome;
 use crate::net::reactor::Source;
 use crate::net::resolver::locate::{Destination, Hop, Locator, Next};
@@ -22,12 +23,14 @@ pub(super) struct ForwardOrder {
     uri: Option<Str>,
     /// Header lines for a raw copy.
     headers: Option<Str>,
+    /// Bytes instead of the message, and the listener they leave from.
+    data: Option<(Str, Option<u16>)>,
 }
 
 impl ForwardOrder {
     /// To `[proto:]host[:port]`, R-URI as it is.
     pub(super) fn to_address(dest: Str) -> ForwardOrder {
-        ForwardOrder { hop: Hop::of_address(&dest), uri: Some(Str::default()), headers: None }
+        ForwardOrder { hop: Hop::of_address(&dest), uri: Some(Str::default()), headers: None, data: None }
     }
 
     /// To the destination URI, else to the R-URI.
@@ -36,12 +39,17 @@ impl ForwardOrder {
             Some(du) => Hop::of_uri(du),
             None => Hop::of_uri(&uri),
         };
-        ForwardOrder { hop, uri: Some(uri), headers: None }
+        ForwardOrder { hop, uri: Some(uri), headers: None, data: None }
     }
 
     /// A copy of the message as it came.
     pub(super) fn copy(dest: Str, headers: Option<Str>) -> ForwardOrder {
-        ForwardOrder { hop: Hop::of_address(&dest), uri: None, headers }
+        ForwardOrder { hop: Hop::of_address(&dest), uri: None, headers, data: None }
+    }
+
+    /// Bytes as they are, to where a URI leads.
+    pub(super) fn data(uri: &[u8], socket: Option<u16>, data: Str) -> ForwardOrder {
+        ForwardOrder { hop: Hop::of_uri(uri), uri: None, headers: None, data: Some((data, socket)) }
     }
 }
 
@@ -62,6 +70,8 @@ pub(super) enum LookupFor {
     Reply(Message, Box<Locator>, bool),
     /// A host of a destination.
     Destination(String),
+    /// A contact that is to be asked whether it is there.
+    Contact(Box<super::keepalive::Ask>, Box<Locator>),
 }
 
 /// A stateless forward on its way.
@@ -97,6 +107,10 @@ impl Worker {
                 if let Some(rc) = self.travel(trip) {
                     self.work.push_back(Work::Resume(parked, Outcome::Code(rc)));
                 }
+            }
+            LookupFor::Contact(ask, mut locator) => {
+                locator.answer(answer);
+                self.ask_on(ask, locator);
             }
             LookupFor::Destination(name) => self.destination_found(&name, answer),
             LookupFor::Reply(message, mut locator, to_us) => {
@@ -151,9 +165,17 @@ impl Worker {
     fn forward_now(&mut self, parked: Key, order: &ForwardOrder, to: &Destination) -> i32 {
         let Some(p) = self.parked.get(parked) else { return -1 };
         let host = p.run.host().clone();
-        let avps = if self.hooks.onsend.is_some() { p.run.avps().clone() } else { Default::default() };
+        let asked = self.hooks.onsend.is_some() || extras::are_asked(&host);
+        let avps = if asked { p.run.avps().clone() } else { Default::default() };
         let host = &host;
-        let Some(dest) = self.depart(host, None, to, false) else { return -1 };
+        let forced = order.data.as_ref().and_then(|(_, socket)| *socket);
+        let Some(dest) = self.depart(host, forced, to, false) else { return -1 };
+        if let Some((data, _)) = &order.data {
+            if self.too_large(dest.listener, dest.addr, data) {
+                return -1;
+            }
+            return if self.send_request(&dest, data, true) { 1 } else { -1 };
+        }
         let Some(uri) = &order.uri else {
             let mut edits = crate::sip::edits::Edits::new();
             if let Some(lines) = &order.headers {
@@ -170,14 +192,16 @@ impl Worker {
         let target = Target { uri, path: host.path.clone(), ..Target::default() };
         let routing = self.stateless_routing(&host.msg, host.source);
         let Some(branch) = branch_id::stateless(self.tm.keys(), &host.msg, routing) else { return -1 };
-        let Some(mut message) = self.branch_request(host, &target, dest.listener, &branch) else { return -1 };
+        let Some(mut message) = self.branch_request(host, &target, dest.listener, &branch, Some(&avps)) else {
+            return -1;
+        };
         let mut dest = dest;
         if self.is_large(to, message.bytes().len()) {
             // Only over a connection that is there: nobody would notice if none could be made.
             let over_tcp = Destination { transport: Transport::Tcp, addr: to.addr };
             let there = self.outgoing(host, None, &over_tcp).is_some();
             if let Some(d) = there.then(|| self.depart(host, None, &over_tcp, true)).flatten()
-                && let Some(m) = self.branch_request(host, &target, d.listener, &branch)
+                && let Some(m) = self.branch_request(host, &target, d.listener, &branch, Some(&avps))
             {
                 (dest, message) = (d, m);
             }
@@ -202,6 +226,22 @@ impl Worker {
         };
         let locator = Locator::new(hop, self.policy(0));
         self.send_reply_to(forwarded, Box::new(locator), to_us);
+    }
+
+    /// `sl_forward_reply`: the same at once, as the script has changed the reply, with another status if one is given. The code
+    /// for the script.
+    pub(super) fn forward_changed(&mut self, host: &SipHost, status: Option<(u16, Str)>) -> i32 {
+        let mut edits = host.edits.clone();
+        if let Some((code, phrase)) = status {
+            edits.set_status(&host.msg, code, &phrase);
+        }
+        match edits.applied(&host.msg) {
+            Ok(msg) if msg.is_reply() && self.next_via(&msg).is_some() => {
+                self.forward_reply(&msg);
+                1
+            }
+            _ => -1,
+        }
     }
 
     /// Where a reply without a transaction goes: its second Via, and whether that may be ourselves.
@@ -243,9 +283,10 @@ impl Worker {
                                 conn: None,
                                 no_new_conn: false,
                             };
-                            if !self.reply_may_leave(&path, reply.bytes(), false) {
-                                return;
+                            if let Some(bytes) = self.leaving_reply(&path, reply.bytes(), false) {
+                                self.send(listener, to.addr, &bytes);
                             }
+                            return;
                         }
                         self.send(listener as u16, to.addr, reply.bytes());
                         return;

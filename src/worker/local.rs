@@ -4,7 +4,7 @@
 use super::forward::ForwardOrder;
 use super::perform::{Act, code};
 use super::relay::{RelayOrder, What};
-use super::state::{Role, RoleKind, TxData, Worker};
+use super::state::{Origin, Role, RoleKind, TxData, Work, Worker};
 use crate::base::Str;
 use crate::modules::emit;
 use crate::modules::host::SipHost;
@@ -300,7 +300,19 @@ impl Worker {
             ack.extend_from_slice(&[name.as_bytes(), b": ", message.value(id), b"\r\n"].concat());
         }
         ack.extend_from_slice(format!("CSeq: {} ACK\r\nContent-Length: 0\r\n\r\n", sent.cseq().number).as_bytes());
-        self.send(dest.listener, addr, &ack);
+        if self.send(dest.listener, addr, &ack) {
+            self.acknowledged(&ack, dest.listener);
+        }
+    }
+
+    /// `event_route[tm:local-ack-sent]`: an ACK of the server's own has left.
+    fn acknowledged(&mut self, ack: &[u8], listener: u16) {
+        let Some(route) = self.routes.local_ack else { return };
+        let Ok(ack) = Message::parse_slice(ack) else { return };
+        let from = SocketAddr::from(([127, 0, 0, 1], 0));
+        let host = self.host(ack, Origin { from, listener, conn: None });
+        let run = Run::new(self.program(), route, host);
+        self.work.push_back(Work::Go(Box::new(run), Role::new(RoleKind::Event)));
     }
 }
 

@@ -149,7 +149,7 @@ impl Worker {
                     self.look_up(question, LookupFor::Way(key));
                     return Progress::Looking;
                 }
-                Next::Try(d) if self.blacklist.has(&d, self.now) => way.worst = (-5, 473),
+                Next::Try(d) if self.heeds_list(&way) && self.blacklist.has(&d, self.now) => way.worst = (-5, 473),
                 Next::Try(d) => match self.send_way(&mut way, d) {
                     Ok(()) => {
                         self.sent(way);
@@ -175,7 +175,8 @@ impl Worker {
             if way.own {
                 worker.own_request(&way.host, &way.target, listener, &text)
             } else {
-                worker.branch_request(&way.host, &way.target, listener, &text)
+                let avps = worker.tm.user(way.tx).map(|d| &d.avps);
+                worker.branch_request(&way.host, &way.target, listener, &text, avps)
             }
         };
         let mut request = build(self, dest.listener).ok_or((-1, 500))?;
@@ -197,7 +198,8 @@ impl Worker {
             return Err(DROPPED);
         }
         let more = way.has_more();
-        let watched = self.env().settings.dns.blacklist && !way.locator.is_literal();
+        let settings = &self.env().settings;
+        let watched = settings.dns.blacklist && (settings.tm.blocklist.is_some() || !way.locator.is_literal());
         if let Some(data) = self.branch_data(way.tx, way.branch) {
             data.sent = Some(request.clone());
             data.target.clone_from(&way.target);
@@ -285,7 +287,7 @@ impl Worker {
         // What says something about the next hop, not about the request.
         let lost = status == 503 || timeout || self.tm.branch(tx, branch).is_none_or(|b| b.reply.is_none());
         if lost {
-            self.shun(tx, branch, status);
+            self.shun(tx, branch, status, timeout);
         }
         let old = self.branch_data(tx, branch).filter(|_| lost);
         let Some(data) = old else { return self.branch_has_failed(tx, branch, status, timeout) };
@@ -312,19 +314,33 @@ impl Worker {
     }
 
     /// Puts the destination of a branch that has failed on the blacklist, if there is to be one.
-    fn shun(&mut self, tx: TxKey, branch: BranchNo, status: u16) {
-        if !self.env().settings.dns.blacklist {
+    fn shun(&mut self, tx: TxKey, branch: BranchNo, status: u16, timeout: bool) {
+        let env = self.env().clone();
+        if !env.settings.dns.blacklist {
             return;
         }
+        let method = self.tm.user(tx).and_then(|d| d.host.as_ref()).map(|h| h.msg.method());
         let Some(view) = self.tm.branch(tx, branch) else { return };
         let Some(dest) = view.dest.copied() else { return };
         // RFC 3261 section 21.5.4: a server that says 503 is left alone as long as it asks for.
         let after = view.reply.and_then(retry_after);
-        let stay = if status == 503 { after.unwrap_or(blacklist::STAY) } else { blacklist::STAY };
+        let stay = match &env.settings.tm.blocklist {
+            None if status == 503 => Some(after.unwrap_or(blacklist::STAY).min(blacklist::STAY)),
+            None => Some(blacklist::STAY),
+            Some(list) if status == 503 => list.after_503(after),
+            Some(list) if timeout => method.filter(|m| list.adds(*m)).map(|_| list.expire),
+            Some(list) => Some(list.expire),
+        };
+        let Some(stay) = stay else { return };
         let transport = self.env().listeners.get(usize::from(dest.listener)).map(|l| l.transport);
         if let Some(transport) = transport {
             self.blacklist.add(Destination { transport, addr: dest.addr }, self.now, stay);
         }
+    }
+
+    /// Whether a branch is not sent to what is on the blacklist.
+    fn heeds_list(&self, way: &Way) -> bool {
+        self.env().settings.tm.blocklist.as_ref().is_none_or(|list| list.heeds(way.host.msg.method()))
     }
 
     /// A branch ended while a name was being looked up for it. True if it was.

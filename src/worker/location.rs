@@ -60,6 +60,8 @@ pub struct Location {
     failed: bool,
     /// The last walk of a worker that ends was begun.
     last: bool,
+    /// Behind this key the look at connections goes on.
+    pub(super) conns: Option<Vec<u8>>,
 }
 
 impl Worker {
@@ -94,7 +96,8 @@ impl Worker {
         None
     }
 
-    fn contacts_ended(&mut self, ended: Ended) {
+    pub(super) fn contacts_ended(&mut self, ended: Ended) {
+        self.close_with(&ended);
         let program = self.program();
         let Some(route) = program.find_route(RouteKind::Event, Some(EVENT)) else { return };
         for binding in ended.bindings {

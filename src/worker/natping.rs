@@ -4,8 +4,9 @@
 use super::state::Worker;
 use crate::base::Str;
 use crate::modules::emit;
+use crate::modules::env::Env;
 use crate::modules::nathelper::Pings;
-use crate::modules::usrloc::{self, Binding, Mode};
+use crate::modules::usrloc::{self, Binding, Mode, Record};
 use crate::net::resolver::locate::Hop;
 use crate::sip::nameaddr::NameAddr;
 use crate::sip::{Message, Transport};
@@ -28,6 +29,32 @@ pub struct Walk {
     sent: u64,
 }
 
+impl Walk {
+    /// One over these tables.
+    pub(super) fn over(tables: Vec<Str>) -> Walk {
+        Walk { tables, ..Walk::default() }
+    }
+
+    /// It is given up; the next one begins anew.
+    pub(super) fn stop(&mut self) {
+        self.at = None;
+    }
+
+    /// The next records, with their table: when to go on, if there are more.
+    pub(super) fn page(&mut self, env: &Env) -> Result<(Vec<Record>, Option<Duration>), String> {
+        let (n, after) = self.at.take().unwrap_or_default();
+        let Some(table) = self.tables.get(n) else { return Ok((Vec::new(), None)) };
+        let page = usrloc::records(env, table)?.page(after.as_deref(), PAGE).map_err(|e| e.to_string())?;
+        self.at = match page.last() {
+            Some((key, _)) if page.len() == PAGE => Some((n, Some(key.clone()))),
+            _ if n + 1 < self.tables.len() => Some((n + 1, None)),
+            _ => None,
+        };
+        let again = self.at.is_some().then_some(AGAIN);
+        Ok((page.into_iter().map(|(_, record)| record).collect(), again))
+    }
+}
+
 impl Worker {
     /// How often contacts are pinged, if they are.
     pub(super) fn natping_interval(&mut self) -> Option<Duration> {
@@ -40,7 +67,7 @@ impl Worker {
             emit(1, "nathelper", "contacts that are in the database alone (db_mode 3) are not pinged");
             return None;
         }
-        self.natping.tables = usrloc::tables(&program, &self.env().settings.usrloc);
+        self.natping = Walk::over(usrloc::tables(&program, &self.env().settings.usrloc));
         Some(interval)
     }
 
@@ -49,14 +76,10 @@ impl Worker {
         let env = self.env().clone();
         let pings = &env.settings.nathelper.pings;
         if self.drain.is_some() || !pings_are_on(&env) {
-            self.natping.at = None;
+            self.natping.stop();
             return None;
         }
-        let (n, after) = self.natping.at.take().unwrap_or_default();
-        let table = self.natping.tables.get(n)?.clone();
-        let page = match usrloc::records(&env, &table)
-            .and_then(|r| r.page(after.as_deref(), PAGE).map_err(|e| e.to_string()))
-        {
+        let (page, again) = match self.natping.page(&env) {
             Ok(page) => page,
             Err(why) => {
                 emit(-1, "nathelper", &why);
@@ -64,22 +87,17 @@ impl Worker {
             }
         };
         let now = usrloc::now(&env);
-        for (_, record) in &page {
+        for record in &page {
             for binding in record.bindings.iter().filter(|b| !b.is_over(now)) {
                 self.ping_contact(pings, binding, env.settings.usrloc.nat_bflag.as_ref());
             }
         }
-        self.natping.at = match page.last() {
-            Some((key, _)) if page.len() == PAGE => Some((n, Some(key.clone()))),
-            _ if n + 1 < self.natping.tables.len() => Some((n + 1, None)),
-            _ => None,
-        };
-        self.natping.at.is_some().then_some(AGAIN)
+        again
     }
 
     fn ping_contact(&mut self, pings: &Pings, b: &Binding, nat_flag: Option<&Str>) {
         let has = |flag: Option<&Str>| flag.is_some_and(|f| b.bflags.contains(f));
-        if pings.nated_only && !has(nat_flag) {
+        if has(pings.disable.as_ref()) || pings.nated_only && !has(nat_flag) {
             return;
         }
         let request = has(pings.flag.as_ref()).then_some(pings.from.as_ref()).flatten();
@@ -160,10 +178,10 @@ impl Worker {
 }
 
 /// What the Call-IDs of this server's pings begin with.
-fn ping_mark(env: &crate::modules::env::Env) -> String {
+fn ping_mark(env: &Env) -> String {
     format!("ping-{}", env.tag_prefix)
 }
 
-fn pings_are_on(env: &crate::modules::env::Env) -> bool {
+fn pings_are_on(env: &Env) -> bool {
     crate::modules::nathelper::pings_are_on(env)
 }

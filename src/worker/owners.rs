@@ -45,12 +45,8 @@ impl Owners {
     }
 
     /// A number for a text that all workers agree on and nobody outside can foresee.
-    #[allow(deprecated)]
     pub fn hash(&self, text: &[u8]) -> u64 {
-        use std::hash::Hasher;
-        let mut h = std::hash::SipHasher::new_with_keys(self.key[0], self.key[1]);
-        h.write(text);
-        h.finish()
+        crate::base::hash::keyed(self.key, text)
     }
 
     /// The seat that owns this name: a Call-ID, a timer route, a lock.

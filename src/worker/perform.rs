@@ -95,10 +95,27 @@ impl Worker {
                     None => Act::Forward(ForwardOrder::routed(host.du.clone(), Str::from(host.current_ruri()))),
                 }
             }
+            Request::ForwardReply { status } => code(self.forward_changed(run.host(), status)),
             Request::SendCopy { dest, headers } => Act::Forward(ForwardOrder::copy(dest, headers)),
             Request::ConnAlias { port } => code(self.force_alias(run.host(), port)),
             Request::ConnKeep { seconds } => code(self.keep_conn(run.host(), seconds)),
             Request::ConnClose { peer } => code(self.close_conn(peer)),
+            Request::Connection { number, wish } => code(self.connection_wish(number, wish)),
+            Request::FindConnection { peer } => Act::Now(self.find_connection(peer)),
+            Request::SendData { uri, socket, data } => Act::Forward(ForwardOrder::data(&uri, socket, data)),
+            Request::PassReply => {
+                let host = run.host();
+                if host.phony || !host.msg.is_reply() {
+                    return code(-1);
+                }
+                match host.edits.applied(&host.msg) {
+                    Ok(reply) => {
+                        self.forward_reply(&reply);
+                        code(1)
+                    }
+                    Err(_) => code(-1),
+                }
+            }
             Request::CancelBranch { which } => self.cancel_branch(role, which),
             Request::Replicate { uri, flags } => self.replicate(run.host(), uri, flags),
             Request::NewRequest { method, ruri, from, to, body, context, headers, next_hop, socket } => {
@@ -129,6 +146,7 @@ impl Worker {
                 self.flush_transactions();
                 code(if done { 1 } else { -1 })
             }
+            Request::HandOut { place, bytes } => self.hand_out(run, role, &place, &bytes),
             Request::Release => {
                 let Some(data) = role.tx.and_then(|tx| self.tm.user_mut(tx)) else { return code(-1) };
                 data.released = true;
@@ -167,6 +185,8 @@ impl Worker {
                 code(1)
             }
             Request::UacSend { draft } => code(self.send_draft(draft)),
+            Request::Score { route, params } => Act::Now(Outcome::Scores(self.score(run, route, params))),
+            Request::Control { text } => self.ask_main(run, role, &text),
             Request::RaiseEvent { name, params } => {
                 self.raise_event(&name, params);
                 code(1)
@@ -360,8 +380,14 @@ impl Worker {
         self.write_reply(&host.msg, Some(host), &path, &reply, &mut out);
         self.follow_reply(&out);
         let asks = self.hooks.replies || self.hooks.local_response.is_some();
-        if !asks || self.reply_may_leave(&path, &out, true) {
-            self.send_reply_now(&path, &out);
+        match asks.then(|| self.leaving_reply(&path, &out, true).map(std::borrow::Cow::into_owned)) {
+            None => {
+                self.send_reply_now(&path, &out);
+            }
+            Some(Some(bytes)) => {
+                self.send_reply_now(&path, &bytes);
+            }
+            Some(None) => {}
         }
         self.scratch = out;
         self.count_stateless(reply.code);

@@ -5,19 +5,18 @@ use super::streams;
 use crate::base::Str;
 use crate::modules::host::SipHost;
 use crate::net::bus::{ANY_INCARNATION, Bus, BusError, Envelope};
-use crate::script::vm::Run;
+use crate::script::vm::{Finished, Run};
 use crate::sip::reply::{self, ReplySpec};
 use crate::sip::{Fault, Message, Method, ParseError, validate};
 use crate::store::Counter;
 use crate::transaction::{BranchId, Disposition, Matched, Output, ReplyMatch};
-use smallvec::SmallVec;
 use std::net::SocketAddr;
 
 /// A received message handed to the worker that owns it.
 pub(super) const BUS_MESSAGE: u8 = 1 | ANY_INCARNATION;
 
 /// A tag made here.
-pub(super) type LocalTag = SmallVec<[u8; 48]>;
+pub(super) use crate::modules::local_tag::LocalTag;
 
 /// Messages kept for a worker that is about to begin.
 const EARLY: usize = 1000;
@@ -33,9 +32,12 @@ impl Worker {
         }
         self.in_work.begin(data);
         self.faults.look(data);
-        if self.hooks.incoming && !self.may_enter(data, origin) {
-            return self.in_work.end();
-        }
+        let changed = match self.hooks.incoming.then(|| self.entering(Str::from(data), origin)) {
+            None => None,
+            Some(Some(bytes)) => Some(bytes),
+            Some(None) => return self.in_work.end(),
+        };
+        let data = changed.as_deref().unwrap_or(data);
         let parsed = Message::parse_slice(data);
         if parsed.is_err() && self.hooks.parse_error.is_some() {
             self.malformed(data, origin);
@@ -240,7 +242,7 @@ impl Worker {
     }
 
     fn reply(&mut self, msg: Message, origin: Origin) {
-        if self.answers_ping(&msg) {
+        if self.answers_ping(&msg) || self.contact_answers(&msg, origin) {
             return;
         }
         if validate::validate(&msg).is_err() {
@@ -275,7 +277,26 @@ impl Worker {
             ReplyMatch::Deliver(tx, branch) => self.deliver_reply(tx, branch, msg, origin),
             ReplyMatch::Absorbed(..) | ReplyMatch::Queued(..) => {}
             ReplyMatch::NotOurs if self.comes_too_late(&msg) => self.counters.inc(Counter::DropReplies),
-            ReplyMatch::NotOurs => self.forward_reply(&msg),
+            ReplyMatch::NotOurs => match self.routes.stray_reply {
+                Some(route) => {
+                    let host = self.host(msg, origin);
+                    let run = Run::new(self.program(), route, host);
+                    self.drive(run, Role::new(RoleKind::StrayReply));
+                }
+                None => self.forward_reply(&msg),
+            },
+        }
+    }
+
+    /// The route of a reply without a transaction has ended: it goes on to the next Via, or not.
+    pub(super) fn stray_reply_done(&mut self, finished: Finished<SipHost>) {
+        let host = finished.host;
+        if finished.end.dropped || finished.end.zero {
+            self.counters.inc(Counter::DropReplies);
+        } else if host.edits.is_empty() {
+            self.forward_reply(&host.msg);
+        } else if let Ok(changed) = host.edits.applied(&host.msg) {
+            self.forward_reply(&changed);
         }
     }
 
@@ -398,16 +419,7 @@ impl Worker {
 
     /// The To tag of replies made here: the same for every reply to one request and its CANCEL.
     pub(super) fn local_tag(&self, msg: &Message) -> LocalTag {
-        let mut text: SmallVec<[u8; 256]> = SmallVec::new();
-        text.extend_from_slice(msg.call_id());
-        text.push(0);
-        text.extend_from_slice(msg.from_tag().unwrap_or_default());
-        text.push(0);
-        text.extend_from_slice(&msg.cseq().number.to_be_bytes());
-        let hash = self.hash(&text);
-        let mut tag = LocalTag::from_slice(self.env().tag_prefix.as_bytes());
-        tag.extend((0..16).rev().map(|digit| b"0123456789abcdef"[(hash >> (4 * digit)) as usize & 15]));
-        tag
+        crate::modules::local_tag::local_tag(self.env(), msg)
     }
 
     /// An output of the transactions that is a reply to be worked on.

@@ -48,6 +48,13 @@ impl Worker {
         let tag = self.local_tag(request);
         let env = self.env();
         let own = host.map_or(&b""[..], |h| &h.reply_headers);
+        // A body of the reply's own counts more than that of `set_reply_body`.
+        let set = host.and_then(|h| h.rare.reply_body.as_deref()).filter(|_| wanted.code > 100);
+        let (kind, body) = match (&wanted.body, set) {
+            (Some(body), _) => (&b""[..], &body[..]),
+            (None, Some(set)) => (&set.kind[..], &set.body[..]),
+            (None, None) => (&b""[..], &b""[..]),
+        };
         let warned = env.settings.sip_warning.then(|| [own, &self.warning(request, path)].concat());
         let spec = ReplySpec {
             status: wanted.code,
@@ -55,8 +62,8 @@ impl Worker {
             to_tag: Some(&tag),
             extra: warned.as_deref().unwrap_or(own),
             server: env.settings.server_header.as_deref(),
-            content_type: b"",
-            body: wanted.body.as_deref().unwrap_or_default(),
+            content_type: kind,
+            body,
             received: Some(path.source),
             force_rport: path.rport,
         };

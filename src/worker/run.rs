@@ -31,6 +31,7 @@ use crate::ops::sql::sqlite::{Sqlite, SqliteEndpoint};
 use crate::script::ast::RouteKind;
 use crate::store::Shared;
 use crate::transaction::Transactions;
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -93,7 +94,13 @@ fn prepare_http(http: &mut Http, settings: &HttpSettings) {
 impl Worker {
     fn new(mut seat: Seat, mut blueprint: Blueprint) -> io::Result<Worker> {
         let now = clock();
-        let mut env = Env { pid: std::process::id(), ..Env::clone(&blueprint.env) };
+        let mut env = Env {
+            pid: std::process::id(),
+            tag_key: seat.hash_key,
+            // It may have been changed before this process was made.
+            level: Cell::new(seat.log.changed_level().map(i32::from)),
+            ..Env::clone(&blueprint.env)
+        };
         if let Some((dir, size)) = &blueprint.store {
             env.store = Some(Shared::open(dir, *size, Some(seat.counters.clone()))?);
         }
@@ -170,6 +177,14 @@ impl Worker {
             local: program.find_route(RouteKind::Local, None),
             error: program.find_route(RouteKind::Error, None),
             local_response: program.find_route(RouteKind::Event, Some("tm:local-response")),
+            local_ack: program.find_route(RouteKind::Event, Some("tm:local-ack-sent")),
+            stray_reply: blueprint
+                .env
+                .settings
+                .tm
+                .stray_reply
+                .as_ref()
+                .and_then(|name| program.find_route(RouteKind::OnReply, Some(&name.to_lossy()))),
             startup: program.find_route(RouteKind::Startup, None).filter(|_| seat.run_startup),
         };
         let bus_peers = seat.bus.peers();
@@ -212,6 +227,7 @@ impl Worker {
             locks: Locks::default(),
             timers: Vec::new(),
             natping: Default::default(),
+            asking: Default::default(),
             dispatching: Default::default(),
             consumers: Vec::new(),
             table_work: Default::default(),

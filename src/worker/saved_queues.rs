@@ -100,7 +100,7 @@ impl Worker {
     fn statement(&mut self, query: String, params: Vec<SqlValue>) -> Result<SqlResult, String> {
         let url = self.env().settings.db_urls.iter().find(|(n, _)| *n == Database::URL).map(|(_, url)| url.clone());
         let url = url.ok_or("`dbmode` needs `db_url`")?;
-        let request = ops::Request::Sql(SqlRequest { url, query: Str::from(query), params });
+        let request = ops::Request::Sql(SqlRequest { url, query: Str::from(query), params, then: Vec::new() });
         let id = self.start_operation(request, Some(LIMIT), None, Time::NEVER);
         let (_, outcome) = self.block_on(&[id]);
         self.writing.remove(&id);

@@ -109,6 +109,13 @@ pub enum ToChild {
         /// Its parameters, JSON text (an array or an object).
         params: String,
     },
+    /// The answer to [`ToMain::Ask`].
+    Told {
+        /// The question's number.
+        ticket: u64,
+        /// A JSON-RPC response.
+        text: String,
+    },
     /// A process died; what it owed will not come.
     PeerDied {
         /// Its seat.
@@ -166,6 +173,13 @@ pub enum ToMain {
         id: u64,
         /// What came of it.
         result: Result<String, CallError>,
+    },
+    /// A script asks for a control method; to be answered with [`ToChild::Told`].
+    Ask {
+        /// To be repeated in the answer.
+        ticket: u64,
+        /// A JSON-RPC request.
+        text: String,
     },
 }
 

@@ -206,6 +206,8 @@ pub enum RoleKind {
     Request(Matched),
     /// A reply came; before it is matched.
     AnyReply,
+    /// A reply that belongs to no transaction.
+    StrayReply,
     /// A reply of a branch.
     Reply(BranchNo),
     /// All branches have failed.
@@ -314,6 +316,10 @@ pub struct MainRoutes {
     pub startup: Option<u32>,
     /// `event_route[tm:local-response]`
     pub local_response: Option<u32>,
+    /// `event_route[tm:local-ack-sent]`
+    pub local_ack: Option<u32>,
+    /// The onreply_route of replies that belong to no transaction (`on_sl_reply`).
+    pub stray_reply: Option<u32>,
 }
 
 /// One worker.
@@ -381,6 +387,8 @@ pub struct Worker {
     pub(super) timers: Vec<TimerJob>,
     /// How far the keep-alives of contacts are.
     pub(super) natping: super::natping::Walk,
+    /// How far the keep-alive requests of usrloc are.
+    pub(super) asking: super::natping::Walk,
     /// Pings and reloads of dispatcher's destinations.
     pub(super) dispatching: super::dispatcher::Dispatching,
     /// The queues that have event routes.

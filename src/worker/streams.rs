@@ -6,6 +6,7 @@ use super::state::{Dest, Origin, ReplyPath, Worker};
 use crate::base::{Key, Str};
 use crate::modules::emit;
 use crate::modules::host::SipHost;
+use crate::modules::request::ConnWish;
 use crate::net::bus::{Bus, BusError, Peer};
 use crate::net::connections::{Closed, Connections, Received, SendError, Why};
 use crate::net::listen::Transport as Net;
@@ -15,6 +16,7 @@ use crate::sip::framer::FrameError;
 use crate::sip::{Message, Transport};
 use crate::store::{ConnId, Counter};
 use crate::transaction::{BranchNo, TxKey};
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -53,6 +55,10 @@ pub(super) enum ConnOrder {
     Close,
     /// It is not idle for so many seconds to come.
     Keep(u32),
+    /// If it is not there any more, the contacts that came over it end.
+    Look,
+    /// A function of tcpops.
+    Wish(ConnWish),
 }
 
 /// Values that wait for room on the bus. What came over a connection is not sent again by its
@@ -116,9 +122,11 @@ impl Worker {
     fn stream_message(&mut self, bytes: Str, key: Key, origin: Origin) {
         self.in_work.begin(&bytes);
         self.faults.look(&bytes);
-        if self.hooks.incoming && !self.may_enter(&bytes, origin) {
-            return self.in_work.end();
-        }
+        let bytes = match self.hooks.incoming.then(|| self.entering(bytes.clone(), origin)) {
+            None => bytes,
+            Some(Some(bytes)) => bytes,
+            Some(None) => return self.in_work.end(),
+        };
         let is_reply = bytes.starts_with(b"SIP/");
         let shown = self.hooks.parse_error.map(|_| bytes.clone());
         let parsed = Message::parse(bytes);
@@ -178,6 +186,11 @@ impl Worker {
             return None;
         };
         let Some(net) = net(transport) else { return Some(Dest { listener, addr, conn: None }) };
+        if let Some((number, true)) = host.rare.outbound
+            && let Some((id, listener)) = self.streams.numbered(number, &|w| self.incarnation_of(w))
+        {
+            return Some(Dest { listener, addr, conn: Some(id) });
+        }
         let strict = forced.or(host.socket_out) == Some(listener);
         if let Some((id, listener)) = self.find_conn(net, addr, listener, strict) {
             return Some(Dest { listener, addr, conn: Some(id) });
@@ -200,10 +213,19 @@ impl Worker {
         flag.is_some_and(|f| request.is_some_and(|h| h.has_flag(f)))
     }
 
-    fn find_conn(&self, transport: Net, addr: SocketAddr, listener: u16, strict: bool) -> Option<(ConnId, u16)> {
-        let me = (self.me, self.bus.me().incarnation);
-        let living = |w: usize| if w == me.0 { Some(me.1) } else { self.bus.peer(w).map(|p| p.incarnation) };
-        self.streams.find(transport, addr, listener, strict, &living)
+    pub(super) fn find_conn(
+        &self,
+        transport: Net,
+        addr: SocketAddr,
+        listener: u16,
+        strict: bool,
+    ) -> Option<(ConnId, u16)> {
+        self.streams.find(transport, addr, listener, strict, &|w| self.incarnation_of(w))
+    }
+
+    /// The present incarnation of a worker, if there is one.
+    pub(super) fn incarnation_of(&self, worker: usize) -> Option<u32> {
+        if worker == self.me { Some(self.bus.me().incarnation) } else { self.bus.peer(worker).map(|p| p.incarnation) }
     }
 
     /// Begins a connection of this worker.
@@ -222,9 +244,12 @@ impl Worker {
     /// Sends a request of a transaction, or one without, where [`Worker::depart`] said. `again`: it may go over
     /// another connection than that, if it is gone.
     pub(super) fn send_request(&mut self, dest: &Dest, bytes: &[u8], again: bool) -> bool {
-        if self.hooks.outgoing && !self.may_pass(dest.listener, dest.addr, bytes) {
-            return true;
-        }
+        let passed = match self.hooks.outgoing.then(|| self.passing(dest.listener, dest.addr, bytes)) {
+            None => Cow::Borrowed(bytes),
+            Some(Some(bytes)) => bytes,
+            Some(None) => return true,
+        };
+        let bytes = &*passed;
         if dest.conn.is_none() {
             return self.send(dest.listener, dest.addr, bytes);
         }
@@ -236,10 +261,11 @@ impl Worker {
     /// Sends a reply back to where its request came from (RFC 3261 18.2.2): over the connection it came
     /// on, or a new one to the sent-by of the Via if that is gone.
     pub(super) fn send_reply(&mut self, path: &ReplyPath, bytes: &[u8]) -> bool {
-        if self.hooks.replies && !self.reply_may_leave(path, bytes, false) {
-            return true;
+        match self.hooks.replies.then(|| self.leaving_reply(path, bytes, false)) {
+            None => self.send_reply_now(path, bytes),
+            Some(Some(bytes)) => self.send_reply_now(path, &bytes),
+            Some(None) => true,
         }
-        self.send_reply_now(path, bytes)
     }
 
     /// The same, without asking a route.
@@ -424,14 +450,19 @@ impl Worker {
             return self.bus_stream(usize::from(id.worker), Some(peer), BUS_ORDER, &head, b"");
         }
         if self.streams.get(id.key).is_none() {
+            if matches!(order, ConnOrder::Look) {
+                self.contacts_of_lost(id);
+            }
             return false;
         }
         match order {
+            ConnOrder::Look => {}
             ConnOrder::Alias(port) => self.streams.alias(id.key, port),
             ConnOrder::Close => self.streams.end(id.key, Why::Ordered),
             ConnOrder::Keep(seconds) => {
                 self.streams.keep(id.key, self.now + Duration::from_secs(u64::from(seconds)));
             }
+            ConnOrder::Wish(wish) => self.fulfil(id.key, wish),
         }
         true
     }
@@ -489,6 +520,11 @@ impl Worker {
             "tcp",
             &format!("connection {way} {}:{} ended: {}{lost}", closed.transport, closed.remote, closed.why),
         );
+        // Those of a server that ends come again to the next one.
+        if !matches!(closed.why, Why::Drained) {
+            self.contacts_of_lost(closed.id);
+        }
+        self.connection_ended(closed);
         // What was not written has not arrived, however orderly the end.
         let orderly = closed.why.is_orderly() && closed.lost == 0;
         for &user in &closed.users {
@@ -503,6 +539,7 @@ impl Worker {
     /// A worker has died, and its connections with it.
     pub(super) fn worker_died(&mut self, index: usize, incarnation: u32) {
         self.connections_lost(|c| (usize::from(c.worker) == index && c.incarnation == incarnation).then_some(false));
+        self.contacts_of_dead(index, incarnation);
     }
 
     /// Requests that wait for a reply over a connection that is lost fail as if a 503 had come (RFC 3261

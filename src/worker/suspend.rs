@@ -9,6 +9,8 @@ use super::state::{Role, RoleKind, Work, Worker};
 use crate::base::{Key, Time};
 use crate::modules::emit;
 use crate::modules::host::SipHost;
+use crate::modules::request::Place;
+use crate::net::handout;
 use crate::ops::{self, CancelReason, OpId};
 use crate::script::ast::RouteKind;
 use crate::script::avp::Avps;
@@ -125,6 +127,29 @@ impl Worker {
             self.aside += 1;
         }
         code(1)
+    }
+
+    /// Gives a request to a program outside, which will answer it: the transaction waits as a suspended one does.
+    pub(super) fn hand_out(
+        &mut self,
+        run: &mut Suspended<SipHost>,
+        role: &mut Role,
+        place: &Place,
+        bytes: &[u8],
+    ) -> Act {
+        let open = role.tx.and_then(|tx| self.tm.view(tx)).is_some_and(|v| !v.embryonic && v.final_sent.is_none());
+        if !open || !matches!(role.kind, RoleKind::Request(_) | RoleKind::Failure) {
+            return code(-1);
+        }
+        let (path, written) = match place {
+            Place::Fifo(path) => (path, handout::to_fifo(path, bytes)),
+            Place::Socket(path) => (path, handout::to_socket(path, bytes)),
+        };
+        if let Err(why) = written {
+            emit(-1, "tm", &format!("a request was not given to {}: {why}", path.to_lossy()));
+            return code(-1);
+        }
+        self.suspend(run, role)
     }
 
     /// The fr timer of the transaction.

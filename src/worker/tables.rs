@@ -9,7 +9,12 @@ use crate::modules::htable::definition::Table;
 use crate::modules::htable::load::{self, LIMIT, Load, PAUSE};
 use crate::ops::driver::Ended;
 use crate::ops::{self, OpId, SqlRequest};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+
+/// How often a table is sent again whose connection has ended.
+const REPEATS: u32 = 2;
+/// Seconds that a database may take for each statement of a table, beyond the usual.
+const PER_STATEMENT: f64 = 0.05;
 
 /// What is under way for a table.
 #[derive(Debug)]
@@ -18,8 +23,8 @@ enum Job {
     Ask,
     /// They are written, some at a time.
     Fill(Load),
-    /// Statements that are still to be done.
-    Save(VecDeque<SqlRequest>),
+    /// It is written: the request, and how often it may be sent again.
+    Save(Box<SqlRequest>, u32),
 }
 
 /// What a worker has under way.
@@ -58,20 +63,23 @@ impl Worker {
         if table.source.as_ref().is_none_or(|s| s.columns.is_some()) {
             return Err(format!("table `{}` cannot be written to a database", name.to_lossy()));
         }
-        let statements: VecDeque<SqlRequest> = load::save(self.env(), table)?.into();
-        self.next_statement(name.clone(), statements);
+        let request = load::save(self.env(), table)?;
+        self.write_table(name.clone(), request, REPEATS);
         Ok(())
     }
 
-    fn next_statement(&mut self, name: Str, mut statements: VecDeque<SqlRequest>) {
-        match statements.pop_front() {
-            Some(request) => self.table_operation(name, ops::Request::Sql(request), Job::Save(statements)),
-            None => emit(3, "htable", &format!("table {} was written to the database", name.to_lossy())),
-        }
+    fn write_table(&mut self, name: Str, request: SqlRequest, repeats: u32) {
+        let limit = LIMIT + PER_STATEMENT * request.then.len() as f64;
+        let kept = Box::new(request.clone());
+        self.table_operation_for(name, ops::Request::Sql(request), Job::Save(kept, repeats), limit);
     }
 
     fn table_operation(&mut self, name: Str, request: ops::Request, job: Job) {
-        let id = self.start_operation(request, Some(LIMIT), None, Time::NEVER);
+        self.table_operation_for(name, request, job, LIMIT);
+    }
+
+    fn table_operation_for(&mut self, name: Str, request: ops::Request, job: Job, limit: f64) {
+        let id = self.start_operation(request, Some(limit), None, Time::NEVER);
         self.table_work.running.insert(id, (name, job));
     }
 
@@ -82,15 +90,24 @@ impl Worker {
             (ops::Outcome::Sql(result), _) => Some(result),
             (ops::Outcome::Slept, Job::Fill(_)) => None,
             (ops::Outcome::Failed(failure), _) => {
-                let what = if matches!(job, Job::Save(_)) { "written" } else { "loaded" };
-                emit(-1, "htable", &format!("table {} was not {what}: {failure}", name.to_lossy()));
+                let why = failure.to_string();
+                let closed = failure.why == ops::Why::Closed;
+                match job {
+                    // All of it or nothing was done, and doing it twice does no harm.
+                    Job::Save(request, repeats) if closed && repeats > 0 => {
+                        emit(1, "htable", &format!("table {} is written again: {why}", name.to_lossy()));
+                        self.write_table(name, *request, repeats - 1);
+                    }
+                    Job::Save(..) => emit(-1, "htable", &format!("table {} was not written: {why}", name.to_lossy())),
+                    _ => emit(-1, "htable", &format!("table {} was not loaded: {why}", name.to_lossy())),
+                }
                 return true;
             }
             _ => return true,
         };
         let load = match (job, rows) {
-            (Job::Save(rest), _) => {
-                self.next_statement(name, rest);
+            (Job::Save(..), _) => {
+                emit(3, "htable", &format!("table {} was written to the database", name.to_lossy()));
                 return true;
             }
             (Job::Fill(load), _) => load,

@@ -41,6 +41,10 @@ enum What {
     Names,
     /// Keeps the ways to contacts open.
     Ways,
+    /// Asks contacts whether they are there.
+    Asks,
+    /// Looks after the connections of contacts.
+    Conns,
     /// Loads a table again.
     Table(Str),
     /// Looks after the contacts of users.
@@ -96,6 +100,12 @@ impl Worker {
         }
         if let Some(interval) = self.location_interval() {
             self.timers.push(TimerJob::new(What::Contacts, "usrloc".to_string(), interval));
+            if self.env().settings.usrloc.lost_tcp {
+                self.timers.push(TimerJob::new(What::Conns, "usrloc:connections".to_string(), interval));
+            }
+        }
+        if let Some(interval) = self.keepalive_interval() {
+            self.timers.push(TimerJob::new(What::Asks, "usrloc:keepalive".to_string(), interval));
         }
         if self.registers() {
             self.timers.push(TimerJob::new(What::Registrations, "uac".to_string(), super::registrant::INTERVAL));
@@ -209,11 +219,13 @@ impl Worker {
                 }
                 return self.arm_timer_route(key.index as usize, interval);
             }
-            What::Items | What::Contacts | What::Dialogs | What::Registrations => {
+            What::Items | What::Contacts | What::Dialogs | What::Asks | What::Conns | What::Registrations => {
                 let again = match what {
                     What::Items => self.expire_items(),
                     What::Registrations => self.look_after_registrations(),
                     What::Contacts => self.look_after_contacts(),
+                    What::Asks => self.ask_contacts(),
+                    What::Conns => self.look_after_connections(),
                     _ => self.forget_dialogs(),
                 };
                 return match again {

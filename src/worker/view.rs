@@ -19,6 +19,7 @@ impl Worker {
         };
         host.tm.embryonic = v.embryonic;
         host.tm.cancelled = v.cancelled;
+        host.tm.expired = self.tm.is_expired(self.now, tx);
         if let Some(status) = v.final_sent {
             host.tm.replied = true;
             if matches!(role.kind, RoleKind::Request(_)) {

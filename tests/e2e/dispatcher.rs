@@ -33,7 +33,7 @@ fn list(text: &str) -> (TempDir, String) {
 }
 
 /// The letters of a destination's state; empty if it is not there.
-fn letters(server: &Reprise, uri: &str) -> String {
+pub fn letters(server: &Reprise, uri: &str) -> String {
     let all = server.ctl("dispatcher.list", Value::Null);
     let sets = all["RECORDS"].as_array().cloned().unwrap_or_default();
     let targets = sets.iter().flat_map(|s| s["SET"]["TARGETS"].as_array().cloned().unwrap_or_default());
@@ -41,19 +41,51 @@ fn letters(server: &Reprise, uri: &str) -> String {
     found.map(|d| d["FLAGS"].as_str().unwrap_or_default().to_string()).unwrap_or_default()
 }
 
-#[test]
-fn calls_fail_over_when_a_gateway_dies_and_come_back_to_it() {
+/// Calls go to three gateways, of which one dies among calls: each call finds another one. It comes back, and has its share.
+/// `config` is for a server that pings the gateways with these URIs each second; `down` and `up` are what its log says of one.
+pub fn fail_over(
+    config: impl FnOnce(u16, &[String]) -> String,
+    down: impl Fn(&str) -> String,
+    up: impl Fn(&str) -> String,
+) {
     let ports: Vec<u16> = (0..3).map(|_| free_ports(1)).collect();
     let gateway = |port: u16| Sipp::uas("uas-gateway", &["-p", &port.to_string()]);
     let mut gateways: Vec<Sipp> = ports.iter().map(|p| gateway(*p)).collect();
     let uris: Vec<String> = ports.iter().map(|p| format!("sip:127.0.0.1:{p}")).collect();
-    let (_dir, file) = list(&uris.iter().map(|u| format!("1 {u}\n")).collect::<String>());
     let port = free_port();
-    let config = kamailio(
-        port,
-        &["dispatcher"],
-        &format!(
-            r#"
+    let server = Reprise::start(&config(port, &uris), &["-n", "3"]);
+    let all_are = |wanted: &str| uris.iter().all(|u| letters(&server, u) == wanted);
+    eventually("all are probed", SECOND * 20, || all_are("AP"));
+    let calls = |count: u64, rate: u64| Sipp::uac("uac-invite", address(port), count, rate, &[]);
+    calls(90, 100).wait(SECOND * 60).assert_all(90);
+
+    let among = calls(200, 50);
+    let victim = gateways.remove(1);
+    process::signal(victim.pid, Signal::SIGKILL);
+    among.wait(SECOND * 120).assert_all(200);
+    server.wait_log(&down(&uris[1]), SECOND * 20);
+    eventually("it is seen to be down", SECOND * 20, || letters(&server, &uris[1]) == "IP");
+    assert_eq!([0, 2].map(|n: usize| letters(&server, &uris[n])), ["AP", "AP"]);
+    calls(50, 100).wait(SECOND * 60).assert_all(50);
+
+    let again = gateway(ports[1]);
+    server.wait_log(&up(&uris[1]), SECOND * 30);
+    eventually("all are up", SECOND * 20, || all_are("AP"));
+    calls(90, 100).wait(SECOND * 60).assert_all(90);
+    assert!(again.stop().created >= 30, "it has its share");
+    drop(victim);
+}
+
+#[test]
+fn calls_fail_over_when_a_gateway_dies_and_come_back_to_it() {
+    let (dir, file) = list("");
+    let config = |port: u16, uris: &[String]| {
+        fs::write(&file, uris.iter().map(|u| format!("1 {u}\n")).collect::<String>()).unwrap();
+        kamailio(
+            port,
+            &["dispatcher"],
+            &format!(
+                r#"
 modparam("dispatcher", "list_file", "{file}")
 modparam("dispatcher", "flags", 2)
 modparam("dispatcher", "ds_ping_interval", 1)
@@ -79,30 +111,11 @@ failure_route[next] {{
 event_route[dispatcher:dst-down] {{ xlog("L_WARN", "down: $ru\n"); }}
 event_route[dispatcher:dst-up] {{ xlog("L_WARN", "up: $ru\n"); }}
 "#
-        ),
-    );
-    let server = Reprise::start(&config, &["-n", "3"]);
-    let all_are = |wanted: &str| uris.iter().all(|u| letters(&server, u) == wanted);
-    eventually("all are probed", SECOND * 20, || all_are("AP"));
-    Sipp::uac("uac-invite", address(port), 90, 100, &[]).wait(SECOND * 60).assert_all(90);
-
-    // One dies among calls: each finds another gateway.
-    let calls = Sipp::uac("uac-invite", address(port), 200, 50, &[]);
-    let victim = gateways.remove(1);
-    process::signal(victim.pid, Signal::SIGKILL);
-    calls.wait(SECOND * 120).assert_all(200);
-    server.wait_log(&format!("down: {}", uris[1]), SECOND * 20);
-    eventually("it is seen to be down", SECOND * 20, || letters(&server, &uris[1]) == "IP");
-    assert_eq!([0, 2].map(|n: usize| letters(&server, &uris[n])), ["AP", "AP"]);
-    Sipp::uac("uac-invite", address(port), 50, 100, &[]).wait(SECOND * 60).assert_all(50);
-
-    // It comes back, and has its share.
-    let again = gateway(ports[1]);
-    server.wait_log(&format!("up: {}", uris[1]), SECOND * 30);
-    eventually("all are up", SECOND * 20, || all_are("AP"));
-    Sipp::uac("uac-invite", address(port), 90, 100, &[]).wait(SECOND * 60).assert_all(90);
-    assert!(again.stop().created >= 30, "it has its share");
-    drop(victim);
+            ),
+        )
+    };
+    fail_over(config, |uri| format!("down: {uri}"), |uri| format!("up: {uri}"));
+    drop(dir);
 }
 
 #[test]
@@ -216,7 +229,7 @@ request_route {{
 }
 
 /// Sends OPTIONS from an address until told to stop; how many replies came.
-fn options(from: &str, port: u16, count: usize, every: Duration) -> (usize, usize) {
+pub fn options(from: &str, port: u16, count: usize, every: Duration) -> (usize, usize) {
     let socket = UdpSocket::bind((from, 0)).unwrap();
     socket.connect(("127.0.0.1", port)).unwrap();
     let own: SocketAddr = socket.local_addr().unwrap();

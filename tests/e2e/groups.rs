@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::common::{Footprint, SECOND, address, held, wait_quiet};
+use crate::common::{Footprint, SECOND, address, held, serve, wait_quiet};
 use crate::support::mariadb::MariaDb;
 use crate::support::nginx::Nginx;
 use crate::support::probe::{Probe, Stats};
@@ -718,4 +718,41 @@ fn an_orderly_end_waits_for_what_is_in_a_group() {
     assert_eq!(client.expect("an answer", SECOND * 10, |m| m.status() >= 200).status(), 500);
     assert_eq!(server.wait_exit(SECOND * 20), 0);
     eventually("nothing is left behind", SECOND * 10, || tree.iter().all(|pid| !process::alive(*pid)));
+}
+
+/// `mode=1`: the module without transactions, for tasks with data alone.
+#[test]
+fn data_tasks_need_no_transactions() {
+    let config = |port: u16, mode: &str| {
+        format!(
+            r#"#!KAMAILIO
+debug=2
+listen=udp:127.0.0.1:{port}
+async_workers=1
+loadmodule "sl.so"
+loadmodule "pv.so"
+loadmodule "xlog.so"
+loadmodule "async.so"
+{mode}
+request_route {{
+    async_task_data("NOTE", "about $rU");
+    sl_send_reply("200", "$rc");
+}}
+route[NOTE] {{ xlog("L_ERR", "noted: $async(data) in $async(gname)\n"); }}
+"#
+        )
+    };
+    let (server, port) = serve(|port| config(port, r#"modparam("async", "mode", 1)"#), &["-n", "2"]);
+    let client = SipClient::new(port);
+    for n in 0..5 {
+        assert_eq!(client.options(&format!("sip:u{n}@example.test")).reason(), "1");
+    }
+    for n in 0..5 {
+        server.wait_log(&format!("noted: about u{n} in default"), SECOND * 10);
+    }
+    let dir = crate::support::process::directory("async-mode");
+    let file = dir.path().join("async.cfg");
+    std::fs::write(&file, config(5060, "")).unwrap();
+    let out = crate::support::reprise::run(&["-c", "-f", &file.display().to_string()], SECOND * 30);
+    assert!(out.code == 1 && out.stderr.contains("module `async` needs module `tm`"), "{}", out.stderr);
 }

@@ -11,15 +11,17 @@ use crate::support::reprise::{Reprise, run};
 use crate::support::{free_port, process};
 use tempfile::TempDir;
 
-/// What a line of the list asks.
-struct Case {
-    text: String,
+/// What a line of a list asks.
+pub struct Case {
+    /// The line.
+    pub text: String,
     /// They are known to differ.
-    differs: bool,
+    pub differs: bool,
 }
 
-fn cases() -> Vec<Case> {
-    let list = fs::read_to_string("tests/kamailio/cases.txt").expect("the list of cases");
+/// The cases of a list in tests/kamailio.
+pub fn cases(file: &str) -> Vec<Case> {
+    let list = fs::read_to_string(format!("tests/kamailio/{file}")).expect("the list of cases");
     list.lines()
         .filter(|l| !l.is_empty() && !l.starts_with('#'))
         .map(|l| match l.strip_prefix("~ ") {
@@ -30,7 +32,7 @@ fn cases() -> Vec<Case> {
 }
 
 /// The route that shows what becomes of a case in the reply's header X-Out.
-fn route(n: usize, case: &str) -> String {
+pub fn route(n: usize, case: &str) -> String {
     let body = if let Some(cond) = case.strip_prefix("IF ") {
         format!(r#"if ({cond}) {{ append_to_reply("X-Out: T\r\n"); }} else {{ append_to_reply("X-Out: F\r\n"); }}"#)
     } else if let Some(run) = case.strip_prefix("RUN ") {
@@ -65,6 +67,7 @@ loadmodule "siputils.so"
 loadmodule "textopsx.so"
 loadmodule "ipops.so"
 loadmodule "cfgutils.so"
+loadmodule "maxfwd.so"
 loadmodule "counters.so"
 modparam("cfgutils", "lock_set_size", 4)
 modparam("counters", "script_counter", "mine")
@@ -127,6 +130,16 @@ pub fn answers(port: u16, count: usize, log: &dyn Fn() -> String) -> Vec<String>
     (0..count).map(one).collect()
 }
 
+/// How a configuration for both servers begins: the common modules, and these.
+pub fn head(port: u16, modules: &[&str]) -> String {
+    let all = ["kex", "corex", "tm", "tmx", "sl", "pv", "xlog", "textops", "textopsx", "siputils"];
+    let load = |m: &&str| format!("loadmodule \"{m}.so\"\n");
+    let modules: String = all.iter().chain(modules).map(load).collect();
+    format!(
+        "#!KAMAILIO\ndebug=0\nlog_stderror=yes\nchildren=1\ndisable_tcp=yes\nauto_aliases=no\nlisten=udp:127.0.0.1:{port}\n{modules}"
+    )
+}
+
 /// A running Kamailio; it is ended in an orderly way.
 pub struct Kamailio {
     child: Child,
@@ -168,7 +181,7 @@ impl Drop for Kamailio {
 /// The list of cases, on both.
 #[test]
 fn expressions_and_statements_do_the_same_on_both() {
-    let cases = cases();
+    let cases = cases("cases.txt");
     let theirs = {
         let port = free_port();
         let server = Kamailio::start(&config(port, &cases));
@@ -177,8 +190,13 @@ fn expressions_and_statements_do_the_same_on_both() {
     let port = free_port();
     let server = Reprise::start(&config(port, &cases), &["-n", "1"]);
     let ours = answers(port, cases.len(), &|| server.log());
+    compare(&cases, &theirs, &ours);
+}
+
+/// The answers are the same where they are not known to differ.
+pub fn compare(cases: &[Case], theirs: &[String], ours: &[String]) {
     let mut wrong = Vec::new();
-    for ((case, theirs), ours) in cases.iter().zip(&theirs).zip(&ours) {
+    for ((case, theirs), ours) in cases.iter().zip(theirs).zip(ours) {
         if (theirs == ours) == case.differs {
             wrong.push(format!("{}\n    Kamailio: {theirs:?}\n    reprise:  {ours:?}", case.text));
         }

@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use crate::common::SECOND;
-use crate::kamailio::Kamailio;
+use crate::kamailio::{Kamailio, head};
 use crate::support::reprise::Reprise;
 use crate::support::{free_port, process};
 
@@ -97,15 +97,6 @@ fn compare(config: impl Fn(u16) -> String, questions: &[Question]) {
         }
     }
     assert!(wrong.is_empty(), "{} of {} differ:\n{}", wrong.len(), questions.len(), wrong.join("\n"));
-}
-
-fn head(port: u16, modules: &[&str]) -> String {
-    let all = ["kex", "corex", "tm", "tmx", "sl", "pv", "xlog", "textops", "textopsx", "siputils"];
-    let load = |m: &&str| format!("loadmodule \"{m}.so\"\n");
-    let modules: String = all.iter().chain(modules).map(load).collect();
-    format!(
-        "#!KAMAILIO\ndebug=0\nlog_stderror=yes\nchildren=1\ndisable_tcp=yes\nauto_aliases=no\nlisten=udp:127.0.0.1:{port}\n{modules}"
-    )
 }
 
 #[test]
@@ -311,5 +302,229 @@ request_route {{
             questions.push(q);
         }
     }
+    compare(config, &questions);
+}
+
+#[test]
+fn several_sets_at_once_are_chosen_from_alike() {
+    let dir = process::directory("list");
+    let file = dir.path().join("dispatcher.list");
+    fs::write(
+        &file,
+        "1 sip:10.0.0.1 0 3\n1 sip:10.0.0.2 0 2\n1 sip:10.0.0.3:5080;transport=tcp 0 1\n2 sip:10.0.1.1 0 5\n\
+         2 sip:10.0.1.2 0 4\n3 sip:10.0.2.1 1\n",
+    )
+    .unwrap();
+    let asks = [
+        ("1=8;2=8", "0", "0"),
+        ("2=8;1=8", "ruri", "0"),
+        ("1=8;2=8", "X", "0"),
+        ("1=8;2=8", "2", "0"),
+        ("1=8;2=8", "d", "5"),
+        ("9=8;1=8", "d", "0"),
+        ("3=8;2=8", "d", "0"),
+        ("1=8;3=8;2=8", "d", "0"),
+        ("3=8", "d", "0"),
+        ("9=8", "d", "0"),
+        ("1=8", "d", "1"),
+        ("1=0;2=1", "d", "0"),
+        ("2=2;1=3", "d", "0"),
+    ];
+    for flags in [0, 2] {
+        // Without failover Kamailio keeps nothing.
+        let kept = if flags == 2 { r#" + $xavp(_dsdst_=>uri) + " " + $xavp(_dsctx_=>cnt)"# } else { "" };
+        let config = |port| {
+            let select: String = asks
+                .iter()
+                .enumerate()
+                .map(|(n, (rules, mode, limit))| {
+                    format!("    if ($rU == \"r{n}\") ds_select_routes(\"{rules}\", \"{mode}\", \"{limit}\");\n")
+                })
+                .collect();
+            format!(
+                r#"{}
+modparam("dispatcher", "list_file", "{}")
+modparam("dispatcher", "flags", {flags})
+request_route {{
+    if ($rU == "set") {{ ds_select("1", "8"); ds_set_dst(); }}
+    if ($rU == "domain") {{ ds_select("1", "8"); ds_set_domain(); }}
+    if ($rU == "unset") ds_set_dst();
+    if ($rU == "unset2") ds_set_domain();
+    if ($rU == "again") {{ ds_select_dst("1", "8"); $du = "sip:192.0.2.9"; ds_set_dst(); }}
+{select}
+    $var(out) = "" + $rc + " " + $du + " " + $ru + " "{kept};
+    while (ds_next_dst()) $var(out) = $var(out) + " " + $du;
+    append_to_reply("X-Out: $var(out)\r\n");
+    sl_send_reply("200", "OK");
+    exit;
+}}
+"#,
+                head(port, &["dispatcher"]),
+                file.display()
+            )
+        };
+        let asked = asks.iter().enumerate().filter(|(_, (_, mode, _))| flags == 2 || !["X", "2"].contains(mode));
+        let mut users: Vec<String> = asked.map(|(n, _)| format!("r{n}")).collect();
+        users.extend(["unset", "unset2"].map(str::to_string));
+        if flags == 2 {
+            users.extend(["set", "domain", "again"].map(str::to_string));
+        }
+        let questions: Vec<Question> = users.iter().enumerate().map(|(n, user)| Question::new(user, n)).collect();
+        compare(config, &questions);
+    }
+}
+
+#[test]
+fn the_same_rules_in_files_allow_the_same() {
+    let dir = process::directory("rules");
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+    write(
+        "d.allow",
+        "# who may\n\n\"^sip:boss@\" : ALL   # all of them\nALL : \"^sip:free[0-9]*@\" EXCEPT \"^sip:free9@\"\n\
+         \"^sip:a@\", \"^sip:b@\" EXCEPT \"^sip:b@bad\" : \"^sip:x@\", \"^sip:y@\"\n",
+    );
+    write(
+        "d.deny",
+        "ALL : \"^sip:(free|x@|00)\"\n\"^sip:evil@\" : ALL\nALL EXCEPT \"^sip:c@\" : \"^sip:z@\"\n\
+         ALL : \"5070\"\nALL : \"v=1\"\nALL : \"^sips:\"\n\"^sip:ann@[a-z.]*$\" : \"^sip:q@EXAMPLE\"\n",
+    );
+    write("reg.allow", "\"^sip:gw@\" : ALL\n");
+    write(
+        "reg.deny",
+        "ALL : \"@10\\.\"\nALL : \"@host.bad\"\nALL : \"@strict\\.test$\"\n\"^sip:end@example.com$\" : \"^sip:odd@\"\n",
+    );
+    write("only.allow", "ALL : \"^sip:1\"\n");
+    let config = |port| {
+        format!(
+            r#"{}
+modparam("permissions", "default_allow_file", "{dir}/d.allow")
+modparam("permissions", "default_deny_file", "{dir}/d.deny")
+request_route {{
+    $var(ask) = $hdr(X-Ask);
+    if ($hdr(X-Branch) != $null) append_branch("$hdr(X-Branch)");
+    if ($var(ask) == "register") {{ allow_register("{dir}/reg"); $var(r) = $rc; }}
+    else if ($var(ask) == "register2") {{ allow_register("{dir}/reg.allow", "{dir}/reg.deny"); $var(r) = $rc; }}
+    else if ($var(ask) == "uri") {{ allow_uri("{dir}/d", "$hdr(X-Uri)"); $var(r) = $rc; }}
+    else if ($var(ask) == "default") {{ allow_routing(); $var(r) = $rc; }}
+    else if ($var(ask) == "none") {{ allow_routing("{dir}/none"); $var(r) = $rc; }}
+    else if ($var(ask) == "only") {{ allow_routing("{dir}/only"); $var(r) = $rc; }}
+    else if ($var(ask) == "two") {{ allow_routing("{dir}/d.allow", "{dir}/d.deny"); $var(r) = $rc; }}
+    else {{ allow_routing("{dir}/d"); $var(r) = $rc; }}
+    append_to_reply("X-Out: $var(r)\r\n");
+    sl_send_reply("200", "OK");
+    exit;
+}}
+"#,
+            head(port, &["permissions"]),
+            dir = dir.path().display()
+        )
+    };
+    let mut questions = Vec::new();
+    let froms = [
+        "sip:alice@example.com",
+        "sip:boss@example.com",
+        "sip:a@example.com",
+        "sip:b@bad.com",
+        "sip:evil@example.com",
+        "sip:c@example.com",
+        "sip:ann@example.com:5080;x=1",
+        "sips:boss@example.com",
+        "sip:example.com",
+    ];
+    let ruris = [
+        "sip:bob@example.com",
+        "sip:free1@example.com",
+        "sip:free9@example.com",
+        "sip:FREE2@example.com",
+        "sip:x@example.com",
+        "sip:y@example.com",
+        "sip:0049@example.com",
+        "sip:z@example.com",
+        "sip:q@example.com",
+        "sip:bob@example.com:5070",
+        "sip:bob@example.com;v=1",
+        "sips:bob@example.com",
+        "sip:1@example.com",
+    ];
+    let mut add = |from: &str, ruri: &str, contact: &str, headers: String| {
+        let mut q = Question::new("x", questions.len());
+        (q.from, q.to, q.ruri) = (from.to_string(), from.to_string(), ruri.to_string());
+        q.contact = contact.to_string();
+        q.headers = headers;
+        questions.push(q);
+    };
+    for from in froms {
+        for ruri in ruris {
+            add(from, ruri, "<sip:c@192.0.2.1>", "X-Ask: base\r\n".to_string());
+        }
+    }
+    for ask in ["default", "two", "none", "only"] {
+        for ruri in ["sip:bob@example.com", "sip:x@example.com", "sip:1@example.com"] {
+            add("sip:alice@example.com", ruri, "<sip:c@192.0.2.1>", format!("X-Ask: {ask}\r\n"));
+        }
+    }
+    for (ruri, branch) in [
+        ("sip:bob@example.com", "sip:0049@example.com"),
+        ("sip:0049@example.com", "sip:bob@example.com"),
+        ("sip:free1@example.com", "sip:bob@example.com"),
+        ("sip:free1@example.com", "sip:free2@example.com"),
+        ("sip:free1@example.com", "sip:free9@example.com"),
+        ("sip:bob@example.com", "sip:free1@example.com"),
+    ] {
+        add("sip:alice@example.com", ruri, "<sip:c@192.0.2.1>", format!("X-Ask: base\r\nX-Branch: {branch}\r\n"));
+    }
+    for uri in ["sip:0049@a", "sip:bob@a;v=1", "sip:bob@a:5070", "tel:1", "free", "sip:free1@a", "sips:a@b"] {
+        add("sip:alice@example.com", "sip:bob@a", "<sip:c@192.0.2.1>", format!("X-Ask: uri\r\nX-Uri: {uri}\r\n"));
+    }
+    for ask in ["register", "register2"] {
+        for from in ["sip:alice@example.com", "sip:gw@example.com", "sip:end@example.com", "sip:end@example.com;x=1"] {
+            for contact in [
+                "<sip:c@192.0.2.1>",
+                "<sip:c@10.0.0.1>",
+                "sip:c@10.0.0.1;q=1",
+                "<sip:c@192.0.2.1>, <sip:c@10.0.0.1>",
+                "<sip:c@host.bad:5070>",
+                "<sip:c@strict.test:5070;x=1>",
+                "<sips:odd@192.0.2.1>",
+                "*",
+            ] {
+                add(from, "sip:example.com", contact, format!("X-Ask: {ask}\r\n"));
+            }
+        }
+    }
+    compare(config, &questions);
+}
+
+#[test]
+fn control_methods_in_scripts_answer_alike() {
+    let config = |port| {
+        let asks = [
+            ("echo", r#"{"jsonrpc":"2.0","method":"core.echo","params":["a","b"],"id":1}"#),
+            ("prints", r#"{"jsonrpc":"2.0","method":"core.prints","params":["text"],"id":1}"#),
+            ("unknown", r#"{"jsonrpc":"2.0","method":"no.such","id":3}"#),
+            ("table", r#"{"jsonrpc":"2.0","method":"htable.seti","params":["t","x",7],"id":"q"}"#),
+        ];
+        let asks: String =
+            asks.map(|(user, ask)| format!("    if ($rU == \"{user}\") jsonrpc_exec('{ask}');\n")).concat();
+        format!(
+            r#"{}
+modparam("htable", "htable", "t=>size=4;")
+request_route {{
+{asks}
+    $var(out) = "" + $rc + " " + $jsonrpl(code);
+    if ($jsonrpl(body) =~ "\"result\"") $var(out) = $var(out) + " result";
+    if ($jsonrpl(body) =~ "\"error\"") $var(out) = $var(out) + " error";
+    if ($jsonrpl(body) =~ "\"b\"") $var(out) = $var(out) + " b";
+    $var(out) = $var(out) + " " + $sht(t=>x);
+    append_to_reply("X-Out: $var(out)\r\n");
+    sl_send_reply("200", "OK");
+    exit;
+}}
+"#,
+            head(port, &["htable", "jsonrpcs"])
+        )
+    };
+    let users = ["echo", "prints", "unknown", "table"];
+    let questions: Vec<Question> = users.iter().enumerate().map(|(n, user)| Question::new(user, n)).collect();
     compare(config, &questions);
 }

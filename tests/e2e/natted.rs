@@ -1,15 +1,15 @@
 //! A client behind a real NAT: another network, a router that masquerades. It registers, is called, and calls; what keeps
 //! its way open reaches it.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 
 use serde_json::{Value, json};
 
 use crate::common::SECOND;
 use crate::support::free_port;
-use crate::support::netns::NetNs;
+use crate::support::netns::{Lan, NetNs};
 use crate::support::reprise::Reprise;
-use crate::support::sip::{SipClient, response};
+use crate::support::sip::{SipClient, SipMessage, response};
 
 fn config(address: &str) -> String {
     let modules: String =
@@ -58,6 +58,41 @@ onreply_route[answer] {{
     )
 }
 
+/// A client behind the router that has registered as `alice`, one outside, and the address of record.
+pub fn registered(lan: &Lan, address: SocketAddr) -> (SipClient, SipClient, String) {
+    let alice = lan.enter(|| SipClient::to(address));
+    let bob = SipClient::to(address);
+    assert!(alice.local.ip().to_string().starts_with("10."), "it knows its private address only");
+    let aor = format!("sip:alice@{address}");
+    let mut register = alice.request("REGISTER", &format!("sip:{address}")).header("Expires: 600");
+    (register.from, register.to) = (format!("<{aor}>;tag=r"), format!("<{aor}>"));
+    assert_eq!(alice.ask(&register).status(), 200);
+    (alice, bob, aor)
+}
+
+/// What accepts an INVITE: the routes it came by, and a Contact.
+pub fn accepting(asked: &SipMessage, user: &str, client: &SipClient) -> Vec<String> {
+    let mut headers: Vec<String> = asked.all("Record-Route").iter().map(|r| format!("Record-Route: {r}")).collect();
+    headers.push(format!("Contact: <sip:{user}@{}>", client.local));
+    headers
+}
+
+/// The one behind the router is called, and hung up on: through the router both times. The answer that the caller has got.
+pub fn called(alice: &SipClient, bob: &SipClient, aor: &str) -> SipMessage {
+    let invite = bob.invite(aor);
+    bob.send_request(&invite);
+    let asked = alice.expect_request("INVITE", SECOND * 20);
+    alice.respond(&asked, 200, "OK", &accepting(&asked, "alice", alice));
+    let answer = bob.expect_status(200, SECOND * 20);
+    bob.send_request(&invite.ack(&answer));
+    alice.expect_request("ACK", SECOND * 20);
+    bob.send_request(&invite.in_dialog("BYE", &answer));
+    let bye = alice.expect_request("BYE", SECOND * 20);
+    alice.respond(&bye, 200, "OK", &[]);
+    bob.expect_status(200, SECOND * 20);
+    answer
+}
+
 #[test]
 fn a_client_behind_a_router_that_masquerades_is_reached() {
     let router = NetNs::routing();
@@ -65,34 +100,12 @@ fn a_client_behind_a_router_that_masquerades_is_reached() {
     let port = free_port();
     let address = format!("{}:{port}", router.local);
     let server = Reprise::start(&config(&address), &["-n", "2"]);
-    let address = address.parse().unwrap();
-    let alice = lan.enter(|| SipClient::to(address));
-    let bob = SipClient::to(address);
-    assert!(alice.local.ip().to_string().starts_with("10."), "it knows its private address only");
-
-    let aor = format!("sip:alice@{address}");
-    let mut register = alice.request("REGISTER", &format!("sip:{address}")).header("Expires: 600");
-    (register.from, register.to) = (format!("<{aor}>;tag=r"), format!("<{aor}>"));
-    assert_eq!(alice.ask(&register).status(), 200);
+    let (alice, bob, aor) = registered(&lan, address.parse().unwrap());
     let known = server.ctl("ul.dump", Value::Null).to_string();
     assert!(known.contains(&format!("sip:{}:", router.peer)), "the router's address is kept: {known}");
 
-    // It is called, and hung up on: through the router both times.
-    let invite = bob.invite(&aor);
-    bob.send_request(&invite);
-    let asked = alice.expect_request("INVITE", SECOND * 20);
-    let contact = vec![format!("Contact: <sip:alice@{}>", alice.local)];
-    let mut headers: Vec<String> = asked.all("Record-Route").iter().map(|r| format!("Record-Route: {r}")).collect();
-    headers.extend(contact);
-    alice.respond(&asked, 200, "OK", &headers);
-    let answer = bob.expect_status(200, SECOND * 20);
+    let answer = called(&alice, &bob, &aor);
     assert!(answer.header("Contact").unwrap().contains(&format!(";alias={}~", router.peer)), "{answer:?}");
-    bob.send_request(&invite.ack(&answer));
-    alice.expect_request("ACK", SECOND * 20);
-    bob.send_request(&invite.in_dialog("BYE", &answer));
-    let bye = alice.expect_request("BYE", SECOND * 20);
-    alice.respond(&bye, 200, "OK", &[]);
-    bob.expect_status(200, SECOND * 20);
 
     // It calls: the callee's requests find it by the alias in its Contact.
     let invite = alice.invite(&format!("sip:bob@{}", bob.local));
@@ -101,10 +114,7 @@ fn a_client_behind_a_router_that_masquerades_is_reached() {
     let target = asked.uri_of("Contact").unwrap().to_string();
     assert!(target.contains(&format!(";alias={}~", router.peer)), "{target}");
     let tag = "callee";
-    let routes: Vec<String> = asked.all("Record-Route").iter().map(|r| format!("Record-Route: {r}")).collect();
-    let mut headers = routes.clone();
-    headers.push(format!("Contact: <sip:bob@{}>", bob.local));
-    bob.send_bytes(response(&asked, 200, "OK", tag, &headers, "").as_bytes());
+    bob.send_bytes(response(&asked, 200, "OK", tag, &accepting(&asked, "bob", &bob), "").as_bytes());
     let answer = alice.expect_status(200, SECOND * 20);
     alice.send_request(&invite.ack(&answer));
     bob.expect_request("ACK", SECOND * 20);

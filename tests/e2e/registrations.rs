@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use crate::common::SECOND;
-use crate::kamailio::Kamailio;
+use crate::kamailio::{Kamailio, head};
 use crate::support::free_port;
 use crate::support::reprise::Reprise;
 
@@ -67,25 +67,7 @@ fn sections() -> Vec<Section> {
 
 fn config(port: u16, params: &str) -> String {
     format!(
-        r##"#!KAMAILIO
-debug=0
-log_stderror=yes
-children=1
-disable_tcp=yes
-auto_aliases=no
-listen=udp:127.0.0.1:{port}
-loadmodule "kex.so"
-loadmodule "corex.so"
-loadmodule "tm.so"
-loadmodule "tmx.so"
-loadmodule "sl.so"
-loadmodule "pv.so"
-loadmodule "xlog.so"
-loadmodule "textops.so"
-loadmodule "siputils.so"
-loadmodule "usrloc.so"
-loadmodule "registrar.so"
-{params}
+        r##"{}{params}
 request_route {{
     if ($hdr(X-Received) != $null) $avp(RECEIVED) = $hdr(X-Received);
     if (is_method("REGISTER")) {{
@@ -123,7 +105,8 @@ request_route {{
     }}
     sl_send_reply("200", "OK");
 }}
-"##
+"##,
+        head(port, &["usrloc", "registrar"])
     )
 }
 

@@ -351,3 +351,65 @@ request_route {{
     });
     assert_eq!(server.term(), 0);
 }
+
+/// The connection is killed in the middle of writing a table back: the database holds all rows of before.
+#[test]
+fn a_table_is_written_back_as_a_whole_or_not_at_all() {
+    let maria = MariaDb::shared();
+    let name = maria.fresh_database();
+    // The row `slow` takes its time, behind the rows of before it.
+    maria.sql(&format!(
+        "USE {name}; CREATE TABLE keep (id INTEGER PRIMARY KEY AUTO_INCREMENT, key_name VARCHAR(64), key_type INT,
+             value_type INT, key_value VARCHAR(128), expires INT) ENGINE=InnoDB;
+         INSERT INTO keep (key_name, key_type, value_type, key_value, expires) VALUES ('a', 0, 0, 'old', 0), ('b', 0, 0, 'old', 0);
+         CREATE TRIGGER waits BEFORE INSERT ON keep FOR EACH ROW
+             SET NEW.expires = IF(NEW.key_name = 'slow', SLEEP(60), NEW.expires)"
+    ));
+    let url = maria.url_for(NATIVE, &name);
+    let config = |port| {
+        kamailio(
+            port,
+            &format!(
+                r#"
+loadmodule "db_mysql.so"
+modparam("htable", "db_url", "{url}")
+modparam("htable", "htable", "keep=>dbtable=keep;dbmode=1")
+request_route {{
+    $sht(keep=>a) = "new";
+    $sht(keep=>c) = "new";
+    if ($rU == "slow") $sht(keep=>slow) = "new";
+    if ($rU == "quick") $sht(keep=>slow) = $null;
+    sl_send_reply("200", "$sht(keep=>b)");
+}}
+"#
+            ),
+        )
+    };
+    let (server, port) = serve(config, &["-n", "2"]);
+    let client = SipClient::new(port);
+    assert_eq!(client.options("sip:slow@example.test").reason(), "old");
+    assert_eq!(server.ctl("htable.store", json!(["keep"])), "OK");
+    let busy = format!("SELECT id FROM information_schema.processlist WHERE db = '{name}' AND info LIKE 'INSERT%'");
+    let rows = || {
+        maria.sql(&format!(
+            "USE {name}; SELECT GROUP_CONCAT(CONCAT(key_name, '=', key_value) ORDER BY key_name) FROM keep"
+        ))
+    };
+    // It is sent twice again.
+    for _ in 0..3 {
+        let mut id = String::new();
+        eventually("it is in the middle", SECOND * 30, || {
+            id = maria.sql(&busy).lines().last().unwrap_or_default().trim().to_owned();
+            id.parse::<u64>().is_ok()
+        });
+        assert!(rows().contains("a=old,b=old"), "others see the rows of before: {}", rows());
+        maria.sql(&format!("KILL {id}"));
+        eventually("it has ended", SECOND * 30, || !maria.sql(&busy).lines().any(|l| l.trim() == id));
+    }
+    server.wait_log("table keep was not written", SECOND * 30);
+    assert!(rows().contains("a=old,b=old"), "nothing of it is there: {}", rows());
+    // Without a mishap all of it is.
+    client.options("sip:quick@example.test");
+    assert_eq!(server.ctl("htable.store", json!(["keep"])), "OK");
+    eventually("it is written", SECOND * 30, || rows().contains("a=new,b=old,c=new"));
+}

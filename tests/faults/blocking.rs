@@ -186,6 +186,15 @@ fn flags(pid: i32) -> HashMap<i32, bool> {
         .collect()
 }
 
+/// The fds of a process that are files in memory.
+fn in_memory(pid: i32) -> Vec<i32> {
+    let dir = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process's fds");
+    dir.flatten()
+        .filter(|entry| fs::read_link(entry.path()).is_ok_and(|target| target.starts_with("/dev/shm")))
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
 /// A program's system calls, written to a file until dropped.
 struct Tracer {
     child: std::process::Child,
@@ -417,4 +426,63 @@ route[done] {{
     assert_eq!(found.started, 12 + 4, "a child for each exec");
     let waits: usize = ["epoll_wait", "epoll_pwait"].iter().filter_map(|n| found.calls.get(*n)).sum();
     assert!(waits > 50, "the loop was traced: {waits}");
+}
+
+/// Lists in files are read again, as operators and scripts order it, and a worker opens none of them.
+pub fn no_list_is_read() {
+    let dir = process::directory("lists");
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("a list");
+    write("dispatcher.list", "1 sip:127.0.0.1:9\n");
+    write("addresses", "1 127.0.0.1\n");
+    write("calls.deny", "ALL : \"^sip:00\"\n");
+    let port = crate::support::free_port();
+    let config = format!(
+        r#"#!KAMAILIO
+debug=3
+overload_age=0
+listen=udp:127.0.0.1:{port}
+loadmodule "tm.so"
+loadmodule "sl.so"
+loadmodule "pv.so"
+loadmodule "dispatcher.so"
+loadmodule "permissions.so"
+modparam("dispatcher", "list_file", "{dir}/dispatcher.list")
+modparam("permissions", "address_file", "{dir}/addresses")
+request_route {{
+    if ($rU == "reload") ds_reload();
+    else if (allow_source_address() && allow_routing("{dir}/calls")) ds_select_dst("1", "4");
+    sl_send_reply("200", "$rc");
+}}
+"#,
+        dir = dir.path().display()
+    );
+    let server = Reprise::start(&config, &["-n", "1"]);
+    let ps = server.ctl("ps", Value::Null);
+    let worker = ps.as_array().unwrap().iter().find(|p| p["kind"] == "worker").unwrap()["pid"].as_i64().unwrap();
+    let worker = i32::try_from(worker).unwrap();
+    let client = SipClient::new(port);
+    assert_eq!(client.options("sip:bob@example.test").reason(), "1");
+    let tracer = Tracer::attach(worker);
+    let known = flags(worker);
+    write("dispatcher.list", "1 sip:127.0.0.1:9\n1 sip:127.0.0.1:10\n");
+    server.ctl("dispatcher.reload", Value::Null);
+    server.ctl("permissions.addressReload", Value::Null);
+    server.ctl("permissions.rulesReload", Value::Null);
+    assert_eq!(client.options("sip:reload@example.test").reason(), "1");
+    assert_eq!(client.options("sip:bob@example.test").reason(), "1");
+    let found = judge(&tracer.end(), known);
+    // The shared store lies in memory.
+    let store = in_memory(worker);
+    let of_store = |call: &str| {
+        let fd = call.split_once('(').and_then(|(_, rest)| rest.split([',', ')']).next()?.trim().parse().ok());
+        fd.is_some_and(|fd: i32| store.contains(&fd))
+    };
+    let wrong = found.wrong.iter().filter(|(call, _)| !of_store(call));
+    let wrong: Vec<String> = wrong.map(|(call, n)| format!("{n} x {call}")).collect();
+    assert!(wrong.is_empty(), "calls that may wait:\n{}", wrong.join("\n"));
+    assert!(!found.calls.keys().any(|name| name.starts_with("open")), "{:?}", found.calls);
+    // The list twice, the addresses, and both files of rules.
+    assert_eq!(found.started, 5, "a child for each file");
+    let shown = server.ctl("dispatcher.list", Value::Null).to_string();
+    assert!(shown.contains("sip:127.0.0.1:10"), "{shown}");
 }

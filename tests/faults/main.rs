@@ -47,6 +47,7 @@ fn tests() -> Vec<Test> {
     }
     tests.push(("blocking::judge_finds_what_waits".into(), Box::new(blocking::judge_finds_what_waits)));
     tests.push(("blocking::no_call_waits".into(), Box::new(blocking::no_call_waits)));
+    tests.push(("blocking::no_list_is_read".into(), Box::new(blocking::no_list_is_read)));
     tests.push(("page_is_complete".into(), Box::new(page::is_complete)));
     tests
 }

@@ -217,3 +217,48 @@ fn many_at_once() {
         assert_eq!(run(l, db, "SELECT COUNT(*) FROM busy", &[]).rows, [vec![INT(50)]], "{}", db.name);
     });
 }
+
+#[test]
+fn a_transaction_is_carried_out_as_a_whole_or_not_at_all() {
+    each(|db, l| {
+        let count = |l: &mut Loop| {
+            let all = run(l, db, "SELECT COUNT(*), SUM(credit) FROM people", &[]);
+            all.rows[0].iter().map(|v| format!("{v:?}")).collect::<Vec<_>>().join(" ")
+        };
+        let before = count(l);
+        let insert = "INSERT INTO people VALUES (?, ?, 'new')";
+        let new = |name: &str, n| (insert, vec![text(name), INT(n)]);
+        // The last one fails: a key that is there.
+        let id = l.start_transaction(
+            &db.url,
+            vec![("DELETE FROM people WHERE uid = 'bob'", vec![]), new("dan", 7), new("alice", 1)],
+            AMPLE,
+        );
+        assert_eq!(failure(l.wait(id)).why, Why::Denied);
+        assert_eq!(count(l), before);
+        // The number of values is wrong, or a statement makes no sense.
+        let id = l.start_transaction(&db.url, vec![new("dan", 7), (insert, vec![text("x")])], AMPLE);
+        assert_eq!(failure(l.wait(id)).why, Why::BadRequest);
+        let id = l.start_transaction(&db.url, vec![new("dan", 7), ("NO SUCH WORD", vec![])], AMPLE);
+        assert_eq!(failure(l.wait(id)).why, Why::Denied);
+        assert_eq!(count(l), before);
+        // Its time is over, or nobody wants it any more, in the middle.
+        let slow = vec![new("dan", 7), ("SELECT SLEEP(30)", vec![]), new("eve", 8)];
+        let id = l.start_transaction(&db.url, slow.clone(), SHORT);
+        assert_eq!(failure(l.wait(id)).why, Why::Timeout);
+        let id = l.start_transaction(&db.url, slow, AMPLE);
+        l.pass(SHORT);
+        l.cancel(id, CancelReason::Gone);
+        assert_eq!(failure(l.wait(id)).why, Why::Cancelled);
+        assert_eq!(count(l), before);
+        // All of it, in order, on one connection; rows that changed are counted over all.
+        let id = l.start_transaction(
+            &db.url,
+            vec![("DELETE FROM people", vec![]), new("dan", 7), new("eve", 8), ("SELECT COUNT(*) FROM people", vec![])],
+            AMPLE,
+        );
+        let done = rows(l.wait(id));
+        assert_eq!((done.affected, done.rows), (5, vec![vec![INT(2)]]));
+        assert_eq!(run(l, db, "SELECT uid FROM people ORDER BY uid", &[]).rows, [[text("dan")], [text("eve")]]);
+    });
+}

@@ -45,7 +45,14 @@ impl Loop {
     }
 
     pub fn start_with(&mut self, url: &str, query: &str, params: Vec<SqlValue>, limit: Duration) -> OpId {
-        let request = Request::Sql(SqlRequest { url: Str::from(url), query: Str::from(query), params });
+        self.start_transaction(url, vec![(query, params)], limit)
+    }
+
+    /// Several statements that are one transaction.
+    pub fn start_transaction(&mut self, url: &str, all: Vec<(&str, Vec<SqlValue>)>, limit: Duration) -> OpId {
+        let mut all = all.into_iter().map(|(query, params)| (Str::from(query), params));
+        let (query, params) = all.next().expect("a statement");
+        let request = Request::Sql(SqlRequest { url: Str::from(url), query, params, then: all.collect() });
         let now = clock();
         let id = self.driver.start(request, now + limit, self.reactor.io(now));
         self.collect();

@@ -1,8 +1,11 @@
 //! The management commands that operators' tools use most, and parameters of the configuration's own that are changed while
 //! the server runs: the same on both servers.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
+use crate::SECOND;
 use crate::on_both;
 use crate::phone::{Over, Phone};
 use crate::server::{Kind, Start, Stock};
@@ -10,6 +13,7 @@ use crate::server::{Kind, Start, Stock};
 on_both! {
     commands_of_the_core
     parameters_change_in_all_workers
+    the_log_level_changes_in_all_workers
     what_is_wrong_is_refused
 }
 
@@ -28,12 +32,15 @@ loadmodule "corex.so"
 loadmodule "tm.so"
 loadmodule "sl.so"
 loadmodule "pv.so"
+loadmodule "xlog.so"
 loadmodule "textops.so"
 loadmodule "ctl.so"
 loadmodule "cfg_rpc.so"
 modparam("jsonrpcs", "pretty_format", 1)
 
 request_route {
+    xlog("L_INFO", "an information\n");
+    xlog("L_NOTICE", "a notice\n");
     append_to_reply("X-Values: $sel(cfg_get.own.text) $sel(cfg_get.own.number)\r\n");
     sl_send_reply("200", "OK");
     exit;
@@ -117,6 +124,40 @@ fn parameters_change_in_all_workers(kind: Kind) {
     assert_eq!(ask(&server, "cfg.get", json!(["own", "number"])), json!(-9));
     let list = ask(&server, "cfg.list", Value::Null).to_string();
     assert!(list.contains("own: text") && list.contains("own: number"), "{list}");
+}
+
+/// How many informations and notices twenty requests more leave in the log; it is waited for the notices.
+fn told(server: &Stock) -> (usize, usize) {
+    let count = |what: &str| server.log().matches(what).count();
+    let before = (count("an information"), count("a notice"));
+    values(server);
+    let give_up = Instant::now() + SECOND * 20;
+    while count("a notice") < before.1 + 20 && Instant::now() < give_up {
+        std::thread::sleep(SECOND / 50);
+    }
+    (count("an information") - before.0, count("a notice") - before.1)
+}
+
+fn the_log_level_changes_in_all_workers(kind: Kind) {
+    let server = start(kind);
+    // `debug` is 1: notices are written, informations are not.
+    assert_eq!(told(&server), (0, 20));
+    ask(&server, "cfg.seti", json!(["core", "debug", 2]));
+    assert_eq!(told(&server), (20, 20));
+    let workers = server.workers();
+    if let Some(worker) = workers.first() {
+        // Who takes the place of a worker has the level of the others.
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(*worker), nix::sys::signal::Signal::SIGKILL).unwrap();
+        let give_up = Instant::now() + SECOND * 20;
+        let replaced = |now: Vec<i32>| now.len() == workers.len() && !now.contains(worker);
+        while !replaced(server.workers()) {
+            assert!(Instant::now() < give_up, "nobody takes its place\n{}", server.log());
+            std::thread::sleep(SECOND / 50);
+        }
+        assert_eq!(told(&server), (20, 20));
+    }
+    ask(&server, "cfg.seti", json!(["core", "debug", 1]));
+    assert_eq!(told(&server), (0, 20));
 }
 
 fn what_is_wrong_is_refused(kind: Kind) {

@@ -140,6 +140,14 @@ impl Stock {
         }
     }
 
+    /// The processes of the server's own binary; none of Kamailio.
+    pub fn workers(&self) -> Vec<i32> {
+        match &self.running {
+            Running::Kamailio(_) => Vec::new(),
+            Running::Reprise(server) => server.worker_pids(),
+        }
+    }
+
     fn wait_answering(&self) {
         let client = SipClient::new(self.port);
         let end = Instant::now() + SECOND * 30;

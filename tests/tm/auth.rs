@@ -413,6 +413,52 @@ fn challenges_for_append_to_reply() {
     d.end();
 }
 
+#[test]
+fn the_avp_for_challenges_has_the_name_that_the_configuration_says() {
+    let body = r#"
+        $var(rc) = 0;
+        pv_www_authorize("example.com", "wonderland", "4");
+        $var(rc) = $rc;
+        append_to_reply("$avp(asked)");
+        pv_proxy_authorize("example.com", "wonderland", "2");
+        sl_send_reply("480", "$var(rc) $rc $avp(digest_challenge)");
+    "#;
+    let mut d = Desk::kamailio("modparam(\"auth\", \"challenge_attr\", \"$avp(asked)\")", body);
+    let reply = d.say(&ask("OPTIONS")).unwrap();
+    assert_eq!((reply.status(), reply.reason()), (480, &b"-5 -5 <null>"[..]));
+    let value = String::from_utf8_lossy(reply.value(HeaderId::WwwAuthenticate)).into_owned();
+    assert!(value.ends_with("qop=\"auth\""), "{value}");
+    d.end();
+}
+
+#[test]
+fn columns_are_loaded_with_a_wrong_password_if_that_is_forced() {
+    for (force, seen) in [(0, "-2 <null>"), (1, "-2 gold")] {
+        let params = format!(
+            "modparam(\"auth_db\", \"calculate_ha1\", 1)\nmodparam(\"auth_db\", \"load_credentials\", \"$avp(plan)=plan\")\n\
+             modparam(\"auth_db\", \"force_generate_avps\", {force})"
+        );
+        let body = r#"
+            if (!has_credentials("example.com")) { www_challenge("example.com", "0"); exit; }
+            www_authenticate("example.com", "subscriber");
+            sl_send_reply("200", "$rc $avp(plan)");
+        "#;
+        let mut d = Desk::kamailio(&params, body);
+        let ask = ask("REGISTER");
+        let first = d.say(&ask).unwrap();
+        let challenge = String::from_utf8_lossy(first.value(HeaderId::WwwAuthenticate)).into_owned();
+        let ask = Ask { lines: answer().line(&ask, &challenge), ..ask.clone() };
+        d.send(&ask);
+        let operations = d.sim.operations();
+        let row = [SqlValue::Text(Str::from("another")), SqlValue::Text(Str::from("gold"))].to_vec();
+        let outcome = Outcome::Sql(SqlResult { rows: vec![row], ..SqlResult::default() });
+        assert!(d.sim.answer(operations[0].id, outcome));
+        let reply = d.reply().unwrap();
+        assert_eq!(String::from_utf8_lossy(reply.reason()), seen);
+        d.end();
+    }
+}
+
 const OPENSIPS: &str = r#"
 loadmodule "sl.so"
 loadmodule "tm.so"

@@ -238,3 +238,40 @@ fn a_hook_that_never_ends_is_ended() {
     b.answer("b1", 200, "");
     b.end();
 }
+
+#[test]
+fn what_comes_in_may_be_replaced_before_it_is_read() {
+    let mut b = bed(r#"
+received_route_mode=1
+event_route[core:msg-received] {
+    xlog("L_ERR", "from $rcv(srcip):$rcv(srcport) at $rcv(rcvip):$rcv(rcvport)\n");
+    $rcv(buf) = $(rcv(buf){s.replace,X-Old,X-New});
+}
+request_route { sl_send_reply("480", "got $hdr(X-New) $hdr(X-Old)"); }
+"#);
+    b.invite("c1", "X-Old: 1\r\n");
+    assert_eq!(b.last_to("a1").m.reason(), b"got 1 <null>");
+    let log = logged();
+    assert!(log.contains("from 192.0.2.1:5060 at 127.0.0.1:5060"), "{log}");
+    b.end();
+}
+
+#[test]
+fn the_network_route_may_replace_what_comes_and_goes() {
+    let mut b = bed(r#"
+modparam("corex", "nio_intercept", 1)
+modparam("corex", "nio_msg_avp", "$avp(msg)")
+event_route[network:msg] {
+    if (is_incoming()) $avp(msg) = $(mb{s.replace,X-Secret,X-Plain});
+    else $avp(msg) = $(mb{s.replace,X-Plain,X-Secret});
+}
+request_route {
+    if ($rU == "away") { t_relay(); exit; }
+    append_to_reply("X-Plain: seen $hdr(X-Plain)\r\n");
+    sl_send_reply("480", "x");
+}
+"#);
+    b.invite("c1", "X-Secret: 1\r\n");
+    assert_eq!(b.last_to("a1").header("X-Secret"), "seen 1");
+    b.end();
+}

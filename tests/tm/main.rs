@@ -5,10 +5,12 @@
 
 mod auth;
 mod bed;
+mod contacts;
 mod control;
 mod forking;
 mod hooks;
 mod inject;
+mod kamailio;
 mod own;
 mod registrant;
 mod relay;

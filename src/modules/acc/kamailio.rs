@@ -75,6 +75,7 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         ignored("cdr_expired_dlg_enable", "records of whole calls are not made"),
         ignored("cdr_facility", "records of whole calls are not made"),
         ignored("cdr_extra", "records of whole calls are not made"),
+        ignored("cdr_extra_size", "records of whole calls are not made"),
         ignored("cdr_extra_nullable", "records of whole calls are not made"),
         ignored("cdr_skip", "records of whole calls are not made"),
         ignored("cdr_start_id", "records of whole calls are not made"),

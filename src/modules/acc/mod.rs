@@ -122,7 +122,7 @@ pub fn statement(h: &SipHost, text: String, params: Vec<SqlValue>) -> Result<Sql
     let (_, url) = find(DATABASE)
         .or_else(|| find(0))
         .ok_or("acc has no database: modparam(\"acc\", \"db_url\", \"mysql://...\")")?;
-    Ok(SqlRequest { url: url.clone(), query: Str::from(text), params })
+    Ok(SqlRequest { url: url.clone(), query: Str::from(text), params, then: Vec::new() })
 }
 
 /// A function's own way to read variables.

@@ -24,6 +24,8 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         AUTH_CHALLENGE,
         PV_WWW_AUTHENTICATE,
         PV_PROXY_AUTHENTICATE,
+        PV_WWW_AUTHORIZE,
+        PV_PROXY_AUTHORIZE,
         PV_AUTH_CHECK,
         AUTH_GET_WWW_AUTHENTICATE,
         AUTH_ALGORITHM,
@@ -65,6 +67,8 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
             STR,
             "MD5, SHA-256, SHA-512-256, each also with -sess, or several with commas between them; default: MD5, without naming it",
         ),
+        param("challenge_attr", STR, "the AVP that checks put challenges into; default $avp(digest_challenge)"),
+        ignored("protect_contacts", "what a nonce is bound to auth_checks_* say"),
         param("add_authinfo_hdr", INT, "only 0"),
     ],
     any_param: false,
@@ -193,8 +197,8 @@ const PV_WWW_AUTHENTICATE: FnSpec<SipHost> = FnSpec {
     kamailio: Some("pv_www_authenticate"),
     params: &[REALM, Param::req("password", Kind::Str), FLAGS, Param::opt("method", Kind::Str)],
     doc: "Checks the Authorization header for this realm against a password. Flags, added up: 1 the password is a \
-          hash (HA1); 2, 4, 8 where it fails, a challenge without qop, with auth, with auth-int is put into `$avp(digest_challenge)`, \
-          for append_to_reply; 16 that one says stale=true; 32 a nonce is spent only if the password is right. Method: another \
+          hash (HA1); 2, 4, 8 where it fails, a challenge without qop, with auth, with auth-int is put into `$avp(digest_challenge)` \
+          (parameter challenge_attr), for append_to_reply; 16 that one says stale=true; 32 a nonce is spent only if the password is right. Method: another \
           one than the request's.",
     returns: KAMAILIO_CODES,
     example: r#"if (!pv_www_authenticate("$td", "123abc", "0")) { www_challenge("$td", "1"); exit; }"#,
@@ -208,6 +212,22 @@ const PV_PROXY_AUTHENTICATE: FnSpec<SipHost> = FnSpec {
     example: r#"if (!pv_proxy_authenticate("$fd", "$avp(password)", "0")) { proxy_challenge("$fd", "1"); exit; }"#,
     run: |call| compare(call, Side::Proxy),
     ..PV_WWW_AUTHENTICATE
+};
+
+const PV_WWW_AUTHORIZE: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("pv_www_authorize"),
+    params: &[REALM, Param::req("password", Kind::Str), FLAGS],
+    doc: "The same as pv_www_authenticate.",
+    example: r#"if (!pv_www_authorize("$td", "123abc", "0")) { www_challenge("$td", "1"); exit; }"#,
+    ..PV_WWW_AUTHENTICATE
+};
+
+const PV_PROXY_AUTHORIZE: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("pv_proxy_authorize"),
+    params: &[REALM, Param::req("password", Kind::Str), FLAGS],
+    doc: "The same as pv_proxy_authenticate.",
+    example: r#"if (!pv_proxy_authorize("$fd", "$avp(password)", "0")) { proxy_challenge("$fd", "1"); exit; }"#,
+    ..PV_PROXY_AUTHENTICATE
 };
 
 const PV_AUTH_CHECK: FnSpec<SipHost> = FnSpec {
@@ -254,8 +274,9 @@ fn compare(call: &mut Call<'_, SipHost>, side: Side) -> Step<SipHost> {
         let mut wanted = Wanted::new(call.host, side, realm, qop);
         wanted.stale |= flags & 16 != 0;
         let lines = wanted.lines(call.host);
-        call.vm().clear_avp(b"digest_challenge");
-        call.vm().push_avp(b"digest_challenge", Value::text(lines));
+        let avp = call.host.env().settings.auth.challenge_avp.clone();
+        call.vm().clear_avp(&avp);
+        call.vm().push_avp(&avp, Value::text(lines));
     }
     Step::Done(verdict.code(Dialect::Kamailio))
 }

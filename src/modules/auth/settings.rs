@@ -50,6 +50,8 @@ pub struct Settings {
     pub www_header: Str,
     /// `proxy_challenge_header`
     pub proxy_header: Str,
+    /// `challenge_attr`: the AVP for challenges that a check has made.
+    pub challenge_avp: Str,
     /// `calculate_ha1`: `password_spec` holds passwords.
     pub clear_text: bool,
     /// `username_spec`: a variable as written.
@@ -76,6 +78,7 @@ impl Default for Settings {
             stateless: false,
             www_header: Str::from("WWW-Authenticate"),
             proxy_header: Str::from("Proxy-Authenticate"),
+            challenge_avp: Str::from("digest_challenge"),
             clear_text: false,
             username: None,
             password: None,
@@ -135,6 +138,11 @@ impl Settings {
                 }
                 let place = if name == "www_challenge_header" { &mut self.www_header } else { &mut self.proxy_header };
                 *place = text;
+            }
+            "challenge_attr" => {
+                let bare = text.strip_prefix(b"$").filter(|t| crate::sip::bytes::is_token(t)).map(Str::from);
+                let avp = crate::modules::nathelper::avp_name(&text).or(bare);
+                self.challenge_avp = avp.ok_or("challenge_attr is $avp(name) or $name")?;
             }
             "calculate_ha1" => self.clear_text = yes,
             "username_spec" | "password_spec" => {
@@ -197,10 +205,14 @@ mod tests {
             ("realm_prefix", "sip."),
             ("password_spec", "$avp(p)"),
             ("www_challenge_header", "X-Authenticate"),
+            ("challenge_attr", "$avp(s:asked)"),
         ] {
             assert_eq!(s.set(name, &Value::from(value)), Ok(()), "{name}");
         }
         assert_eq!((s.expire, s.places, s.qop, s.checks[2]), (600_000_000, 4096, Qop::Auth, Bound(15)));
+        assert_eq!(s.challenge_avp, Str::from("s:asked"));
+        s.set("challenge_attr", &Value::from("$digest_challenge")).unwrap();
+        assert_eq!(s.challenge_avp, Str::from("digest_challenge"));
         assert_eq!(s.algorithms, [Algorithm::Sha256, Algorithm::Md5]);
         assert_eq!(s.without_prefix(b"SIP.example.com"), b"example.com");
         assert_eq!(s.without_prefix(b"example.com"), b"example.com");
@@ -213,6 +225,8 @@ mod tests {
             ("auth_checks_in_dlg", "16"),
             ("algorithm", "SHA-1"),
             ("username_spec", "name"),
+            ("challenge_attr", "digest_challenge"),
+            ("challenge_attr", "$hdr(x) y"),
             ("proxy_challenge_header", "X: y"),
             ("add_authinfo_hdr", "1"),
         ] {

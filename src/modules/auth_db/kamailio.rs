@@ -29,6 +29,7 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
             STR,
             "columns that go into AVPs when the credentials are right: `$avp(name)=column;column`",
         ),
+        param("force_generate_avps", INT, "1: they go there also when the password is wrong; default 0"),
         ignored("version_table", "the tables' versions are not looked at"),
     ],
     any_param: false,

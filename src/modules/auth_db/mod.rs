@@ -41,6 +41,8 @@ pub struct Settings {
     pub use_domain: bool,
     /// `load_credentials`: AVP and column.
     pub load: Vec<(Str, Str)>,
+    /// `force_generate_avps`: they go there with a wrong password, too.
+    pub load_anyway: bool,
     /// `uri_user_column`
     pub uri_user: Str,
     /// `uri_domain_column`
@@ -62,6 +64,7 @@ impl Default for Settings {
             clear_text: false,
             use_domain: true,
             load: Vec::new(),
+            load_anyway: false,
             uri_user: Str::from("username"),
             uri_domain: Str::from("domain"),
             uri_uriuser: Str::from("uri_user"),
@@ -96,6 +99,7 @@ impl Settings {
             "calculate_ha1" => self.clear_text = yes,
             "use_domain" => self.use_domain = yes,
             "load_credentials" => self.load = columns(&text.to_lossy())?,
+            "force_generate_avps" => self.load_anyway = yes,
             _ => {}
         }
         Ok(())
@@ -141,7 +145,7 @@ fn query(call: &Call<'_, SipHost>, query: String, params: Vec<SqlValue>) -> Step
     let Some((_, url)) = find(DATABASE).or_else(|| find(0)) else {
         return Step::Fail("auth_db has no database: modparam(\"auth_db\", \"db_url\", \"mysql://...\")".to_string());
     };
-    let op = ops::Request::Sql(SqlRequest { url: url.clone(), query: Str::from(query), params });
+    let op = ops::Request::Sql(SqlRequest { url: url.clone(), query: Str::from(query), params, then: Vec::new() });
     Step::Wait(Request::Op { op, limit: None })
 }
 

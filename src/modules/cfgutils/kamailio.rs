@@ -128,6 +128,21 @@ pub(super) const CORE_HASH: FnSpec<SipHost> = FnSpec {
     ..CHECK_ROUTE_EXISTS
 };
 
+pub(super) const ABORT: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("abort"),
+    params: &[],
+    doc: "Ends the script, as `exit` does, with a line at alert level that says where. The server goes on, and so does \
+          every other call.",
+    returns: &[(0, "always: the script ends")],
+    example: "if ($rU == \"must-not-be\") abort();",
+    run: |call| {
+        let (file, line) = call.vm().position();
+        log_line(call.host, -3, &format!("{file}:{line}: abort() has ended the script"));
+        Step::Done(0)
+    },
+    ..CHECK_ROUTE_EXISTS
+};
+
 pub(super) const PKG_STATUS: FnSpec<SipHost> = FnSpec {
     kamailio: Some("pkg_status"),
     params: &[],

@@ -39,6 +39,7 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         kamailio::RESET_GFLAG,
         kamailio::IS_GFLAG,
         kamailio::CORE_HASH,
+        kamailio::ABORT,
         kamailio::PKG_STATUS,
         kamailio::PKG_SUMMARY,
         kamailio::SHM_STATUS,

@@ -168,7 +168,7 @@ fn serialize(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
 }
 
 /// Puts R-URI and branches away for [`next_group`]; false if there is nothing but the R-URI.
-pub(in crate::modules) fn store(call: &mut Call<'_, SipHost>, keep_order: bool) -> bool {
+fn store(call: &mut Call<'_, SipHost>, keep_order: bool) -> bool {
     let h = &mut *call.host;
     if h.branches.is_empty() {
         return false;
@@ -186,11 +186,6 @@ pub(in crate::modules) fn store(call: &mut Call<'_, SipHost>, keep_order: bool) 
     true
 }
 
-/// Forgets what [`store`] has put away.
-pub(in crate::modules) fn forget_stored(call: &mut Call<'_, SipHost>) {
-    call.vm().clear_avp(SERIAL_AVP);
-}
-
 fn next(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
     Step::Done(match next_group(call) {
         Some(true) => 1,
@@ -201,7 +196,7 @@ fn next(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
 
 /// Makes the next group of branches the destination set: whether others follow; `None` if there
 /// is none.
-pub(in crate::modules) fn next_group(call: &mut Call<'_, SipHost>) -> Option<bool> {
+fn next_group(call: &mut Call<'_, SipHost>) -> Option<bool> {
     let waiting: Vec<Target> = call.vm().avp(SERIAL_AVP).iter().filter_map(|v| decode(&v.to_text()?)).collect();
     let first = waiting.first()?;
     let group = waiting.iter().take_while(|t| t.q == first.q).count();

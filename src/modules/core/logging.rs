@@ -8,7 +8,7 @@ use crate::script::value::Value;
 /// `xlog`
 pub const XLOG: FnSpec<SipHost> = FnSpec {
     opensips: Some("xlog"),
-    kamailio: Some("xlog"),
+    kamailio: None,
     params: &[Param::req("level or text", Kind::Str), Param::opt("text", Kind::Str)],
     variadic: false,
     routes: RouteSet::ALL,
@@ -17,7 +17,9 @@ pub const XLOG: FnSpec<SipHost> = FnSpec {
     returns: &[(1, "always")],
     example: r#"xlog("L_INFO", "call from $fu\n");"#,
     run: |call| {
-        write_located(call, "");
+        let (level, text) = if call.given(1) { (level_of(call), call.text(1)) } else { (None, call.text(0)) };
+        let level = level.unwrap_or(call.host.env().settings.xlog_print_level);
+        write_line(call, level, &text.unwrap_or_default());
         Step::Done(1)
     },
     finish: None,
@@ -26,7 +28,7 @@ pub const XLOG: FnSpec<SipHost> = FnSpec {
 /// `xdbg`
 pub const XDBG: FnSpec<SipHost> = FnSpec {
     opensips: Some("xdbg"),
-    kamailio: Some("xdbg"),
+    kamailio: None,
     params: &[Param::req("text", Kind::Str)],
     doc: "Writes a line at debug level.",
     example: r#"xdbg("here with $rm\n");"#,
@@ -137,23 +139,9 @@ fn level_of(call: &Call<'_, SipHost>) -> Option<i32> {
     })
 }
 
-/// Writes the text of argument `i` at a level.
-pub fn write_at(call: &mut Call<'_, SipHost>, level: i32, i: usize) {
-    let text = call.text(i).unwrap_or_default();
-    write_line(call, level, &text);
-}
-
-/// What `xlog` does, with a text in front.
-pub fn write_located(call: &mut Call<'_, SipHost>, front: &str) {
-    let (level, text) = if call.given(1) { (level_of(call), call.text(1)) } else { (None, call.text(0)) };
-    let level = level.unwrap_or(call.host.env().settings.xlog_print_level);
-    let text = [front.as_bytes(), &text.unwrap_or_default()].concat();
-    write_line(call, level, &text);
-}
-
 /// Writes a line at a level, if `xlog_level` lets it.
 pub fn write_line(call: &mut Call<'_, SipHost>, level: i32, text: &[u8]) {
-    let limit = call.host.levels.1.unwrap_or(call.host.env().settings.xlog_level);
+    let limit = call.host.levels.1.unwrap_or_else(|| call.host.env().xlog_level());
     if level <= limit {
         let text = &text[..text.len().min(call.host.env().settings.xlog_size)];
         emit_judged(level, &String::from_utf8_lossy(text));

@@ -6,16 +6,13 @@ use super::shared::replace;
 use super::state::{INACTIVE, PROBING};
 use crate::base::Str;
 use crate::modules::env::Env;
+use crate::modules::files;
 use crate::modules::host::SipHost;
 use crate::modules::log_line;
 use crate::modules::request::{Outcome, Request};
 use crate::ops::{self, SqlRequest, SqlValue};
 use crate::script::ast::Dialect;
 use crate::script::registry::{Call, FnSpec, RouteSet, Step};
-use std::io::Read;
-
-/// Largest list file, bytes.
-const LARGEST: u64 = 16 << 20;
 
 /// Number of the module's database among all database URLs.
 pub const DATABASE: i64 = i64::MAX - 15;
@@ -32,13 +29,12 @@ pub const DS_RELOAD: FnSpec<SipHost> = FnSpec {
     returns: &[(1, "done"), (-1, "it could not be read: the old one stays")],
     example: "ds_reload();",
     run: |call| match reload(call.host.env()) {
-        Ok(None) => Step::Done(1),
-        Ok(Some(request)) => Step::Wait(Request::Op { op: request, limit: None }),
+        Ok(op) => Step::Wait(Request::Op { op, limit: Some(files::LIMIT) }),
         Err(why) => failed(call, &why),
     },
     finish: Some(|call, outcome| {
         let done = match outcome {
-            Outcome::Op(ops::Outcome::Sql(result)) => take_rows(call.host.env(), result.rows),
+            Outcome::Op(outcome) => take(call.host.env(), outcome),
             other => return Step::Done(other.failure_code()),
         };
         match done {
@@ -53,58 +49,73 @@ fn failed(call: &Call<'_, SipHost>, why: &str) -> Step<SipHost> {
     Step::Done(-1)
 }
 
-/// Reads the list file, or says which query brings the list.
+/// What reads the list: a query, or the file.
 ///
 /// # Errors
-/// Why there is none.
-pub fn reload(env: &Env) -> Result<Option<ops::Request>, String> {
+/// There is nothing to read it from.
+pub fn reload(env: &Env) -> Result<ops::Request, String> {
     let s = &env.settings.dispatcher;
-    if s.database {
-        return query(env).map(Some);
+    match &s.file {
+        _ if s.database => query(env),
+        Some(file) => Ok(files::reading(file)),
+        None => Err("neither list_file nor db_url is set".to_string()),
     }
-    let list = read_file(s)?;
-    replace(env, |_| Ok(list.clone()))?;
-    Ok(None)
 }
 
-/// Takes over what the query has brought.
+/// Takes over what that has brought.
 ///
 /// # Errors
-/// What is wrong with it.
-pub fn take_rows(env: &Env, rows: Vec<Vec<SqlValue>>) -> Result<(), String> {
-    let list = list_of(&env.settings.dispatcher, rows)?;
+/// Why it has brought nothing, or what is wrong with it.
+pub fn take(env: &Env, outcome: ops::Outcome) -> Result<(), String> {
+    let s = &env.settings.dispatcher;
+    let list = match outcome {
+        ops::Outcome::Sql(result) => list_of(s, result.rows)?,
+        ops::Outcome::Failed(failure) if s.database => return Err(failure.to_string()),
+        _ if s.database => return Err("the list cannot be loaded".to_string()),
+        outcome => {
+            let file = s.file.as_deref().unwrap_or_default();
+            list_in(file, files::read(file, outcome)?)?
+        }
+    };
     replace(env, |_| Ok(list.clone()))
 }
 
-fn read_file(s: &Settings) -> Result<List, String> {
-    let Some(name) = &s.file else { return Err("neither list_file nor db_url is set".to_string()) };
-    let failed = |e: std::io::Error| format!("{name}: {e}");
-    let file = std::fs::File::open(name).map_err(failed)?;
-    let meta = file.metadata().map_err(failed)?;
-    if !meta.is_file() || meta.len() > LARGEST {
-        return Err(format!("{name} is no file, or larger than {LARGEST} bytes"));
-    }
-    let mut text = String::new();
-    file.take(LARGEST).read_to_string(&mut text).map_err(failed)?;
-    List::parse(&text).map_err(|why| format!("{name}, {why}"))
+/// Takes over the file as main has read it at the start.
+///
+/// # Errors
+/// Why it could not be read, or what is wrong with it.
+pub fn begin(env: &Env) -> Result<(), String> {
+    let s = &env.settings.dispatcher;
+    let (Some(file), Some(text)) = (&s.file, &s.text) else {
+        return Err("neither list_file nor db_url is set".to_string());
+    };
+    let text = text.as_ref().map_err(Clone::clone)?;
+    let list = list_in(file, text.as_deref().map(str::to_owned))?;
+    replace(env, |_| Ok(list.clone()))
+}
+
+fn list_in(file: &str, text: Option<String>) -> Result<List, String> {
+    let text = text.ok_or_else(|| format!("{file} is not there"))?;
+    List::parse(&text).map_err(|why| format!("{file}, {why}"))
 }
 
 /// The query for the list.
 ///
 /// # Errors
 /// There is no database.
-pub fn query(env: &Env) -> Result<ops::Request, String> {
+fn query(env: &Env) -> Result<ops::Request, String> {
     let s = &env.settings.dispatcher;
     let url = env.settings.db_urls.iter().find(|(n, _)| *n == DATABASE).map(|(_, url)| url.clone());
     let url = url.ok_or("db_url of dispatcher names no database")?;
     let [set, destination, flags, priority, attrs, socket, weight] = &s.columns;
     let mut columns = vec![set, destination, flags, priority, attrs];
-    if s.dialect == Dialect::OpenSips {
-        columns.extend([socket, weight]);
+    match s.dialect {
+        Dialect::OpenSips => columns.extend([socket, weight]),
+        Dialect::Kamailio => columns.extend(s.further.iter().map(|(_, column)| column)),
     }
     let names: Vec<String> = columns.iter().map(|c| c.to_lossy().into_owned()).collect();
     let query = format!("SELECT {} FROM {}", names.join(", "), s.table.to_lossy());
-    Ok(ops::Request::Sql(SqlRequest { url, query: Str::from(query), params: Vec::new() }))
+    Ok(ops::Request::Sql(SqlRequest { url, query: Str::from(query), params: Vec::new(), then: Vec::new() }))
 }
 
 /// The list that a table's rows make.
@@ -138,7 +149,14 @@ pub fn list_of(s: &Settings, rows: Vec<Vec<SqlValue>>) -> Result<List, String> {
             d.attrs.weight = u32::try_from(number(6)?).map_err(|_| at("the weight is negative".to_string()))?;
             d
         } else {
-            Destination::new(&field(1), number(2)?, number(3)?, &field(4)).map_err(at)?
+            let mut attrs = field(4);
+            for (i, (name, _)) in s.further.iter().enumerate() {
+                if let Some(value) = fields.get(5 + i).cloned().flatten().filter(|v| !v.is_empty()) {
+                    attrs += if attrs.is_empty() { "" } else { ";" };
+                    attrs += &format!("{}={value}", name.to_lossy());
+                }
+            }
+            Destination::new(&field(1), number(2)?, number(3)?, &attrs).map_err(at)?
         };
         all.push((number(0)?, row));
     }

@@ -104,6 +104,25 @@ pub(super) fn mark(call: &mut Call<'_, SipHost>, dialect: Dialect) -> Step<SipHo
         return Step::Fail(format!("`{}` is no state of a destination", text.to_lossy()));
     };
     let Some(kept) = current(call) else { return Step::Done(-1) };
+    said(call, dialect, (word, probing), kept.set, &kept.uri)
+}
+
+/// The first argument says how this destination stands.
+pub(super) fn marked(call: &mut Call<'_, SipHost>, dialect: Dialect, set: i64, uri: &[u8]) -> Step<SipHost> {
+    let text = call.text(0).unwrap_or_default();
+    match Word::parse(&text) {
+        Some(word) => said(call, dialect, word, set, uri),
+        None => Step::Fail(format!("`{}` is no state of a destination", text.to_lossy())),
+    }
+}
+
+fn said(
+    call: &mut Call<'_, SipHost>,
+    dialect: Dialect,
+    (word, probing): (Word, bool),
+    set: i64,
+    uri: &[u8],
+) -> Step<SipHost> {
     let settings = &call.host.env().settings.dispatcher;
     // OpenSIPS' `p` is a failure that counts towards the threshold.
     let word = match (dialect, word, probing) {
@@ -112,16 +131,17 @@ pub(super) fn mark(call: &mut Call<'_, SipHost>, dialect: Dialect) -> Step<SipHo
     };
     let thresholds = (word == Word::Trying).then_some(settings.thresholds);
     let probing = probing || (settings.mode == 1 && word != Word::Disabled);
-    let changed =
-        shared::change(call.host.env(), kept.set, Some(&kept.uri), |_, state| state.hear(word, probing, thresholds));
+    let changed = shared::change(call.host.env(), set, Some(uri), |_, state| {
+        (state.hear(word, probing, thresholds), state.flags)
+    });
     match changed {
         Err(why) => Step::Fail(format!("dispatcher: {why}")),
         Ok(list) => match list.into_iter().next() {
             None => Step::Done(-1),
-            Some((_, None)) => Step::Done(1),
-            Some((uri, Some(change))) => Step::Wait(Request::RaiseEvent {
+            Some((_, (None, _))) => Step::Done(1),
+            Some((uri, (Some(change), flags))) => Step::Wait(Request::RaiseEvent {
                 name: Str::from(event_name(dialect, change)),
-                params: event_params(kept.set, uri, change),
+                params: event_params(set, uri, change, flags, None),
             }),
         },
     }
@@ -136,13 +156,16 @@ pub fn event_name(dialect: Dialect, change: Change) -> &'static str {
     }
 }
 
-/// What the event says; the address is also the R-URI of its run.
-pub fn event_params(set: i64, uri: Str, change: Change) -> Vec<(Str, Str)> {
+/// What the event says; the address is also the R-URI of its run. `code`: the status that a ping was answered with.
+pub fn event_params(set: i64, uri: Str, change: Change, flags: u8, code: Option<u16>) -> Vec<(Str, Str)> {
     let status = if change == Change::Up { "active" } else { "inactive" };
-    vec![
+    let code = code.map(|code| (Str::from("code"), Str::from(code.to_string())));
+    let all = vec![
         (Str::from("partition"), Str::from("default")),
         (Str::from("group"), Str::from(set.to_string())),
         (Str::from("address"), uri),
         (Str::from("status"), Str::from(status)),
-    ]
+        (Str::from("flags"), Str::from(flags.to_string())),
+    ];
+    all.into_iter().chain(code).collect()
 }

@@ -6,6 +6,7 @@
 
 pub mod calls;
 pub mod choose;
+pub mod group;
 pub mod hash;
 pub mod kept;
 pub mod list;
@@ -14,11 +15,13 @@ mod mark;
 mod opensips;
 mod params;
 mod query;
+mod routes;
+mod script_attrs;
 mod select;
 pub mod shared;
 pub mod state;
 
-pub use load::{DATABASE, query, reload, take_rows};
+pub use load::{DATABASE, begin, reload, take};
 pub use mark::{event_name, event_params};
 pub use params::{Replies, Settings};
 
@@ -52,7 +55,13 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         select::DS_SELECT_DOMAIN,
         select::DS_NEXT_DST,
         select::DS_NEXT_DOMAIN,
+        routes::DS_SELECT_ROUTES,
+        routes::DS_SET_DST,
+        routes::DS_SET_DOMAIN,
         mark::DS_MARK_DST,
+        group::DS_MARK_ADDR,
+        group::DS_DSG_FETCH,
+        group::DS_DSG_FETCH_URI,
         mark::DS_LOAD_UPDATE,
         mark::DS_LOAD_UNSET,
         query::DS_IS_FROM_LIST,
@@ -78,8 +87,8 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         int("use_default", "1: the last destination of a set is used when none is usable; default 0"),
         int("force_dst", "0: a destination URI that is set already is not replaced; default 1"),
         text("hash_pvar", "what algorithm 7 hashes: a text with variables"),
-        text("setid_pvname", "the variable that ds_is_from_list puts the number of the set into"),
-        text("attrs_pvname", "the variable that ds_is_from_list puts the attributes into"),
+        text("setid_pvname", "the `$var` or `$avp` that ds_is_from_list puts the number of the set into"),
+        text("attrs_pvname", "the `$var` or `$avp` that ds_is_from_list puts the attributes into"),
         text("ds_default_socket", "the socket that requests leave from"),
         text("ds_default_sockname", "the name of that socket"),
         int("ds_ping_interval", "seconds between pings; default 0: none"),
@@ -117,7 +126,7 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         ),
         ignored("ds_dns_ttl", "ds_dns_interval says when names are looked up again"),
         ignored("ds_attrs_none", "a destination without attributes has the empty text"),
-        ignored("ds_db_extra_attrs", "further columns are not read"),
+        text("ds_db_extra_attrs", "further columns that become attributes: `attribute=column;...`"),
         ignored("ds_load_mode", "calls are counted for every method that begins one"),
         ignored("event_callback", "event routes are run"),
         ignored("event_callback_mode", "event routes are run"),
@@ -139,6 +148,8 @@ pub static OPENSIPS: ModuleSpec<SipHost> = ModuleSpec {
         opensips::DS_MARK_DST,
         opensips::DS_COUNT,
         opensips::DS_IS_IN_LIST,
+        script_attrs::DS_PUSH_SCRIPT_ATTRS,
+        script_attrs::DS_GET_SCRIPT_ATTRS,
     ],
     params: &[
         text("db_url", "the database with the table of destinations"),
@@ -155,6 +166,11 @@ pub static OPENSIPS: ModuleSpec<SipHost> = ModuleSpec {
         int("force_dst", "0: a destination URI that is set already is not replaced; default 1"),
         int("flags", "2.2: 1: hashes take the user of a URI alone; 2: what was not chosen is kept for ds_next_dst"),
         text("hash_pvar", "what algorithm 7 hashes: a text with variables"),
+        text("pvar_algo_pattern", "what algorithm 9 goes by: a variable such as `$stat(load_%u)`, where %u is the URI"),
+        text(
+            "algo_route",
+            "the route that algorithm 10 goes by: its value for `$param(dst_uri)` and `$param(attrs)`, the less the better",
+        ),
         text("setid_pvar", "the variable that ds_is_in_list puts the number of the set into"),
         text("attrs_avp", "the AVP with the attributes of the destination in use"),
         text("dst_avp", "the AVP with the destination in use and those that are left"),
@@ -169,12 +185,13 @@ pub static OPENSIPS: ModuleSpec<SipHost> = ModuleSpec {
         int("ds_probing_threshold", "failures in a row that make a destination inactive; default 3"),
         int("ds_probing_threshhold", "the same, as 2.2 spells it"),
         text("ds_probing_sock", "the socket that pings leave from"),
-        ignored("ds_probing_list", "every set is probed"),
+        text("ds_probing_list", "the sets that are probed, with commas between them; default all"),
         ignored("ds_define_blacklist", "there are no blacklists by name"),
         ignored("persistent_state", "states live in the shared store"),
         ignored("partition", "there is one partition, the default one"),
-        ignored("script_attrs_avp", "there are no script attributes"),
-        ignored("script_attrs_col", "there are no script attributes"),
+        text("script_attrs_avp", "the AVP with what ds_push_script_attrs has said of the destination in use"),
+        ignored("ds_ping_maxfwd", "pings have the usual Max-Forwards"),
+        ignored("probe_mode_col", "ds_probing_mode decides"),
         ignored("cluster_id", "nothing is shared with other machines"),
         ignored("cluster_sharing_tag", "nothing is shared with other machines"),
         ignored("cluster_probing_mode", "nothing is shared with other machines"),

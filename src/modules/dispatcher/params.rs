@@ -3,7 +3,9 @@
 use super::state::Thresholds;
 use crate::base::Str;
 use crate::script::ast::Dialect;
+use crate::script::pv;
 use crate::script::value::Value;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Which replies show that a destination lives.
@@ -35,17 +37,57 @@ impl Replies {
     }
 }
 
+/// A variable that a parameter names, to be assigned to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// `$avp(name)`
+    Avp(Str),
+    /// `$var(name)`
+    Var(Str),
+}
+
+impl Place {
+    fn parse(text: &[u8]) -> Result<Place, ()> {
+        if let Some(name) = crate::modules::nathelper::avp_name(text) {
+            return Ok(Place::Avp(name));
+        }
+        let var = pv::parse(text.trim_ascii()).map_err(|_| ())?;
+        match (var.name.as_str(), var.sub.as_deref()) {
+            ("var", Some([pv::Piece::Text(name)])) if !name.is_empty() => Ok(Place::Var(Str::from(name.as_slice()))),
+            _ => Err(()),
+        }
+    }
+}
+
+/// Reads `attribute=column;...`.
+fn further(text: &str) -> Result<Vec<(Str, Str)>, String> {
+    let word = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let pairs = text.split(';').map(str::trim).filter(|p| !p.is_empty());
+    pairs
+        .map(|pair| match pair.split_once('=').map(|(a, c)| (a.trim(), c.trim())) {
+            Some((attribute, column)) if word(attribute) && word(column) => {
+                Ok((Str::from(attribute), Str::from(column)))
+            }
+            _ => Err(format!("ds_db_extra_attrs: `{pair}` is not of the form attribute=column")),
+        })
+        .collect()
+}
+
 /// The module's parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// `list_file`
     pub file: Option<String>,
+    /// The file as main has read it at the start (`Ok(None)`: it is not there); `None`: nobody has.
+    pub text: Option<Result<Option<Rc<str>>, String>>,
     /// `db_url` was given.
     pub database: bool,
     /// Table and columns: set, destination, flags (OpenSIPS: state), priority, attributes, socket, weight.
     pub table: Str,
     /// The columns.
     pub columns: [Str; 7],
+    /// `ds_db_extra_attrs`: further attributes, and their columns.
+    pub further: Vec<(Str, Str)>,
     /// `flags`: 1
     pub user_only: bool,
     /// `flags`: 2
@@ -57,9 +99,13 @@ pub struct Settings {
     /// `hash_pvar`
     pub hash: Str,
     /// `setid_pvname`, `setid_pvar`
-    pub set_place: Option<Str>,
+    pub set_place: Option<Place>,
     /// `attrs_pvname`
-    pub attrs_place: Option<Str>,
+    pub attrs_place: Option<Place>,
+    /// `pvar_algo_pattern`
+    pub load_pattern: Option<Str>,
+    /// `algo_route`
+    pub algo_route: Option<Str>,
     /// `ds_default_socket`
     pub socket: Option<Str>,
     /// `ds_ping_interval`
@@ -96,8 +142,10 @@ pub struct Settings {
     pub context: Str,
     /// `ds_dns_interval`
     pub names: Duration,
-    /// AVPs for the destination, set, count, socket and attributes.
-    pub avps: [Option<Str>; 5],
+    /// AVPs for the destination, set, count, socket, attributes, and attributes of scripts.
+    pub avps: [Option<Str>; 6],
+    /// `ds_probing_list`: the sets that are pinged; none: all.
+    pub probed_sets: Vec<i64>,
     /// Whose table it is.
     pub dialect: Dialect,
     /// Whether there are destinations at all: the module is loaded.
@@ -109,9 +157,11 @@ impl Default for Settings {
         let names = ["setid", "destination", "flags", "priority", "attrs", "socket", "weight"];
         Settings {
             file: None,
+            text: None,
             database: false,
             table: Str::from("dispatcher"),
             columns: names.map(Str::from),
+            further: Vec::new(),
             user_only: false,
             failover: false,
             last_resort: false,
@@ -119,6 +169,8 @@ impl Default for Settings {
             hash: Str::default(),
             set_place: None,
             attrs_place: None,
+            load_pattern: None,
+            algo_route: None,
             socket: None,
             interval: Duration::ZERO,
             method: Str::from("OPTIONS"),
@@ -138,6 +190,7 @@ impl Default for Settings {
             context: Str::from("_dsctx_"),
             names: Duration::from_secs(600),
             avps: Default::default(),
+            probed_sets: Vec::new(),
             dialect: Dialect::Kamailio,
             loaded: false,
         }
@@ -188,7 +241,7 @@ impl Settings {
                 _ => Err(format!("{param} is the name of a column")),
             };
         }
-        const AVPS: [&str; 5] = ["dst_avp", "grp_avp", "cnt_avp", "sock_avp", "attrs_avp"];
+        const AVPS: [&str; 6] = ["dst_avp", "grp_avp", "cnt_avp", "sock_avp", "attrs_avp", "script_attrs_avp"];
         if let Some(slot) = AVPS.iter().position(|a| *a == param).and_then(|at| self.avps.get_mut(at)) {
             let name = crate::modules::nathelper::avp_name(&text);
             *slot = Some(name.ok_or_else(|| format!("{param} is an AVP: $avp(name)"))?);
@@ -202,8 +255,26 @@ impl Settings {
             "use_default" => self.last_resort = int != 0,
             "force_dst" => self.force = int != 0,
             "hash_pvar" => self.hash = text,
-            "setid_pvname" | "setid_pvar" => self.set_place = some(),
-            "attrs_pvname" => self.attrs_place = some(),
+            "setid_pvname" | "setid_pvar" | "attrs_pvname" => {
+                let place = some().map(|t| Place::parse(&t)).transpose();
+                let place = place.map_err(|()| format!("{param} is $var(name) or $avp(name)"))?;
+                *(if param == "attrs_pvname" { &mut self.attrs_place } else { &mut self.set_place }) = place;
+            }
+            "pvar_algo_pattern" => {
+                if let Some(pattern) = some() {
+                    let probe = pattern.to_lossy().replace("%u", "sip:x");
+                    pv::pieces(probe.as_bytes()).map_err(|e| format!("{param}: {}", e.message))?;
+                }
+                self.load_pattern = some();
+            }
+            "algo_route" => self.algo_route = some(),
+            "ds_probing_list" => {
+                let text = text.to_lossy().into_owned();
+                let sets = text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::parse);
+                self.probed_sets =
+                    sets.collect::<Result<_, _>>().map_err(|_| "ds_probing_list is numbers of sets: 1,2")?;
+            }
+            "ds_db_extra_attrs" => self.further = further(&text.to_lossy())?,
             "ds_default_socket" | "ds_default_sockname" => self.socket = some(),
             "ds_ping_interval" => self.interval = seconds()?,
             "ds_ping_method" => self.method = some().ok_or("ds_ping_method is a method")?,
@@ -264,9 +335,21 @@ mod tests {
             ("dst_avp", Value::from("x")),
             ("setid_col", Value::from("")),
             ("ds_ping_reply_codes", Value::from("x")),
+            ("setid_pvname", Value::from("$ru")),
+            ("attrs_pvname", Value::from("x")),
+            ("ds_probing_list", Value::from("1,x")),
+            ("ds_db_extra_attrs", Value::from("socket")),
+            ("ds_db_extra_attrs", Value::from("a=b c")),
+            ("pvar_algo_pattern", Value::from("$stat(load_%u")),
         ] {
             assert!(s.set(param, &value).is_err(), "{param}");
         }
+        s.set("setid_pvname", &Value::from("$var(set)")).unwrap();
+        s.set("attrs_pvname", &Value::from("$avp(attrs)")).unwrap();
+        assert_eq!(s.set_place, Some(Place::Var(Str::from("set"))));
+        assert_eq!(s.attrs_place, Some(Place::Avp(Str::from("attrs"))));
+        s.set("ds_db_extra_attrs", &Value::from("socket=sock;pref=prefix")).unwrap();
+        assert_eq!(s.further.len(), 2);
         s.set("flags", &Value::Int(2)).unwrap();
         s.set("dst_avp", &Value::from("$avp(s:d)")).unwrap();
         s.set("state_col", &Value::from("st")).unwrap();

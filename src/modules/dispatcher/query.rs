@@ -1,6 +1,7 @@
 //! What scripts ask about destinations.
 
 use super::list::Destination;
+use super::params::Place;
 use super::shared::{Known, known};
 use super::state::State;
 use crate::base::Str;
@@ -165,8 +166,13 @@ pub(super) fn found_in(call: &mut Call<'_, SipHost>, id: i64, attrs: Str) {
     let s = &call.host.env().settings.dispatcher;
     let places = [(s.set_place.clone(), Value::Int(id)), (s.attrs_place.clone(), Value::Str(attrs))];
     for (place, value) in places {
-        let Some(name) = place.and_then(|p| crate::modules::nathelper::avp_name(&p)) else { continue };
-        call.vm().clear_avp(&name);
-        call.vm().push_avp(&name, value);
+        match place {
+            Some(Place::Avp(name)) => {
+                call.vm().clear_avp(&name);
+                call.vm().push_avp(&name, value);
+            }
+            Some(Place::Var(name)) => call.vm().set_var(&name, value),
+            None => {}
+        }
     }
 }

@@ -120,6 +120,9 @@ pub(super) struct Wish {
     pub last_resort: bool,
     /// It becomes a branch of its own if there is a destination already.
     pub append: bool,
+    /// How much each destination of the set has to do, as somebody else says; `None`: it is not usable. Only for
+    /// [`Way::Load`], which goes by its calls without this.
+    pub loads: Option<Vec<Option<u64>>>,
 }
 
 fn run(call: &mut Call<'_, SipHost>, place: Place) -> Step<SipHost> {
@@ -127,15 +130,25 @@ fn run(call: &mut Call<'_, SipHost>, place: Place) -> Step<SipHost> {
         return Step::Fail("set and algorithm are numbers".to_string());
     };
     let limit = call.int(2).and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
-    let (failover, last_resort) = {
-        let s = &call.host.env().settings.dispatcher;
-        (s.failover || place == Place::Nowhere, s.last_resort)
-    };
-    let way = match way(call, algorithm) {
-        Ok(way) => way,
+    let wish = match wish(call, set, algorithm, limit, place) {
+        Ok(wish) => wish,
         Err(why) => return Step::Fail(why),
     };
-    choose(call, &Wish { set, way, limit, failover, last_resort, append: false }, place)
+    choose(call, &wish, place)
+}
+
+/// What is asked for by numbers.
+pub(super) fn wish(
+    call: &mut Call<'_, SipHost>,
+    set: i64,
+    algorithm: i64,
+    limit: usize,
+    place: Place,
+) -> Result<Wish, String> {
+    let way = way(call, algorithm)?;
+    let s = &call.host.env().settings.dispatcher;
+    let failover = s.failover || place == Place::Nowhere;
+    Ok(Wish { set, way, limit, failover, last_resort: s.last_resort, append: false, loads: None })
 }
 
 /// The way of a number.
@@ -178,45 +191,60 @@ fn way(call: &mut Call<'_, SipHost>, algorithm: i64) -> Result<Way, String> {
 
 /// Chooses, and puts the first that was chosen into its place.
 pub(super) fn choose(call: &mut Call<'_, SipHost>, wish: &Wish, place: Place) -> Step<SipHost> {
-    if place == Place::Destination && !call.host.env().settings.dispatcher.force && call.host.du.is_some() {
-        return Step::Fail("there is a destination already (force_dst)".to_string());
+    if let Err(why) = may_set(call, place) {
+        return Step::Fail(why);
     }
-    let known = match known(call.host.env()) {
-        Ok(known) => known,
-        Err(why) => return Step::Fail(format!("dispatcher: {why}")),
-    };
-    let Some((at, set)) = known.list.set(wish.set) else {
-        return Step::Fail(format!("dispatcher: there is no set {}", wish.set));
-    };
-    let loads = match wish.way {
-        Way::Load => match calls::loads(call.host.env(), set) {
-            Ok(loads) => loads,
-            Err(why) => return Step::Fail(format!("dispatcher: {why}")),
-        },
+    match order(call, wish) {
+        Ok(chosen) => take(call, wish, &chosen, place),
+        Err(why) => Step::Fail(why),
+    }
+}
+
+/// Whether a destination may be put there.
+pub(super) fn may_set(call: &Call<'_, SipHost>, place: Place) -> Result<(), String> {
+    if place == Place::Destination && !call.host.env().settings.dispatcher.force && call.host.du.is_some() {
+        return Err("there is a destination already (force_dst)".to_string());
+    }
+    Ok(())
+}
+
+/// The destinations of a set in the order in which they are to be tried.
+pub(super) fn order(call: &mut Call<'_, SipHost>, wish: &Wish) -> Result<Vec<Kept>, String> {
+    let known = known(call.host.env()).map_err(|why| format!("dispatcher: {why}"))?;
+    let (at, set) = known.list.set(wish.set).ok_or_else(|| format!("dispatcher: there is no set {}", wish.set))?;
+    let loads = match (&wish.loads, wish.way) {
+        (Some(loads), _) => loads.iter().map(|l| l.unwrap_or(u64::MAX)).collect(),
+        (None, Way::Load) => calls::loads(call.host.env(), set).map_err(|why| format!("dispatcher: {why}"))?,
         _ => Vec::new(),
     };
     let choice = Choice { set, states: known.states_of(set), loads: &loads, last_resort: wish.last_resort };
     let mut order = choice.order(wish.way, &mut OfSet { env: call.host.env(), set: at, now: call.now });
+    if let Some(loads) = &wish.loads {
+        order.retain(|i| loads.get(*i).is_none_or(Option::is_some));
+    }
     if wish.limit > 0 {
         order.truncate(wish.limit);
     }
-    let chosen: Vec<Kept> =
-        order.iter().filter_map(|i| set.list.get(*i)).map(|d| chosen_of(call.host, set, d)).collect();
+    Ok(order.iter().filter_map(|i| set.list.get(*i)).map(|d| chosen_of(call.host, set, d)).collect())
+}
+
+/// Puts the first of what was chosen into its place, and keeps what follows.
+pub(super) fn take(call: &mut Call<'_, SipHost>, wish: &Wish, chosen: &[Kept], place: Place) -> Step<SipHost> {
     let Some(first) = chosen.first() else { return Step::Done(-1) };
     if wish.way == Way::All {
-        return if all(call.host, &chosen) { Step::Done(1) } else { Step::Done(-1) };
+        return if all(call.host, chosen) { Step::Done(1) } else { Step::Done(-1) };
     }
-    if wish.way == Way::Load && call.host.msg.method() == Method::Invite {
+    if wish.way == Way::Load && wish.loads.is_none() && call.host.msg.method() == Method::Invite {
         let lasts = call.host.env().settings.dispatcher.call_begins;
         if first.duid.is_empty() {
             return Step::Fail(format!("dispatcher: {} has no duid, which algorithm 10 needs", first.uri.to_lossy()));
         }
         let call_id = Str::from(call.host.msg.call_id());
-        if let Err(why) = calls::give(call.host.env(), &call_id, wish.set, &first.duid, lasts) {
+        if let Err(why) = calls::give(call.host.env(), &call_id, first.set, &first.duid, lasts) {
             log_line(call.host, -1, &format!("dispatcher: the call is not counted: {why}"));
         }
     }
-    let stays = if wish.failover { &chosen[..] } else { chosen.get(..1).unwrap_or_default() };
+    let stays = if wish.failover { chosen } else { chosen.get(..1).unwrap_or_default() };
     if !keep(call, stays) {
         return Step::Fail("dispatcher: the run holds too many values to keep what was chosen".to_string());
     }
@@ -231,6 +259,12 @@ pub(super) fn choose(call: &mut Call<'_, SipHost>, wish: &Wish, place: Place) ->
     Step::Done(if put(call.host, first, place) { 1 } else { -1 })
 }
 
+/// Puts the destination in use into its place once more.
+pub(super) fn set_current(call: &mut Call<'_, SipHost>, place: Place) -> Step<SipHost> {
+    let Some(current) = kept::current(call) else { return Step::Done(-1) };
+    Step::Done(if put(call.host, &current, place) { 1 } else { -1 })
+}
+
 fn chosen_of(h: &SipHost, set: &Set, d: &Destination) -> Kept {
     let socket = d.attrs.socket.clone().or_else(|| h.env().settings.dispatcher.socket.clone()).unwrap_or_default();
     Kept { set: set.id, uri: d.uri.clone(), socket, attrs: d.attrs.text.clone(), duid: d.attrs.duid.clone() }
@@ -239,13 +273,19 @@ fn chosen_of(h: &SipHost, set: &Set, d: &Destination) -> Kept {
 /// The AVPs that the configuration names for what was chosen.
 fn show(call: &mut Call<'_, SipHost>, kept: &Kept, count: usize) {
     let names = call.host.env().settings.dispatcher.avps.clone();
-    let [uri, set, number, socket, attrs] = names;
+    let [uri, set, number, socket, attrs, script] = names;
+    // It is of the destination's state, not of the list.
+    let said = script.is_some().then(|| known(call.host.env()).ok()).flatten().and_then(|known| {
+        let n = known.list.find(kept.set, &kept.uri)?;
+        known.states.get(n).map(|s| s.script.clone())
+    });
     let values = [
         (uri, Value::Str(kept.uri.clone())),
         (set, Value::Int(kept.set)),
         (number, Value::Int(i64::try_from(count).unwrap_or(i64::MAX))),
         (socket, Value::Str(kept.socket.clone())),
         (attrs, Value::Str(kept.attrs.clone())),
+        (script, Value::Str(said.unwrap_or_default())),
     ];
     for (name, value) in values {
         if let Some(name) = name {

@@ -1,5 +1,6 @@
 //! How a destination stands: flags, failures in a row, how fast it answers.
 
+use crate::base::Str;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub struct State {
     pub latency: Latency,
     /// `ocrate` as it was set since; percent.
     pub spared: Option<u8>,
+    /// What scripts have said about it (`ds_push_script_attrs`).
+    pub script: Str,
 }
 
 /// How fast a destination answers pings, in milliseconds.

@@ -36,7 +36,7 @@ pub fn query(env: &Env, table: &Table) -> Result<SqlRequest, String> {
         return Err(format!("table `{}` has no `dbtable`", table.name.to_lossy()));
     }
     let query = Str::from(env.settings.table_columns.query(table));
-    Ok(SqlRequest { url: database(env)?, query, params: Vec::new() })
+    Ok(SqlRequest { url: database(env)?, query, params: Vec::new(), then: Vec::new() })
 }
 
 fn text(value: SqlValue) -> Option<Str> {
@@ -155,14 +155,14 @@ fn packed(table: &Table, row: Vec<SqlValue>, now: i64) -> Option<NewItem> {
     Some(NewItem { name, value: Value::text(out), expires: end_after(table.expire, now) })
 }
 
-/// The statements that make the database's table hold what the table holds now, in order.
-pub fn save(env: &Env, table: &Table) -> Result<Vec<SqlRequest>, String> {
+/// The transaction that makes the database's table hold what the table holds now: whoever reads it, and whoever
+/// finds it after a failure in the middle, sees all rows of before or all rows of now.
+pub fn save(env: &Env, table: &Table) -> Result<SqlRequest, String> {
     let place = place_in(env, &table.name)?;
     let url = database(env)?;
     let columns = &env.settings.table_columns;
     let source = table.source.as_ref().map(|s| s.table.as_str()).unwrap_or_default();
-    let mut statements =
-        vec![SqlRequest { url: url.clone(), query: Str::from(format!("DELETE FROM {source}")), params: Vec::new() }];
+    let mut inserts = Vec::new();
     let (names, mark) = columns.insert();
     let mut rows: Vec<SqlValue> = Vec::new();
     let mut count = 0;
@@ -170,7 +170,7 @@ pub fn save(env: &Env, table: &Table) -> Result<Vec<SqlRequest>, String> {
         if *count > 0 {
             let marks = vec![mark.as_str(); *count].join(", ");
             let query = Str::from(format!("INSERT INTO {source} ({names}) VALUES {marks}"));
-            statements.push(SqlRequest { url: url.clone(), query, params: std::mem::take(rows) });
+            inserts.push((query, std::mem::take(rows)));
             *count = 0;
         }
     };
@@ -192,7 +192,8 @@ pub fn save(env: &Env, table: &Table) -> Result<Vec<SqlRequest>, String> {
         })
         .map_err(|e| e.to_string())?;
     close(&mut rows, &mut count);
-    Ok(statements)
+    let query = Str::from(format!("DELETE FROM {source}"));
+    Ok(SqlRequest { url, query, params: Vec::new(), then: inserts })
 }
 
 /// `sht_reload`

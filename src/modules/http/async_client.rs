@@ -5,7 +5,7 @@
 use super::client::login_again;
 use super::login::Login;
 use super::settings::Manner;
-use super::{Answered, Web, curl, method_of};
+use super::{Answered, Web, curl, method_of, param, unused};
 use crate::base::Str;
 use crate::modules::host::SipHost;
 use crate::modules::pv_get::random;
@@ -13,7 +13,7 @@ use crate::modules::request::{Outcome, Request};
 use crate::ops::{self, HttpMethod, HttpOptions, HttpRequest, HttpResponse};
 use crate::script::ast::{Dialect, RouteKind};
 use crate::script::host::SetError;
-use crate::script::registry::{Arg, Call, FnSpec, Kind, ModParamKind, ModParamSpec, ModuleSpec, Param, RouteSet, Step};
+use crate::script::registry::{Arg, Call, FnSpec, Kind, ModParamKind, ModuleSpec, Param, RouteSet, Step};
 use crate::script::value::Value;
 use serde::{Deserialize, Serialize};
 use std::rc::Rc;
@@ -21,14 +21,6 @@ use std::time::Duration;
 
 /// Header lines that one query may add.
 const MAX_HEADERS: usize = 64;
-
-const fn param(name: &'static str, kind: ModParamKind, doc: &'static str) -> ModParamSpec {
-    ModParamSpec { name, kind, ignored: false, doc }
-}
-
-const fn unused(name: &'static str, doc: &'static str) -> ModParamSpec {
-    ModParamSpec { name, kind: ModParamKind::Any, ignored: true, doc }
-}
 
 /// The module.
 pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {

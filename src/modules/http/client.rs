@@ -2,7 +2,7 @@
 
 use super::login::Login;
 use super::settings::{Connection, Manner};
-use super::{Web, curl, header_lines, method_of};
+use super::{Web, curl, header_lines, method_of, param, unused};
 use crate::base::Str;
 use crate::modules::host::SipHost;
 use crate::modules::pv_get::random;
@@ -11,20 +11,12 @@ use crate::ops::http::method_name;
 use crate::ops::http::url::Url;
 use crate::ops::{self, HttpMethod, HttpRequest, HttpResponse};
 use crate::script::ast::Dialect;
-use crate::script::registry::{Arg, Call, FnSpec, Kind, ModParamKind, ModParamSpec, ModuleSpec, Param, RouteSet, Step};
+use crate::script::registry::{Arg, Call, FnSpec, Kind, ModParamKind, ModuleSpec, Param, RouteSet, Step};
 use crate::script::value::Value;
 use std::rc::Rc;
 
 /// Connections that are asked one after the other, the first included.
 const MAX_FAILOVER: i64 = 2;
-
-const fn param(name: &'static str, kind: ModParamKind, doc: &'static str) -> ModParamSpec {
-    ModParamSpec { name, kind, ignored: false, doc }
-}
-
-const fn unused(name: &'static str, doc: &'static str) -> ModParamSpec {
-    ModParamSpec { name, kind: ModParamKind::Any, ignored: true, doc }
-}
 
 /// The module.
 pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {

@@ -10,7 +10,16 @@ pub mod vars;
 
 use crate::base::Str;
 use crate::ops::{HttpMethod, HttpResponse};
+use crate::script::registry::{ModParamKind, ModParamSpec};
 use serde::{Deserialize, Serialize};
+
+const fn param(name: &'static str, kind: ModParamKind, doc: &'static str) -> ModParamSpec {
+    ModParamSpec { name, kind, ignored: false, doc }
+}
+
+const fn unused(name: &'static str, doc: &'static str) -> ModParamSpec {
+    ModParamSpec { name, kind: ModParamKind::Any, ignored: true, doc }
+}
 
 /// What a run keeps of its HTTP exchanges.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

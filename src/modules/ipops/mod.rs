@@ -2,6 +2,7 @@
 //! the work; the script waits, the worker does not.
 
 mod kinds;
+pub mod machine;
 pub mod names;
 
 use super::host::SipHost;
@@ -63,13 +64,18 @@ fn address(text: &[u8]) -> Option<(IpAddr, Form)> {
     }
 }
 
+/// The address that an argument is.
+fn given(call: &Call<'_, SipHost>, i: usize) -> Option<(IpAddr, Form)> {
+    address(&call.text(i)?)
+}
+
 fn verdict(yes: bool) -> Step<SipHost> {
     Step::Done(if yes { 1 } else { -1 })
 }
 
 /// Whether argument 0 is an address in one of some forms.
 fn is(call: &Call<'_, SipHost>, forms: &[Form]) -> Step<SipHost> {
-    let found = address(&call.text(0).unwrap_or_default());
+    let found = given(call, 0);
     verdict(found.is_some_and(|(_, form)| forms.contains(&form)))
 }
 
@@ -127,7 +133,7 @@ const IP_TYPE: FnSpec<SipHost> = FnSpec {
     returns: &[(1, "IPv4"), (2, "IPv6"), (3, "IPv6 in brackets"), (-1, "not an address")],
     example: r#"if (ip_type("$rd") == 3) xlog("$rd\n");"#,
     run: |call| {
-        Step::Done(match address(&call.text(0).unwrap_or_default()) {
+        Step::Done(match given(call, 0) {
             Some((_, Form::V4)) => 1,
             Some((_, Form::V6)) => 2,
             Some((_, Form::Reference)) => 3,
@@ -166,7 +172,7 @@ const DETAILED_IPV6_TYPE: FnSpec<SipHost> = FnSpec {
 };
 
 fn detailed(call: &mut Call<'_, SipHost>, forms: &[Form]) -> Step<SipHost> {
-    match address(&call.text(0).unwrap_or_default()).filter(|(_, form)| forms.contains(form)) {
+    match given(call, 0).filter(|(_, form)| forms.contains(form)) {
         Some((ip, _)) => {
             call.assign(1, Value::from(kinds::of(ip)));
             Step::Done(1)
@@ -197,7 +203,7 @@ const COMPARE_PURE_IPS: FnSpec<SipHost> = FnSpec {
 
 fn same(call: &Call<'_, SipHost>, references: bool) -> bool {
     let of = |i: usize| {
-        let found = address(&call.text(i).unwrap_or_default());
+        let found = given(call, i);
         found.filter(|(_, form)| references || *form != Form::Reference).map(|(ip, _)| ip)
     };
     of(0).is_some_and(|ip| of(1) == Some(ip))
@@ -208,7 +214,7 @@ const IS_IP_RFC1918: FnSpec<SipHost> = FnSpec {
     doc: "Whether this is one of the private IPv4 addresses of RFC 1918.",
     example: r#"if (is_ip_rfc1918("$si")) force_rport();"#,
     run: |call| {
-        let found = address(&call.text(0).unwrap_or_default());
+        let found = given(call, 0);
         verdict(matches!(found, Some((IpAddr::V4(ip), _)) if ip.is_private()))
     },
     ..IS_IP
@@ -221,7 +227,7 @@ const IS_IN_SUBNET: FnSpec<SipHost> = FnSpec {
     returns: &[(1, "it is"), (-1, "it is not, or this is no address or no network")],
     example: r#"if (is_in_subnet("$si", "10.0.0.0/8,192.168.0.0/16")) force_rport();"#,
     run: |call| {
-        let Some((ip, _)) = address(&call.text(0).unwrap_or_default()) else { return Step::Done(-1) };
+        let Some((ip, _)) = given(call, 0) else { return Step::Done(-1) };
         let list = call.text(1).unwrap_or_default().to_lossy().into_owned();
         let fits = |text: &str| {
             parse_net(text.trim()).is_some_and(|net| ip.is_ipv4() == net.addr.is_ipv4() && in_net(ip, net))

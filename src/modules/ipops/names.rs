@@ -1,6 +1,6 @@
 //! Names that a script looks up itself: what was found is kept under a name of the script's choice.
 
-use super::address;
+use super::given;
 use crate::base::Str;
 use crate::modules::host::SipHost;
 use crate::modules::log_line;
@@ -56,13 +56,13 @@ pub const DNS_SYS_MATCH_IP: FnSpec<SipHost> = FnSpec {
     returns: &[(1, "it is"), (-1, "it is not, the name is not found, or this is no address")],
     example: r#"if (!dns_sys_match_ip("$fd", "$si")) xlog("$si is not $fd\n");"#,
     run: |call| {
-        if address(&call.text(1).unwrap_or_default()).is_none() {
+        if given(call, 1).is_none() {
             return Step::Done(-1);
         }
         ask(call, Want::Addresses)
     },
     finish: Some(|call, outcome| {
-        let wanted = address(&call.text(1).unwrap_or_default()).map(|(ip, _)| ip);
+        let wanted = given(call, 1).map(|(ip, _)| ip);
         match found(outcome) {
             Some(Found::Addresses(list)) if wanted.is_some_and(|ip| list.contains(&ip)) => Step::Done(1),
             _ => Step::Done(-1),
@@ -121,7 +121,7 @@ pub const PTR_QUERY: FnSpec<SipHost> = FnSpec {
     returns: &[(1, "found"), (-1, "it has no name, no name server has answered, or this is no address")],
     example: r#"if (ptr_query("$si", "peer") > 0) xlog("$ptrquery(peer=>hostname)\n");"#,
     run: |call| {
-        let Some((ip, _)) = address(&call.text(0).unwrap_or_default()) else { return Step::Done(-1) };
+        let Some((ip, _)) = given(call, 0) else { return Step::Done(-1) };
         let name = Str::from(reverse(ip));
         Step::Wait(Request::Op { op: ops::Request::Dns(DnsRequest { name, want: Want::Ptr }), limit: None })
     },

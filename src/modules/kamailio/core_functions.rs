@@ -30,6 +30,8 @@ pub const ALL: &[FnSpec<SipHost>] = &[
     USERPHONE,
     ERROR,
     EXEC,
+    super::xlog::XLOG,
+    super::xlog::XDBG,
 ];
 
 const SET_REPLY_NO_CONNECT: FnSpec<SipHost> = FnSpec {
@@ -181,7 +183,7 @@ const CLEAR_BRANCHES: FnSpec<SipHost> = FnSpec {
     ..SET_REPLY_NO_CONNECT
 };
 
-fn set(call: &mut Call<'_, SipHost>, flag: &str) {
+pub(super) fn set(call: &mut Call<'_, SipHost>, flag: &str) {
     let flag = Str::from(flag);
     if !call.host.flags.contains(&flag) {
         call.host.flags.push(flag);

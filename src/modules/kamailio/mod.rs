@@ -1,26 +1,36 @@
 //! Modules as Kamailio divides them: what stands in another module here is offered by the catalog
 //! (`super::catalog`); the rest is small and stands in this folder (kamailio.md sections 3 and 5).
 
+mod bodies;
+mod contacts;
 mod core_functions;
+pub mod corex;
 pub mod custom;
+mod file_functions;
+mod header_match;
 pub mod header_walk;
+mod hf_values;
+pub mod line_walk;
 mod nio;
-mod sl_functions;
+pub mod siputils;
+pub mod sl_functions;
 mod small;
 pub mod sqlops;
 mod tests_of;
 mod texts;
 pub mod uris;
+pub mod vars;
+pub mod via;
 mod whole;
 mod xavp;
-mod xlog;
+pub mod xlog;
 
 use super::host::SipHost;
 use crate::script::ast::Dialect;
 use crate::script::registry::{FnSpec, ModParamKind, ModParamSpec, ModuleSpec};
 
 pub use core_functions::{FORWARD_NO_CONNECT, REPLY_CLOSE, REPLY_NO_CONNECT};
-pub use small::next_hop;
+pub use small::{next_hop, unique_id};
 
 type Module = ModuleSpec<SipHost>;
 
@@ -84,7 +94,43 @@ pub static TM: Module = module(
         ignored("reparse_on_dns_failover", "a branch to a further address is made anew"),
         ignored("unmatched_cancel", "a CANCEL that belongs to nothing is for the script"),
         ignored("cancel_b_method", "a branch without any reply gets its CANCEL when the first one comes"),
-        ignored("blst_503", "use_dst_blocklist decides"),
+        int(
+            "blst_503",
+            "1: with use_dst_blocklist a next hop that answers 503 is not tried for as long as its Retry-After says; default 0",
+        ),
+        int("blst_503_def_timeout", "seconds of a 503 without Retry-After; 0: it does not count; default 0"),
+        int("blst_503_min_timeout", "least seconds of a 503 with Retry-After; default 0"),
+        int("blst_503_max_timeout", "most seconds of a 503 with Retry-After; default 3600"),
+        int(
+            "blst_methods_add",
+            "methods whose time-outs put their next hop on the list, a sum of 1 INVITE, 2 CANCEL, 8 BYE, 16 INFO, 32 REGISTER, 64 SUBSCRIBE, 128 NOTIFY, 256 MESSAGE, 512 OPTIONS, 1024 PRACK, 2048 UPDATE, 4096 REFER, 8192 PUBLISH; default 1",
+        ),
+        int(
+            "blst_methods_lookup",
+            "methods that are not sent to what is on the list, the same sum; default all but BYE",
+        ),
+        string(
+            "ac_extra_hdrs",
+            "headers of a request as it was sent whose names begin so are also in its CANCEL and in the ACK to a negative reply",
+        ),
+        string("on_sl_reply", "onreply_route of replies that belong to no transaction; `drop` there stops them"),
+        string("contacts_avp", "name of the $xavp that t_load_contacts puts contacts into; default: one nobody sees"),
+        string(
+            "contact_flows_avp",
+            "name of the $xavp for contacts of an instance that another flow is tried of first; default: one nobody sees",
+        ),
+        string(
+            "tw_append",
+            "further lines of t_write_req and t_write_unix: \"name:[title=]avp[NAME];[title=]hdr[NAME];msg[body]\"",
+        ),
+        ignored("xavp_contact", "contacts have no attributes of the script's"),
+        ignored("callid_cseq_matching", "the branch of the top Via matches"),
+        ignored(
+            "dns_reuse_rcv_socket",
+            "a request leaves from the socket it came in on, if that can reach the next hop",
+        ),
+        ignored("event_callback", "the script has no embedded language: event_route[tm:local-request] runs"),
+        ignored("event_callback_lres_sent", "the script has no embedded language: event_route[tm:local-response] runs"),
         ignored("exec_time_check", "a route that takes long yields to the others"),
         ignored("callid_matching", "the branch of the top Via matches"),
         ignored("reply_relay_mode", "replies are relayed as RFC 3261 says"),
@@ -93,7 +139,7 @@ pub static TM: Module = module(
         ignored("reply_408_reason", "the usual phrase of 408"),
         ignored("failure_exec_mode", "a failure route runs once per answer"),
         ignored("local_ack_mode", "an ACK goes where RFC 3261 17.1.1.3 says"),
-        ignored("unix_tx_timeout", "there is no such interface"),
+        ignored("unix_tx_timeout", "a socket that takes nothing is not waited for"),
         ignored("pass_provisional_replies", "there are no callbacks to run"),
         ignored("enable_uac_fr", "own requests run failure routes as any"),
         ignored("headers_mode", "header changes are kept"),
@@ -113,6 +159,14 @@ pub static SL: Module = module(
         ignored("default_reason", "the usual phrase of 500"),
         ignored("bind_tm", "send_reply uses the transaction if there is one"),
         ignored("rich_redirect", "q values of contacts are kept"),
+        ignored(
+            "event_callback_fl_ack",
+            "there are no routes in embedded languages: event_route[sl:filtered-ack] is run",
+        ),
+        ignored(
+            "event_callback_lres_sent",
+            "there are no routes in embedded languages: event_route[sl:local-response] is run",
+        ),
     ],
 );
 
@@ -129,7 +183,13 @@ pub static SIPUTILS: Module = module(
         string("options_accept_encoding", "value of Accept-Encoding; default empty"),
         string("options_accept_language", "value of Accept-Language; default \"en\""),
         string("options_support", "value of Supported; default empty"),
-        ignored("contact_flds_separator", "contacts are not encoded"),
+        string(
+            "contact_flds_separator",
+            "what stands between the parts of a contact that encode_contact hides; default \"*\"",
+        ),
+        string("rpid_avp", "the AVP that holds the address for Remote-Party-ID; default \"$avp(s:rpid)\""),
+        string("rpid_prefix", "what stands in front of that address in Remote-Party-ID; default empty"),
+        string("rpid_suffix", "what stands behind it; default \";party=calling;id-type=subscriber;screen=yes\""),
         ignored("ring_timeout", "ring_insert_callid is not offered"),
     ],
 );
@@ -151,6 +211,7 @@ pub static PV: Module = module(
             doc: "value a `$shv` begins with: \"name=i:5\" or \"name=s:text\"",
         },
         ignored("shv_hash_size", "not needed"),
+        string("avp_aliases", "other names of AVPs: \"email=s:email_addr;tmp=i:100\""),
     ],
 );
 /// `xlog`
@@ -158,14 +219,14 @@ pub static XLOG: Module = module(
     "xlog",
     xlog::ALL,
     &[
-        ignored("buf_size", "a line may be as long as a value"),
-        ignored("prefix", "lines are written as the script says"),
-        ignored("prefix_mode", "lines are written as the script says"),
+        int("buf_size", "longest line, bytes, 64 to 16384; default 4096"),
+        string("prefix", "in front of every line; default nothing"),
+        int("prefix_mode", "1: prefix is a text with variables; default 0"),
         ignored("force_color", "lines are not coloured"),
-        ignored("long_format", "lines are written as the script says"),
-        ignored("log_facility", "log_facility of the core decides"),
+        ignored("long_format", "xlogl and xdbgl always write the file's name"),
+        string("log_facility", "syslog facility of these lines, such as LOG_LOCAL3; default that of the core"),
         ignored("log_colors", "lines are not coloured"),
-        ignored("methods_filter", "every line is written"),
+        int("methods_filter", "methods for which xlogm writes nothing, as the sum of their bits; default -1: all"),
         ignored("auto_newline", "each call writes a line of its own"),
     ],
 );
@@ -181,7 +242,11 @@ pub static COREX: Module = module(
         ignored("dns_file", "dns_hosts_file of the core does it"),
         int("nio_intercept", "1: event_route[network:msg] runs for everything that comes in and leaves; default 0"),
         ignored("nio_min_msg_len", "what is no message is dropped"),
-        ignored("nio_msg_avp", "the bytes are $rcv(buf) and $snd(buf)"),
+        string(
+            "nio_msg_avp",
+            "the AVP whose value, set in event_route[network:msg], takes the place of the bytes: `$avp(name)`",
+        ),
+        ignored("evcb_reply_out", "routes are written in the configuration's own language"),
         ModParamSpec {
             name: "evname_reply_out",
             kind: ModParamKind::Str,
@@ -197,8 +262,6 @@ pub static AVPOPS: Module = module("avpops", &[], super::sqlops::PARAMS);
 pub static CTL: Module = tolerated("ctl");
 /// `reprise ctl` takes its place.
 pub static CFG_RPC: Module = tolerated("cfg_rpc");
-/// `reprise ctl` takes its place.
-pub static JSONRPCS: Module = tolerated("jsonrpcs");
 /// What a script does is seen with `reprise ctl waits` and in scenarios.
 pub static DEBUGGER: Module = tolerated("debugger");
 /// `reprise ctl` takes its place.

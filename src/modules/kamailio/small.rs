@@ -1,9 +1,11 @@
 //! Small functions of `kex`, `corex` and `pv`: flags of the script, the log's level, questions about the message and about
 //! variables, stateless sending (kamailio.md sections 3.8 and 5.8).
 
-use crate::base::Str;
+use crate::base::{Str, Time};
+use crate::modules::core::logging::PV_PRINTF;
 use crate::modules::env::bracketed;
 use crate::modules::host::{SipHost, split_host_port};
+use crate::modules::pv_get::random;
 use crate::modules::request::Request;
 use crate::modules::sl;
 use crate::script::registry::{Arg, Call, FnSpec, Kind, Param, RouteSet, Step};
@@ -15,7 +17,7 @@ use std::net::SocketAddr;
 const MAX_FLAGS: usize = 64;
 
 /// Of `kex`.
-pub const KEX: &[FnSpec<SipHost>] = &[SETSFLAG, RESETSFLAG, ISSFLAGSET, SETDEBUG, RESETDEBUG];
+pub const KEX: &[FnSpec<SipHost>] = &[SETSFLAG, RESETSFLAG, ISSFLAGSET, SETDEBUG, RESETDEBUG, AVP_PRINTF];
 /// Of `corex`.
 pub const COREX: &[FnSpec<SipHost>] = &[
     IS_FAKED_MSG,
@@ -29,6 +31,20 @@ pub const COREX: &[FnSpec<SipHost>] = &[
     IS_SOCKET_NAME,
     SET_SOURCE_ADDRESS,
     super::nio::NIO_IS_INCOMING,
+    super::corex::IS_INCOMING,
+    super::corex::SEND_DATA,
+    super::corex::SENDX,
+    super::corex::FORWARD_REPLY,
+    super::corex::MSG_IFLAG_SET,
+    super::corex::MSG_IFLAG_RESET,
+    super::corex::MSG_IFLAG_IS_SET,
+    super::corex::SET_RECV_SOCKET,
+    super::corex::SET_RECV_SOCKET_NAME,
+    super::file_functions::FILE_READ,
+    super::file_functions::FILE_WRITE,
+    super::via::VIA_ADD_SRVID,
+    super::via::VIA_ADD_XAVP_PARAMS,
+    super::via::VIA_USE_XAVP_FIELDS,
 ];
 
 fn verdict(yes: bool) -> Step<SipHost> {
@@ -121,9 +137,8 @@ const SETDEBUG: FnSpec<SipHost> = FnSpec {
     example: r#"if (is_myself("$fd")) setdebug("3");"#,
     run: |call| {
         let Some(level) = call.int(0).filter(|n| (-5..=9).contains(n)) else { return Step::Done(-1) };
-        // The other scale has no level between errors and warnings.
-        let level = if level >= 0 { level + 1 } else { level };
-        call.host.levels.0 = Some(level.clamp(-3, 4) as i32);
+        let level = Some(super::xlog::from_kamailio(level));
+        call.host.levels = (level, level);
         Step::Done(1)
     },
     ..SETSFLAG
@@ -136,10 +151,17 @@ const RESETDEBUG: FnSpec<SipHost> = FnSpec {
     returns: &[(1, "done")],
     example: "resetdebug();",
     run: |call| {
-        call.host.levels.0 = None;
+        call.host.levels = (None, None);
         Step::Done(1)
     },
     ..SETSFLAG
+};
+
+const AVP_PRINTF: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("avp_printf"),
+    example: r#"avp_printf("$avp(x)", "From: $fU, To: $tU");"#,
+    ..PV_PRINTF
 };
 
 const IS_FAKED_MSG: FnSpec<SipHost> = FnSpec {
@@ -228,7 +250,7 @@ const IS_SOCKET_NAME: FnSpec<SipHost> = FnSpec {
     ..SET_SEND_SOCKET
 };
 
-fn named(call: &Call<'_, SipHost>) -> Option<usize> {
+pub(super) fn named(call: &Call<'_, SipHost>) -> Option<usize> {
     let name = call.text(0)?;
     call.host.env().listeners.iter().position(|l| l.tag.as_ref() == Some(&name))
 }
@@ -325,6 +347,21 @@ pub(super) const TYPEOF: FnSpec<SipHost> = FnSpec {
     ..IS_INT
 };
 
+pub(super) const PV_EVALX: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("pv_evalx"),
+    params: &[Param::req("variable", Kind::Out), Param::req("text", Kind::Str)],
+    doc: "Puts a text into a variable whose variables are replaced twice: what they hold may name variables in turn.",
+    returns: &[(1, "done"), (-1, "the text is NULL")],
+    example: r#"pv_evalx("$var(z)", "$var(y) one");"#,
+    run: |call| {
+        let Some(text) = call.text(1) else { return Step::Done(-1) };
+        let text = call.expand(&text);
+        call.assign(0, Value::Str(text));
+        Step::Done(1)
+    },
+    ..IS_INT
+};
+
 /// Reads `$nh(key)`: parts of the next hop, which is `$du` or else the R-URI.
 pub fn next_hop(h: &SipHost, key: &[u8]) -> Value {
     let uri = h.du.clone().unwrap_or_else(|| Str::from(h.current_ruri()));
@@ -342,6 +379,13 @@ pub fn next_hop(h: &SipHost, key: &[u8]) -> Value {
         },
         _ => Value::Null,
     }
+}
+
+/// Reads `$sruid`: each time another text, unlike those of all other processes and servers.
+pub fn unique_id(h: &SipHost, now: Time) -> Value {
+    let env = h.env();
+    let (micros, pid) = (env.clock.micros(), env.pid);
+    Value::text(format!("srid-{micros:x}-{pid:x}-{:x}{:x}", random(now), random(now)))
 }
 
 /// `host[:port]` of two arguments.

@@ -33,8 +33,9 @@ pub(super) const IS_REPLY: FnSpec<SipHost> = FnSpec {
 
 pub(super) const IS_FIRST_HOP: FnSpec<SipHost> = FnSpec {
     kamailio: Some("is_first_hop"),
+    params: &[Param::opt("mode", Kind::Int)],
     doc: "Whether the message came from its sender directly: a request with one Via, a reply whose first Record-Route is \
-          ours and that came from somebody else.",
+          ours and that came from somebody else; with mode 1 it may have come from ourselves.",
     example: "if (is_first_hop()) force_rport();",
     run: |call| {
         let host = &*call.host;
@@ -43,7 +44,10 @@ pub(super) const IS_FIRST_HOP: FnSpec<SipHost> = FnSpec {
         }
         let first = host.msg.headers_of(HeaderId::RecordRoute).flat_map(|h| h.values()).next();
         let ours = first.and_then(|v| NameAddr::parse(v).ok()).is_some_and(|n| host.env().names_us(n.uri, None));
-        verdict(ours && !host.env().names_us(host.source.ip().to_string().as_bytes(), Some(host.source.port())))
+        let loops = call.int(0) == Some(1);
+        verdict(
+            ours && (loops || !host.env().names_us(host.source.ip().to_string().as_bytes(), Some(host.source.port()))),
+        )
     },
     ..IS_REQUEST
 };

@@ -1,11 +1,12 @@
-//! Bodies, lists and header values: what of `textops` no other module has (kamailio.md section 5.1).
+//! Texts, lists and header values: what of `textops` no other module has (kamailio.md section 5.1).
 
-use super::tests_of;
+use super::bodies::{MAX_BODY, SET_BODY};
+use super::{bodies, header_match, tests_of};
 use crate::base::Str;
 use crate::modules::host::SipHost;
+use crate::modules::sipmsgops::headers;
 use crate::modules::textops::subst::with_subst;
-use crate::script::registry::{Call, FnSpec, Kind, Param, RouteSet, Step};
-use crate::sip::header::{HeaderId, same_name};
+use crate::script::registry::{Call, FnSpec, Kind, Param, Step};
 
 /// The functions.
 pub const ALL: &[FnSpec<SipHost>] = &[
@@ -13,112 +14,35 @@ pub const ALL: &[FnSpec<SipHost>] = &[
     tests_of::ENDS_WITH,
     tests_of::CMP_STR,
     tests_of::CMP_ISTR,
-    SET_BODY,
-    FILTER_BODY,
     SUBST_HF,
     IN_LIST,
     IN_LIST_PREFIX,
     STR_FIND,
     STR_IFIND,
     SEARCH_HF,
-    REMOVE_HF_EXP,
+    headers::APPEND_TIME_TO_REQUEST,
+    bodies::SET_BODY,
+    bodies::SET_REPLY_BODY,
+    bodies::FILTER_BODY,
+    bodies::SET_BODY_MULTIPART,
+    bodies::APPEND_BODY_PART,
+    bodies::APPEND_BODY_PART_HEX,
+    bodies::REMOVE_BODY_PART,
+    bodies::GET_BODY_PART,
+    bodies::GET_BODY_PART_RAW,
+    header_match::REMOVE_HF_EXP,
+    header_match::REMOVE_HF_EXP_PV,
+    header_match::REMOVE_HF_PV,
+    header_match::REMOVE_HF_RE_PV,
+    header_match::IS_PRESENT_HF_PV,
+    header_match::IS_PRESENT_HF_RE,
+    header_match::IS_PRESENT_HF_RE_PV,
+    header_match::REMOVE_HF_IDX,
+    header_match::REMOVE_HF_MATCH,
 ];
-
-/// Longest body that a script may set, in bytes.
-const MAX_BODY: usize = 60 * 1024;
 
 fn verdict(yes: bool) -> Step<SipHost> {
     Step::Done(if yes { 1 } else { -1 })
-}
-
-const SET_BODY: FnSpec<SipHost> = FnSpec {
-    opensips: None,
-    kamailio: Some("set_body"),
-    params: &[Param::req("body", Kind::Str), Param::req("content_type", Kind::Str)],
-    variadic: false,
-    routes: RouteSet::ALL,
-    waits: false,
-    doc: "Replaces the body of the message and its Content-Type; Content-Length follows.",
-    returns: &[(1, "set"), (-1, "the body is empty or larger than 60 KiB, or this is no content type")],
-    example: r#"set_body("hello", "text/plain");"#,
-    run: |call| {
-        let (body, kind) = (call.text(0).unwrap_or_default(), call.text(1).unwrap_or_default());
-        let kind = kind.trim_ascii();
-        let bad = kind.is_empty() || kind.iter().any(|b| b.is_ascii_control());
-        if bad || body.is_empty() || body.len() > MAX_BODY {
-            return Step::Done(-1);
-        }
-        let h = &mut *call.host;
-        match h.msg.header(HeaderId::ContentType) {
-            Some(old) => h.edits.replace(old.value_range, Str::from(kind)),
-            None => {
-                let line = [b"Content-Type: ", kind, b"\r\n"].concat();
-                h.edits.append_header(&h.msg, Str::from(line));
-            }
-        }
-        h.edits.set_body(&h.msg, body);
-        Step::Done(1)
-    },
-    finish: None,
-};
-
-const FILTER_BODY: FnSpec<SipHost> = FnSpec {
-    kamailio: Some("filter_body"),
-    params: &[Param::req("content_type", Kind::Str)],
-    doc: "Leaves only the part of this type of a body of several parts.",
-    returns: &[(1, "done"), (-1, "the body has no parts, or none of this type")],
-    example: r#"filter_body("application/sdp");"#,
-    run: |call| {
-        let wanted = call.text(0).unwrap_or_default();
-        let Some(part) = part_of(call.host, &wanted) else { return Step::Done(-1) };
-        let h = &mut *call.host;
-        if let Some(old) = h.msg.header(HeaderId::ContentType) {
-            h.edits.replace(old.value_range, wanted);
-        }
-        h.edits.set_body(&h.msg, part);
-        Step::Done(1)
-    },
-    ..SET_BODY
-};
-
-/// The part of a multipart body that has this type (RFC 2046 section 5.1).
-fn part_of(host: &SipHost, wanted: &[u8]) -> Option<Str> {
-    let kind = host.msg.content_type();
-    let at = memchr::memmem::find(&kind.to_ascii_lowercase(), b"boundary=")?;
-    let value = kind.get(at + b"boundary=".len()..)?;
-    let boundary = match value.strip_prefix(b"\"") {
-        Some(rest) => rest.split(|b| *b == b'"').next()?,
-        None => value.split(|b| *b == b';' || b.is_ascii_whitespace()).next()?,
-    };
-    if boundary.is_empty() {
-        return None;
-    }
-    let mark = [b"--", boundary].concat();
-    let body = host.msg.body();
-    let starts: Vec<usize> = memchr::memmem::find_iter(body, &mark).collect();
-    for pair in starts.windows(2) {
-        let [from, to] = pair else { continue };
-        let part = body.get(from + mark.len()..*to)?;
-        let part = part.strip_prefix(b"\r\n").or_else(|| part.strip_prefix(b"\n"))?;
-        let (end, skip) = match memchr::memmem::find(part, b"\r\n\r\n") {
-            Some(n) => (n, 4),
-            None => (memchr::memmem::find(part, b"\n\n")?, 2),
-        };
-        let fits = part.get(..end)?.split(|b| *b == b'\n').any(|line| {
-            let mut halves = line.splitn(2, |b| *b == b':');
-            let name = halves.next().unwrap_or_default().trim_ascii();
-            let value = halves.next().unwrap_or_default().trim_ascii();
-            let value = value.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
-            same_name(name, b"Content-Type") && value.eq_ignore_ascii_case(wanted)
-        });
-        if fits {
-            let content = part.get(end + skip..)?;
-            // The line end in front of the next mark is the mark's.
-            let content = content.strip_suffix(b"\n").unwrap_or(content);
-            return Some(Str::from(content.strip_suffix(b"\r").unwrap_or(content)));
-        }
-    }
-    None
 }
 
 const SUBST_HF: FnSpec<SipHost> = FnSpec {
@@ -239,31 +163,6 @@ const SEARCH_HF: FnSpec<SipHost> = FnSpec {
             }
         }
         Step::Done(-1)
-    },
-    ..SET_BODY
-};
-
-const REMOVE_HF_EXP: FnSpec<SipHost> = FnSpec {
-    kamailio: Some("remove_hf_exp"),
-    params: &[Param::req("remove", Kind::Regex), Param::req("keep", Kind::Regex)],
-    doc: "Removes every header whose name matches the first pattern and not the second one.",
-    returns: &[(1, "removed"), (-1, "there was none")],
-    example: r#"remove_hf_exp("^X-", "^X-Keep");"#,
-    run: |call| {
-        let names: Vec<Str> = call.host.msg.headers().map(|h| Str::from(h.name)).collect();
-        let mut gone = Vec::new();
-        for name in names {
-            match (call.is_match(0, &name), call.is_match(1, &name)) {
-                (Ok(true), Ok(false)) => gone.push(name),
-                (Ok(_), Ok(_)) => {}
-                (Err(why), _) | (_, Err(why)) => return Step::Fail(why),
-            }
-        }
-        let h = &mut *call.host;
-        for header in h.msg.headers().filter(|x| gone.iter().any(|g| **g == *x.name)) {
-            h.edits.remove_header(&header);
-        }
-        verdict(!gone.is_empty())
     },
     ..SET_BODY
 };

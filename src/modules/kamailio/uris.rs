@@ -1,6 +1,6 @@
 //! URIs and numbers: what of `siputils` no other module has (kamailio.md section 5.1).
 
-use super::tests_of;
+use super::{contacts, siputils, tests_of};
 use crate::base::Str;
 use crate::modules::host::SipHost;
 use crate::modules::pv::Pv;
@@ -41,6 +41,18 @@ pub const ALL: &[FnSpec<SipHost>] = &[
     SET_URI_USER,
     SET_URI_HOST,
     OPTIONS_REPLY,
+    contacts::ENCODE_CONTACT,
+    contacts::DECODE_CONTACT,
+    contacts::DECODE_CONTACT_HEADER,
+    contacts::CONTACT_PARAM_ENCODE,
+    contacts::CONTACT_PARAM_DECODE,
+    contacts::CONTACT_PARAM_DECODE_RURI,
+    contacts::CONTACT_PARAM_RM,
+    siputils::IS_URI,
+    siputils::IS_RPID_USER_E164,
+    siputils::APPEND_RPID_HF,
+    siputils::SIP_P_CHARGING_VECTOR,
+    siputils::HDR_DATE_CHECK,
 ];
 
 /// What `options_reply` says.
@@ -249,7 +261,7 @@ fn to_sip(call: &mut Call<'_, SipHost>, ordered: bool) -> Step<SipHost> {
 }
 
 /// A plus and 2 to 15 digits.
-fn e164(text: &[u8]) -> bool {
+pub(super) fn is_e164(text: &[u8]) -> bool {
     let digits = text.strip_prefix(b"+").unwrap_or_default();
     (2..=15).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit)
 }
@@ -263,7 +275,7 @@ const IS_E164: FnSpec<SipHost> = FnSpec {
     doc: "Whether a text is a number of E.164: a plus and 2 to 15 digits.",
     returns: &[(1, "it is"), (-1, "it is not")],
     example: r#"if (is_e164("$fU")) xlog("$fU\n");"#,
-    run: |call| verdict(e164(&call.text(0).unwrap_or_default())),
+    run: |call| verdict(is_e164(&call.text(0).unwrap_or_default())),
     ..IS_USER
 };
 
@@ -273,7 +285,7 @@ const IS_URI_USER_E164: FnSpec<SipHost> = FnSpec {
     example: r#"if (is_uri_user_e164("$fu")) xlog("$fu\n");"#,
     run: |call| {
         let uri = call.text(0).unwrap_or_default();
-        verdict(Uri::parse(&uri).ok().and_then(|u| u.user).is_some_and(e164))
+        verdict(Uri::parse(&uri).ok().and_then(|u| u.user).is_some_and(is_e164))
     },
     ..IS_E164
 };

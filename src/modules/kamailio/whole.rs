@@ -1,15 +1,19 @@
 //! `textopsx`: the message as a whole.
 
-use super::header_walk;
+use super::{header_walk, hf_values, line_walk};
 use crate::base::Str;
 use crate::modules::host::SipHost;
+use crate::modules::sipmsgops::headers;
 use crate::script::registry::{FnSpec, Kind, Param, RouteSet, Step};
 use crate::sip::edits::Edits;
 use crate::sip::header::HeaderId;
+use crate::sip::message::Message;
 
 /// The functions.
 pub const TEXTOPSX: &[FnSpec<SipHost>] = &[
     MSG_APPLY_CHANGES,
+    MSG_SET_BUFFER,
+    headers::CHANGE_REPLY_STATUS_CODE,
     REMOVE_BODY,
     KEEP_HF,
     FNMATCH,
@@ -20,6 +24,21 @@ pub const TEXTOPSX: &[FnSpec<SipHost>] = &[
     header_walk::HF_ITERATOR_RM,
     header_walk::HF_ITERATOR_APPEND,
     header_walk::HF_ITERATOR_INSERT,
+    hf_values::APPEND_HF_VALUE,
+    hf_values::INSERT_HF_VALUE,
+    hf_values::REMOVE_HF_VALUE,
+    hf_values::REMOVE_HF_VALUE2,
+    hf_values::ASSIGN_HF_VALUE,
+    hf_values::ASSIGN_HF_VALUE2,
+    hf_values::INCLUDE_HF_VALUE,
+    hf_values::EXCLUDE_HF_VALUE,
+    hf_values::HF_VALUE_EXISTS,
+    line_walk::BL_ITERATOR_START,
+    line_walk::BL_ITERATOR_NEXT,
+    line_walk::BL_ITERATOR_END,
+    line_walk::BL_ITERATOR_RM,
+    line_walk::BL_ITERATOR_APPEND,
+    line_walk::BL_ITERATOR_INSERT,
 ];
 
 const MSG_APPLY_CHANGES: FnSpec<SipHost> = FnSpec {
@@ -48,6 +67,32 @@ const MSG_APPLY_CHANGES: FnSpec<SipHost> = FnSpec {
         }
     },
     finish: None,
+};
+
+const MSG_SET_BUFFER: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("msg_set_buffer"),
+    params: &[Param::req("message", Kind::Str)],
+    doc: "Puts another message, of the same kind, in the place of the one in work; pending changes and a changed R-URI are \
+          forgotten. Not in a transaction, nor behind a wait.",
+    returns: &[(1, "done"), (-1, "there is a transaction, or this is no message of the same kind")],
+    example: r#"msg_set_buffer("$(mb{re.subst,/^OPTIONS/INFO/})");"#,
+    run: |call| {
+        let text = call.text(0).unwrap_or_default();
+        let host = &mut *call.host;
+        if host.phony || host.tm.key.is_some() {
+            return Step::Done(-1);
+        }
+        match Message::parse(text) {
+            Ok(message) if message.is_request() == host.msg.is_request() => {
+                host.msg = message;
+                host.edits = Edits::default();
+                host.ruri = None;
+                Step::Done(1)
+            }
+            _ => Step::Done(-1),
+        }
+    },
+    ..MSG_APPLY_CHANGES
 };
 
 const REMOVE_BODY: FnSpec<SipHost> = FnSpec {

@@ -10,7 +10,7 @@ use crate::sip::header::HeaderId;
 pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
     name: "maxfwd",
     dialects: &[Dialect::OpenSips, Dialect::Kamailio],
-    functions: &[PROCESS, IS_LOWER],
+    functions: &[PROCESS, IS_LOWER, MAXFWD_PROCESS, PROCESS_MAXFWD, MAXFWD_AT_LEAST, MF_LOWLIMIT],
     params: &[ModParamSpec {
         name: "max_limit",
         kind: ModParamKind::Int,
@@ -48,6 +48,32 @@ const PROCESS: FnSpec<SipHost> = FnSpec {
         Step::Done(1)
     },
     finish: None,
+};
+
+const MAXFWD_PROCESS: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("maxfwd_process"),
+    example: r#"if (!maxfwd_process("10")) { sl_send_reply("483", "Too Many Hops"); exit; }"#,
+    ..PROCESS
+};
+
+const PROCESS_MAXFWD: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("process_maxfwd"),
+    example: r#"if (!process_maxfwd("10")) { sl_send_reply("483", "Too Many Hops"); exit; }"#,
+    ..MAXFWD_PROCESS
+};
+
+const MAXFWD_AT_LEAST: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("maxfwd_at_least"),
+    example: r#"if (maxfwd_at_least("10")) xlog("close to the end\n");"#,
+    ..IS_LOWER
+};
+
+const MF_LOWLIMIT: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("mf_lowlimit"),
+    example: r#"if (mf_lowlimit("10")) xlog("close to the end\n");"#,
+    ..MAXFWD_AT_LEAST
 };
 
 const IS_LOWER: FnSpec<SipHost> = FnSpec {

@@ -6,6 +6,7 @@ use super::{ROUTES, host_text, transport};
 use crate::base::Str;
 use crate::modules::host::SipHost;
 use crate::script::registry::{Call, FnSpec, Kind, Param, RouteSet, Step};
+use crate::script::value::Value;
 use crate::sip::Transport;
 use crate::sip::nameaddr::NameAddr;
 use crate::sip::uri::{Uri, host_ip};
@@ -30,13 +31,39 @@ pub const ADD_CONTACT_ALIAS: FnSpec<SipHost> = FnSpec {
 /// `set_contact_alias`
 pub const SET_CONTACT_ALIAS: FnSpec<SipHost> = FnSpec {
     kamailio: Some("set_contact_alias"),
-    params: &[],
-    doc: "Adds `;alias=address~port~protocol` to the Contacts' URIs: where the message came from.",
+    params: &[Param::opt("trim", Kind::Int)],
+    doc: "Adds `;alias=address~port~protocol` to the Contacts' URIs: where the message came from. With 1 an alias that stands there is \
+          taken out before.",
     returns: &[(1, "added"), (-1, "there is no Contact")],
     example: "set_contact_alias();",
     run: |call| {
         let place = source(call.host);
-        Step::Done(if append(call.host, &place) { 1 } else { -1 })
+        let trim = call.int(0).is_some_and(|n| n != 0);
+        Step::Done(if append(call.host, &place, trim) { 1 } else { -1 })
+    },
+    ..ADD_CONTACT_ALIAS
+};
+
+/// `set_alias_to_pv`
+pub const SET_ALIAS_TO_PV: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("set_alias_to_pv"),
+    params: &[Param::req("variable", Kind::Out)],
+    doc: "Puts the place that the `alias` parameter of the first Contact names into a variable, as a URI.",
+    returns: &[(1, "done"), (-1, "there is no Contact, it has no alias, or its alias names no place")],
+    example: r#"if (set_alias_to_pv("$avp(place)")) xlog("$avp(place)\n");"#,
+    run: |call| {
+        let Some(text) = first(call) else { return Step::Done(-1) };
+        let name = call.host.env().settings.nathelper.alias.clone();
+        let Ok(n) = NameAddr::parse(&text) else { return Step::Done(-1) };
+        let Some(uri) = Uri::parse(n.uri).ok().filter(Uri::is_sip) else { return Step::Done(-1) };
+        let Some(alias) = uri.params.value(&name) else { return Step::Done(-1) };
+        match Place::parse(alias) {
+            Some(place) => {
+                call.assign(0, Value::text(place.full_uri()));
+                Step::Done(1)
+            }
+            None => Step::Done(-1),
+        }
     },
     ..ADD_CONTACT_ALIAS
 };
@@ -83,6 +110,24 @@ impl Place {
         format!("{}~{}~{proto}", host_text(self.ip), self.port)
     }
 
+    /// The place as a destination.
+    fn full_uri(&self) -> String {
+        let uri = format!("sip:{}:{}", host_text(self.ip), self.port);
+        match self.transport {
+            // RFC 7118: whether it is encrypted is not said there.
+            Transport::Wss => format!("{uri};transport=ws"),
+            other => format!("{uri};transport={}", other.as_param()),
+        }
+    }
+
+    /// The same; what goes over UDP does not say so.
+    fn uri(&self) -> String {
+        match self.transport {
+            Transport::Udp => format!("sip:{}:{}", host_text(self.ip), self.port),
+            _ => self.full_uri(),
+        }
+    }
+
     fn is_of(&self, uri: &Uri<'_>) -> bool {
         let secure = uri.scheme == crate::sip::uri::Scheme::Sips;
         let written = uri.transport().unwrap_or(if secure { Transport::Tls } else { Transport::Udp });
@@ -113,7 +158,7 @@ fn add(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
         Ok(_) => {}
         Err(_) => return Step::Done(-1),
     }
-    Step::Done(if append(call.host, &place) { 1 } else { -1 })
+    Step::Done(if append(call.host, &place, false) { 1 } else { -1 })
 }
 
 /// Where the message came from.
@@ -121,15 +166,18 @@ fn source(h: &SipHost) -> Place {
     Place { ip: h.source.ip(), port: h.source.port(), transport: transport(h) }
 }
 
-/// Adds the parameter to the Contacts, behind those that others have added.
-fn append(h: &mut SipHost, place: &Place) -> bool {
-    let value = format!(";alias={}", place.write());
+/// Adds the parameter to the Contacts, behind those that others have added or, with `trim`, in their place.
+fn append(h: &mut SipHost, place: &Place, trim: bool) -> bool {
+    let name = h.env().settings.nathelper.alias.clone();
+    let value = [b";", &name[..], b"=", place.write().as_bytes()].concat();
     let done = change(h, usize::MAX, |n| {
         let uri = Uri::parse(n.uri).ok().filter(Uri::is_sip)?;
-        let at = uri.headers.map_or(n.uri.len(), |headers| n.uri.len() - headers.len() - 1);
-        let (front, back) = n.uri.split_at_checked(at)?;
+        let bare = if trim && uri.params.has(&name) { uri.without_param(&name) } else { n.uri.to_vec() };
+        let uri = Uri::parse(&bare).ok()?;
+        let at = uri.headers.map_or(bare.len(), |headers| bare.len() - headers.len() - 1);
+        let (front, back) = bare.split_at_checked(at)?;
         let mut out = Vec::with_capacity(n.raw.len() + 48);
-        write(n, &[front, value.as_bytes(), back].concat(), &mut out);
+        write(n, &[front, &value, back].concat(), &mut out);
         Some(out)
     });
     done > 0
@@ -139,7 +187,8 @@ fn handle(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
     let last = call.int(0).is_some_and(|mode| mode != 0);
     let h = &mut *call.host;
     let Some(uri) = Uri::parse(h.current_ruri()).ok().filter(Uri::is_sip) else { return Step::Done(-1) };
-    let mut found = uri.params.iter().filter(|p| p.name.eq_ignore_ascii_case(b"alias"));
+    let name = h.env.settings.nathelper.alias.clone();
+    let mut found = uri.params.iter().filter(|p| p.name.eq_ignore_ascii_case(&name));
     let found = if last { found.last() } else { found.next() };
     let Some(found) = found.filter(|f| f.text().contains(&b'~')) else { return Step::Done(2) };
     let Some(place) = Place::parse(found.text()) else {
@@ -151,13 +200,6 @@ fn handle(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
     let mut new = uri.raw.get(..at).unwrap_or_default().to_vec();
     new.extend_from_slice(uri.raw.get(at + found.whole.len()..).unwrap_or_default());
     h.ruri = Some(Str::from(new));
-    let du = format!("sip:{}:{}", host_text(place.ip), place.port);
-    let du = match place.transport {
-        Transport::Udp => du,
-        // RFC 7118: whether it is encrypted is not said there.
-        Transport::Wss => format!("{du};transport=ws"),
-        other => format!("{du};transport={}", other.as_param()),
-    };
-    h.du = Some(Str::from(du));
+    h.du = Some(Str::from(place.uri()));
     Step::Done(1)
 }

@@ -8,6 +8,8 @@ use crate::script::value::Value;
 use crate::sip::nameaddr::NameAddr;
 use crate::sip::uri::Uri;
 use crate::sip::{HeaderId, Range};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 /// `fix_nated_contact`
 pub const FIX_NATED_CONTACT: FnSpec<SipHost> = FnSpec {
@@ -20,7 +22,7 @@ pub const FIX_NATED_CONTACT: FnSpec<SipHost> = FnSpec {
     doc: "Puts the address and port that the message came from into its Contacts.",
     returns: &[(1, "done"), (-1, "there is no Contact with a SIP URI")],
     example: "if (nat_uac_test(1)) fix_nated_contact();",
-    run: |call| Step::Done(if fix(call.host, b"") { 1 } else { -1 }),
+    run: |call| Step::Done(if fix(call.host, b"", false) { 1 } else { -1 }),
     finish: None,
 };
 
@@ -28,9 +30,10 @@ pub const FIX_NATED_CONTACT: FnSpec<SipHost> = FnSpec {
 pub const FIX_NATED_CONTACT_WITH: FnSpec<SipHost> = FnSpec {
     opensips: Some("fix_nated_contact"),
     kamailio: None,
-    params: &[Param::opt("uri_params", Kind::Str)],
+    params: &[Param::opt("uri_params", Kind::Str), Param::opt("flags", Kind::Str)],
     doc: "Puts the address and port that the message came from into its Contacts, and these parameters (`;name=value`) \
-          into their URIs.",
+          into their URIs. With the flag `preserve-uri` the parameter `org` holds the host and port that stood there, for \
+          restore_nated_ruri.",
     example: "fix_nated_contact(\";nat=yes\");",
     run: |call| {
         let mut params = call.text(0).unwrap_or_default().to_vec();
@@ -41,10 +44,54 @@ pub const FIX_NATED_CONTACT_WITH: FnSpec<SipHost> = FnSpec {
         if Uri::parse(&probe).is_err() {
             return Step::Fail("these are no parameters of a URI".to_string());
         }
-        Step::Done(if fix(call.host, &params) { 1 } else { -1 })
+        let flags = call.text(1).unwrap_or_default();
+        let mut preserve = false;
+        for word in flags.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|w| !w.is_empty()) {
+            match word {
+                b"preserve-uri" => preserve = true,
+                _ => return Step::Fail("\"preserve-uri\" is the flag of fix_nated_contact".to_string()),
+            }
+        }
+        Step::Done(if fix(call.host, &params, preserve) { 1 } else { -1 })
     },
     ..FIX_NATED_CONTACT
 };
+
+/// `restore_nated_ruri`
+pub const RESTORE_NATED_RURI: FnSpec<SipHost> = FnSpec {
+    opensips: Some("restore_nated_ruri"),
+    kamailio: None,
+    params: &[],
+    routes: RouteSet::letters("RBL"),
+    doc: "Puts the host and port that fix_nated_contact has kept in the parameter `org` back into the R-URI, without the parameter.",
+    returns: &[(1, "done"), (-1, "the R-URI has no such parameter, or it holds no host and port")],
+    example: "if (has_totag()) restore_nated_ruri();",
+    run: |call| {
+        let h = &mut *call.host;
+        let Some(uri) = Uri::parse(h.current_ruri()).ok().filter(Uri::is_sip) else { return Step::Done(-1) };
+        let Some(kept) = uri.param(ORIGINAL) else { return Step::Done(-1) };
+        let kept = kept.iter().rposition(|b| *b != b'=').map_or(&b""[..], |end| &kept[..=end]);
+        let Ok(place) = STANDARD_NO_PAD.decode(kept) else { return Step::Done(-1) };
+        let whole = Uri::parse(&[b"sip:", &place[..]].concat()).is_ok_and(|u| u.host_port() == place);
+        if !whole {
+            return Step::Done(-1);
+        }
+        let bare = uri.without_param(ORIGINAL);
+        let Ok(bare) = Uri::parse(&bare) else { return Step::Done(-1) };
+        let new = Uri::parse(&bare.with_port(None)).ok().map(|u| u.with_host(&place));
+        match new.filter(|u| Uri::parse(u).is_ok()) {
+            Some(new) => {
+                h.ruri = Some(Str::from(new));
+                Step::Done(1)
+            }
+            None => Step::Done(-1),
+        }
+    },
+    ..FIX_NATED_CONTACT
+};
+
+/// The parameter of a Contact's URI that holds what stood there, in base64.
+const ORIGINAL: &[u8] = b"org";
 
 /// `fix_nated_register`
 pub const FIX_NATED_REGISTER: FnSpec<SipHost> = FnSpec {
@@ -98,7 +145,7 @@ pub const ADD_RCV_PARAM: FnSpec<SipHost> = FnSpec {
 };
 
 /// A Contact entry with another URI.
-pub(super) fn write(n: &NameAddr<'_>, uri: &[u8], out: &mut Vec<u8>) {
+pub fn write(n: &NameAddr<'_>, uri: &[u8], out: &mut Vec<u8>) {
     let display = n.display.trim_ascii();
     if !display.is_empty() {
         out.extend_from_slice(display);
@@ -111,7 +158,7 @@ pub(super) fn write(n: &NameAddr<'_>, uri: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Changes the first Contacts, as they stand after earlier changes; how many were changed.
-pub(super) fn change(h: &mut SipHost, most: usize, f: impl Fn(&NameAddr<'_>) -> Option<Vec<u8>>) -> usize {
+pub fn change(h: &mut SipHost, most: usize, f: impl Fn(&NameAddr<'_>) -> Option<Vec<u8>>) -> usize {
     let entries: Vec<Range> = (h.msg.values_of(HeaderId::Contact))
         .filter_map(|v| h.msg.range_of(v))
         .filter(|range| !h.edits.is_deleted(*range))
@@ -131,17 +178,23 @@ pub(super) fn change(h: &mut SipHost, most: usize, f: impl Fn(&NameAddr<'_>) -> 
     done
 }
 
-fn fix(h: &mut SipHost, params: &[u8]) -> bool {
+fn fix(h: &mut SipHost, params: &[u8], preserve: bool) -> bool {
     let (host, port) = (host_text(h.source.ip()), h.source.port());
     let address = format!("{host}:{port}");
     let done = change(h, usize::MAX, |n| {
         let uri = Uri::parse(n.uri).ok().filter(Uri::is_sip)?;
         let mut new = uri.with_host(address.as_bytes());
+        let mut params = params.to_vec();
+        if preserve {
+            params.extend_from_slice(
+                &[b";", ORIGINAL, b"=", STANDARD_NO_PAD.encode(uri.host_port()).as_bytes()].concat(),
+            );
+        }
         if !params.is_empty() {
             let parsed = Uri::parse(&new).ok()?;
             let headers = parsed.headers.map(<[u8]>::to_vec);
             let mut bare = parsed.without_headers();
-            bare.extend_from_slice(params);
+            bare.extend_from_slice(&params);
             if let Some(headers) = headers {
                 bare.push(b'?');
                 bare.extend_from_slice(&headers);

@@ -22,7 +22,7 @@ pub const NAT_UAC_TEST: FnSpec<SipHost> = FnSpec {
           that the message came from, 4 Via has a private address, 8 the SDP has one, 16 Via names another port than \
           that the message came from, 32 it came from a private address, 64 it came over a WebSocket, 128 Contact \
           names another port, 256 the SDP's address is another one, 512 the R-URI and the destination URI differ (in \
-          a reply: the second Via and where its request came from). Private: RFC 1918, RFC 6598, 192.0.0.0/24.",
+          a reply: the second Via and where its request came from). Private: RFC 1918, RFC 6598, 192.0.0.0/24 (see `nat_addr_mode`).",
     returns: &[(1, "one holds"), (-1, "none does")],
     example: r#"if (nat_uac_test("19")) force_rport();"#,
     run: |call| {
@@ -70,7 +70,8 @@ pub const IS_RFC1918: FnSpec<SipHost> = FnSpec {
 
 fn is_rfc1918(call: &mut Call<'_, SipHost>) -> Step<SipHost> {
     let text = call.text(0).unwrap_or_default();
-    Step::Done(if private_host(&text) { 1 } else { -1 })
+    let reserved = call.host.env().settings.nathelper.reserved;
+    Step::Done(if private_host(&text, reserved) { 1 } else { -1 })
 }
 
 const TESTS: [&str; 8] = [
@@ -96,10 +97,11 @@ pub(super) fn words(text: &[u8], known: &[&str]) -> Option<u32> {
     })
 }
 
-/// Whether an address is of RFC 1918 or RFC 6598, or one that is for protocols only (192.0.0.0/24, RFC 6890).
-pub fn is_private(ip: IpAddr) -> bool {
+/// Whether an address is of RFC 1918 or RFC 6598, or one that is for protocols only: 192.0.0.0/29 (RFC 7335), with `reserved` all of
+/// 192.0.0.0/24 (RFC 6890).
+pub fn is_private(ip: IpAddr, reserved: bool) -> bool {
     let protocols = matches!(ip.to_canonical(), IpAddr::V4(a) if a.octets()[..3] == [192, 0, 0]);
-    private(ip) || carrier_grade(ip) || protocols
+    private(ip) || carrier_grade(ip) || if reserved { protocols } else { dual_stack_lite(ip) }
 }
 
 fn private(ip: IpAddr) -> bool {
@@ -116,8 +118,8 @@ fn dual_stack_lite(ip: IpAddr) -> bool {
     matches!(ip.to_canonical(), IpAddr::V4(a) if u32::from(a) & !7 == u32::from(Ipv4Addr::new(192, 0, 0, 0)))
 }
 
-fn private_host(host: &[u8]) -> bool {
-    host_ip(host).is_some_and(is_private)
+fn private_host(host: &[u8], reserved: bool) -> bool {
+    host_ip(host).is_some_and(|ip| is_private(ip, reserved))
 }
 
 /// Host and port of the first Contact.
@@ -146,12 +148,14 @@ fn any(h: &SipHost, mask: u32) -> bool {
     let has = |bit: u32| mask & bit != 0;
     let (ip, port) = (h.source.ip(), h.source.port());
     let via = h.msg.top_via();
+    let reserved = h.env().settings.nathelper.reserved;
+    let private_host = |host: &[u8]| private_host(host, reserved);
     has(1) && contact(h).is_some_and(|(host, _)| private_host(host))
         || has(2) && via.as_ref().is_some_and(|v| differs(v.host, ip))
         || has(4) && via.as_ref().is_some_and(|v| private_host(v.host))
         || has(8) && media_hosts(h).into_iter().any(private_host)
         || has(16) && via.as_ref().is_some_and(|v| v.port.unwrap_or(5060) != port)
-        || has(32) && is_private(ip)
+        || has(32) && is_private(ip, reserved)
         || has(64) && matches!(super::transport(h), Transport::Ws | Transport::Wss)
         || has(128) && contact(h).is_some_and(|(_, p)| p != port)
         || has(256) && media_hosts(h).into_iter().any(|host| differs(host, ip))

@@ -2,7 +2,7 @@
 //! into Contact, SDP and the destination what they cannot know themselves.
 
 mod alias;
-mod contact;
+pub mod contact;
 mod judge;
 mod pings;
 mod sdp;
@@ -31,13 +31,24 @@ pub struct Settings {
     pub nortpproxy: Option<Str>,
     /// `append_sdp_oldmediaip`
     pub old_address: bool,
+    /// `nat_addr_mode`: all of 192.0.0.0/24 counts as private, not only 192.0.0.0/29.
+    pub reserved: bool,
+    /// `alias_name`: the parameter of Contacts that says where a client is.
+    pub alias: Str,
     /// Keep-alives.
     pub pings: Pings,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { received_avp: None, nortpproxy: None, old_address: true, pings: Pings::default() }
+        Settings {
+            received_avp: None,
+            nortpproxy: None,
+            old_address: true,
+            reserved: true,
+            alias: Str::from("alias"),
+            pings: Pings::default(),
+        }
     }
 }
 
@@ -52,6 +63,15 @@ impl Settings {
             "received_avp" => self.received_avp = Some(avp_name(&text).ok_or("received_avp is an AVP: $avp(name)")?),
             "nortpproxy_str" => self.nortpproxy = Some(text),
             "append_sdp_oldmediaip" => self.old_address = value.to_int().is_some_and(|n| n != 0),
+            "nat_addr_mode" => self.reserved = value.to_int().is_some_and(|n| n != 0),
+            "alias_name" => {
+                let name = text.strip_prefix(b";").unwrap_or(&text);
+                let name = name.strip_suffix(b"=").unwrap_or(name);
+                if !crate::sip::bytes::is_token(name) {
+                    return Err("alias_name is the name of a parameter, such as \"alias\"".to_string());
+                }
+                self.alias = Str::from(name);
+            }
             _ => self.pings.set(param, value)?,
         }
         Ok(())
@@ -94,9 +114,11 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         contact::FIX_NATED_CONTACT,
         contact::FIX_NATED_CONTACT_WITH,
         contact::FIX_NATED_REGISTER,
+        contact::RESTORE_NATED_RURI,
         contact::ADD_RCV_PARAM,
         alias::ADD_CONTACT_ALIAS,
         alias::SET_CONTACT_ALIAS,
+        alias::SET_ALIAS_TO_PV,
         alias::HANDLE_RURI_ALIAS,
         sdp::FIX_NATED_SDP,
         sdp::FIX_NATED_SDP_WORDS,
@@ -136,7 +158,9 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         ),
         param("filter_flags", ModParamKind::Int, true, "answers to keep-alives are not looked at"),
         param("filter_server_id", ModParamKind::Int, true, "answers to keep-alives are not looked at"),
-        param("alias_name", ModParamKind::Str, true, "the parameter is `alias`"),
+        text("alias_name", "the parameter of Contacts that says where a client is; default \"alias\""),
+        int("nat_addr_mode", "1 (default): all of 192.0.0.0/24 counts as private; 0: only 192.0.0.0/29"),
+        any("natping_disable_bflag", "contacts with this branch flag are not pinged"),
     ],
     any_param: false,
     needs: &[],

@@ -13,6 +13,8 @@ pub struct Pings {
     pub interval: Duration,
     /// `ping_nated_only`: only those with the flag that nat_bflag of usrloc names.
     pub nated_only: bool,
+    /// `natping_disable_bflag`: contacts with it are not pinged.
+    pub disable: Option<Str>,
     /// `sipping_bflag`: contacts with it are sent requests.
     pub flag: Option<Str>,
     /// `sipping_from`
@@ -30,6 +32,7 @@ impl Default for Pings {
         Pings {
             interval: Duration::ZERO,
             nated_only: false,
+            disable: None,
             flag: None,
             from: None,
             method: Str::from("OPTIONS"),
@@ -55,6 +58,7 @@ impl Pings {
             }
             "ping_nated_only" => self.nated_only = int != 0,
             // -1 is none.
+            "natping_disable_bflag" => self.disable = text.filter(|t| t[..] != *b"-1"),
             "sipping_bflag" => self.flag = text.filter(|t| t[..] != *b"-1"),
             "sipping_from" => {
                 let from = text.ok_or("sipping_from is a SIP URI")?;

@@ -199,3 +199,71 @@ fn names_of_avps() {
         assert_eq!(avp_name(bad.as_bytes()), None, "{bad}");
     }
 }
+
+#[test]
+fn an_alias_may_take_the_place_of_another() {
+    let before = "<sip:alice@10.0.0.2;alias=10.9.9.9~5060~1;x=1>";
+    let mut b = bench(before);
+    assert_eq!(b.call(&alias::SET_CONTACT_ALIAS, &[]), 1);
+    assert_eq!(contact_of(&b), "<sip:alice@10.0.0.2;alias=10.9.9.9~5060~1;x=1;alias=192.0.2.7~1024~1>");
+    let mut b = bench(before);
+    assert_eq!(b.call(&alias::SET_CONTACT_ALIAS, &["1"]), 1);
+    assert_eq!(contact_of(&b), "<sip:alice@10.0.0.2;x=1;alias=192.0.2.7~1024~1>");
+}
+
+#[test]
+fn an_alias_may_have_another_name() {
+    let mut b = bench("<sip:alice@10.0.0.2>");
+    let mut env = (*b.host.env).clone();
+    env.settings.nathelper.set("alias_name", &Value::from("place")).unwrap();
+    assert!(env.settings.nathelper.set("alias_name", &Value::from("a b")).is_err());
+    b.host.env = std::rc::Rc::new(env);
+    assert_eq!(b.call(&alias::SET_CONTACT_ALIAS, &[]), 1);
+    assert_eq!(contact_of(&b), "<sip:alice@10.0.0.2;place=192.0.2.7~1024~1>");
+    b.host.ruri = Some(Str::from("sip:alice@10.0.0.2;place=192.0.2.7~1024~2"));
+    assert_eq!(b.call(&alias::HANDLE_RURI_ALIAS, &[]), 1);
+    assert_eq!(b.host.du.as_deref(), Some(&b"sip:192.0.2.7:1024;transport=tcp"[..]));
+}
+
+#[test]
+fn an_alias_is_read_as_a_uri() {
+    for (contact, code, place) in [
+        ("<sip:a@10.0.0.2;alias=10.9.9.9~5070~1>", 1, "sip:10.9.9.9:5070;transport=udp"),
+        ("<sip:a@10.0.0.2;alias=10.9.9.9~5070~3>", 1, "sip:10.9.9.9:5070;transport=tls"),
+        ("<sip:a@10.0.0.2>", -1, ""),
+        ("<sip:a@10.0.0.2;alias=nowhere>", -1, ""),
+    ] {
+        let mut b = bench(contact);
+        assert_eq!(b.call(&alias::SET_ALIAS_TO_PV, &["$avp(place)"]), code, "{contact}");
+        assert_eq!(b.fake.avps.get(b"place", 0).to_text().unwrap_or_default(), Str::from(place), "{contact}");
+    }
+}
+
+#[test]
+fn reserved_addresses_may_count_as_private() {
+    let mut b = bench("<sip:a@b>");
+    let judged = |b: &mut Bench| ["192.0.0.1", "192.0.0.9", "10.0.0.1"].map(|ip| b.call(&judge::IS_RFC1918, &[ip]));
+    assert_eq!(judged(&mut b), [1, 1, 1]);
+    let mut env = (*b.host.env).clone();
+    env.settings.nathelper.set("nat_addr_mode", &Value::Int(0)).unwrap();
+    b.host.env = std::rc::Rc::new(env);
+    assert_eq!(judged(&mut b), [1, -1, 1]);
+}
+
+#[test]
+fn what_stood_in_a_contact_comes_back() {
+    let mut b = bench("<sip:alice@10.0.0.2:5062;x=1>");
+    assert_eq!(b.call(&contact::FIX_NATED_CONTACT_WITH, &[OMIT, "preserve-uri"]), 1);
+    let fixed = contact_of(&b);
+    assert_eq!(fixed, "<sip:alice@192.0.2.7:1024;x=1;org=MTAuMC4wLjI6NTA2Mg>");
+    let uri = fixed.trim_matches(['<', '>']).to_string();
+    b.host.ruri = Some(Str::from(uri.as_str()));
+    assert_eq!(b.call(&contact::RESTORE_NATED_RURI, &[]), 1);
+    assert_eq!(b.host.ruri.as_deref(), Some(&b"sip:alice@10.0.0.2:5062;x=1"[..]));
+    assert_eq!(b.call(&contact::RESTORE_NATED_RURI, &[]), -1, "it has no such parameter any more");
+    for (value, code) in [("MTAuMC4wLjI6NTA2Mg==", 1), ("aG9zdA", 1), ("!", -1), ("YSBi", -1), ("YTpiOmM", -1)] {
+        b.host.ruri = Some(Str::from(format!("sip:a@192.0.2.7:1024;org={value}")));
+        assert_eq!(b.call(&contact::RESTORE_NATED_RURI, &[]), code, "{value}");
+    }
+    assert_eq!(b.call(&contact::FIX_NATED_CONTACT_WITH, &[OMIT, "what"]), -1000);
+}

@@ -3,6 +3,7 @@
 use crate::base::Str;
 use crate::modules::lists::{int, text};
 use crate::ops::SqlValue;
+use crate::script::pattern::compile_regex;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -25,8 +26,24 @@ pub struct Address {
     pub what: What,
     /// From which port; 0: any.
     pub port: u16,
-    /// What a match is marked with.
+    /// What a match is marked with; OpenSIPS: its context.
     pub tag: Option<Str>,
+    /// OpenSIPS: over which transport, in small letters; `any` is any, `none` is none.
+    pub proto: Str,
+    /// OpenSIPS: what a text that is asked about must fit; none: it is not asked.
+    pub pattern: Option<Str>,
+}
+
+/// What OpenSIPS asks about.
+pub struct Asked<'a> {
+    /// The group; 0: any.
+    pub group: i64,
+    /// The address.
+    pub ip: IpAddr,
+    /// The port; 0: any.
+    pub port: u16,
+    /// The transport in small letters; `any`: any.
+    pub proto: &'a [u8],
 }
 
 impl Address {
@@ -44,14 +61,40 @@ impl Address {
             Err(_) => What::Name(Str::from(bare.to_ascii_lowercase())),
         };
         let tag = tag.filter(|t| !t.is_empty());
-        (group > 0).then_some(Address { group, what, port: u16::try_from(port).ok()?, tag })
+        let port = u16::try_from(port).ok()?;
+        (group > 0).then_some(Address { group, what, port, tag, proto: Str::from("any"), pattern: None })
     }
 
     /// From a row: group, address, mask, port, tag.
     pub fn of_row(row: &[SqlValue]) -> Option<Address> {
+        if row.len() > 5 {
+            return Address::of_opensips(row);
+        }
         let address = text(row.get(1))?;
         let (mask, port) = (int(row.get(2)).unwrap_or(0), int(row.get(3)).unwrap_or(0));
         Address::new(int(row.first())?, &address.to_lossy(), mask, port, text(row.get(4)))
+    }
+
+    /// From a row of OpenSIPS' table: group, address, mask, port, context, transport, pattern. Group 0 is in every group; a
+    /// mask of 0 is every address.
+    fn of_opensips(row: &[SqlValue]) -> Option<Address> {
+        let address = text(row.get(1))?;
+        let ip: IpAddr = address.to_lossy().trim().parse().ok()?;
+        let most = if ip.is_ipv4() { 32 } else { 128 };
+        let mask = int(row.get(2)).map_or(Some(most), |m| u8::try_from(m).ok().filter(|m| *m <= most))?;
+        let given = |n: usize| text(row.get(n)).filter(|t| !t.is_empty());
+        let pattern = given(6);
+        if pattern.as_ref().is_some_and(|p| compile_regex(&p.to_lossy()).is_err()) {
+            return None;
+        }
+        Some(Address {
+            group: int(row.first()).filter(|g| *g >= 0)?,
+            what: What::Net(masked(ip, mask), mask),
+            port: u16::try_from(int(row.get(3)).unwrap_or(0)).ok()?,
+            tag: given(4),
+            proto: given(5).map_or_else(|| Str::from("any"), |p| Str::from(p.to_ascii_lowercase())),
+            pattern,
+        })
     }
 
     /// From a line of a file: group, address, and if they are there mask, port, tag; `None` for a line without an
@@ -133,6 +176,22 @@ impl Addresses {
         self.first(self.hosts.get(&ip), group, port).or_else(nets)
     }
 
+    /// The entries that OpenSIPS takes for an answer, but for their patterns: hosts before networks.
+    pub fn fitting<'a>(&'a self, asked: &'a Asked<'a>) -> impl Iterator<Item = &'a Address> {
+        let hosts = self.hosts.get(&asked.ip).into_iter().flatten();
+        let in_net = move |e: &&Address| match &e.what {
+            What::Net(net, bits) => net.is_ipv4() == asked.ip.is_ipv4() && masked(asked.ip, *bits) == *net,
+            What::Name(_) => false,
+        };
+        let lets = move |e: &&Address| {
+            (e.group == 0 || asked.group == 0 || e.group == asked.group)
+                && (e.port == 0 || asked.port == 0 || e.port == asked.port)
+                && *e.proto != *b"none"
+                && (*e.proto == *b"any" || *asked.proto == *b"any" || *e.proto == *asked.proto)
+        };
+        hosts.chain(&self.nets).filter_map(|n| self.entries.get(*n)).filter(in_net).filter(lets)
+    }
+
     fn first(&self, of: Option<&Vec<usize>>, group: Option<i64>, port: u16) -> Option<&Address> {
         of?.iter().filter_map(|n| self.entries.get(*n)).find(|e| e.lets(group, port))
     }
@@ -185,5 +244,48 @@ mod tests {
         assert_eq!((read.what, read.port), (What::Net("10.0.0.0".parse().unwrap(), 8), 5060));
         assert_eq!(Address::of_row(&row(SqlValue::Int(40))), None);
         assert_eq!(Address::of_row(&[SqlValue::Null]), None);
+    }
+
+    #[test]
+    fn rows_of_opensips() {
+        let t = |t: &str| SqlValue::Text(Str::from(t));
+        let row = |group, ip, mask, port, proto, pattern: &str| {
+            Address::of_row(&[
+                SqlValue::Int(group),
+                t(ip),
+                SqlValue::Int(mask),
+                SqlValue::Int(port),
+                t("ctx"),
+                t(proto),
+                t(pattern),
+            ])
+        };
+        let all = Addresses::new(
+            [
+                row(1, "10.0.0.1", 32, 5060, "UDP", ""),
+                row(1, "10.0.0.0", 24, 0, "any", "^gw"),
+                row(0, "192.0.2.1", 32, 0, "tcp", ""),
+                row(3, "192.0.2.0", 24, 0, "none", ""),
+                row(4, "0.0.0.0", 0, 0, "tls", ""),
+            ]
+            .into_iter()
+            .map(Option::unwrap)
+            .collect(),
+        );
+        let groups = |group, ip: &str, port, proto: &str| -> Vec<i64> {
+            let asked = Asked { group, ip: ip.parse().unwrap(), port, proto: proto.as_bytes() };
+            all.fitting(&asked).map(|e| e.group).collect()
+        };
+        assert_eq!(groups(1, "10.0.0.1", 5060, "udp"), [1, 1]);
+        assert_eq!(groups(1, "10.0.0.1", 5061, "udp"), [1], "the network alone");
+        assert_eq!(groups(1, "10.0.0.1", 0, "any"), [1, 1]);
+        assert_eq!(groups(2, "10.0.0.1", 5060, "udp"), [0; 0]);
+        assert_eq!(groups(2, "192.0.2.1", 1, "tcp"), [0], "group 0 is in every group");
+        assert_eq!(groups(3, "192.0.2.9", 1, "udp"), [0; 0], "none is no transport");
+        assert_eq!(groups(0, "203.0.113.1", 1, "tls"), [4]);
+        assert_eq!(row(1, "10.0.0.1", 33, 0, "any", ""), None);
+        assert_eq!(row(-1, "10.0.0.1", 32, 0, "any", ""), None);
+        assert_eq!(row(1, "10.0.0.1", 32, 0, "any", "("), None);
+        assert_eq!(row(1, "gw.example.org", 32, 0, "any", ""), None);
     }
 }

@@ -1,8 +1,15 @@
-//! `permissions`: who may do what by its address (kamailio.md section 5.5). Its tables are kept by every worker
-//! ([`super::lists`]).
+//! `permissions`: who may do what by its address, or by rules in files (kamailio.md section 5.5, opensips.md 4.17). Its
+//! tables and files are kept by every worker ([`super::lists`]).
 
 pub mod address;
+pub mod allow;
+mod opensips;
+pub mod rules;
+mod settings;
 pub mod trusted;
+
+pub use opensips::OPENSIPS;
+pub use settings::Settings;
 
 use super::env::Env;
 use super::host::SipHost;
@@ -15,145 +22,10 @@ use crate::ops::{self, SqlValue};
 use crate::script::ast::{Dialect, RouteKind};
 use crate::script::registry::{Call, FnSpec, Kind, ModParamKind, ModParamSpec, ModuleSpec, Param, RouteSet, Step};
 use crate::script::value::Value;
-use address::Address;
-use std::path::Path;
-use std::rc::Rc;
 use trusted::{Asked, Trusted};
 
 /// Number of the module's database.
 pub const DATABASE: i64 = i64::MIN + (1 << 40);
-
-/// Names of tables and columns, and what is loaded.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// `load_backends`
-    backends: i64,
-    /// `db_mode`: 1: trusted peers are kept.
-    keeps_trusted: bool,
-    /// `address_table`
-    address_table: Str,
-    /// `trusted_table`
-    trusted_table: Str,
-    /// `grp_col`, `ip_addr_col`, `mask_col`, `port_col`
-    address_columns: [Str; 4],
-    /// `source_col`, `proto_col`, `from_col`, `ruri_col`
-    trusted_columns: [Str; 4],
-    /// `tag_col`
-    tag_column: Str,
-    /// `priority_col`
-    priority_column: Str,
-    /// `peer_tag_avp`
-    tag_avp: Option<Str>,
-    /// `peer_tag_mode`: 1: all matches count.
-    all_tags: bool,
-    /// `address_file`, read.
-    pub file: Option<Rc<Vec<Address>>>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        let names = |list: [&str; 4]| list.map(Str::from);
-        Settings {
-            backends: 0xffff,
-            keeps_trusted: false,
-            address_table: Str::from("address"),
-            trusted_table: Str::from("trusted"),
-            address_columns: names(["grp", "ip_addr", "mask", "port"]),
-            trusted_columns: names(["src_ip", "proto", "from_pattern", "ruri_pattern"]),
-            tag_column: Str::from("tag"),
-            priority_column: Str::from("priority"),
-            tag_avp: None,
-            all_tags: false,
-            file: None,
-        }
-    }
-}
-
-impl Settings {
-    /// Takes over a parameter; the error says what is wrong with it.
-    pub fn set(&mut self, param: &str, value: &Value) -> Result<(), String> {
-        let text = value.to_text().unwrap_or_default();
-        let int = value.to_int().unwrap_or(0);
-        let [group, ip, mask, port] = &mut self.address_columns;
-        let [source, proto, from, ruri] = &mut self.trusted_columns;
-        let field = match param {
-            "load_backends" => {
-                self.backends = int;
-                return Ok(());
-            }
-            "db_mode" => {
-                self.keeps_trusted = int != 0;
-                return Ok(());
-            }
-            "peer_tag_mode" => {
-                self.all_tags = int != 0;
-                return Ok(());
-            }
-            "peer_tag_avp" => {
-                let inner = text.strip_prefix(b"$avp(").and_then(|t| t.strip_suffix(b")")).unwrap_or_default();
-                let name = inner.strip_prefix(b"i:").or_else(|| inner.strip_prefix(b"s:")).unwrap_or(inner);
-                if name.is_empty() {
-                    return Err("peer_tag_avp is an AVP: $avp(NAME)".to_string());
-                }
-                self.tag_avp = Some(Str::from(name));
-                return Ok(());
-            }
-            // It lies beside the configuration: read where that is known.
-            "address_file" => return Ok(()),
-            "address_table" => &mut self.address_table,
-            "trusted_table" => &mut self.trusted_table,
-            "grp_col" => group,
-            "ip_addr_col" => ip,
-            "mask_col" => mask,
-            "port_col" => port,
-            "source_col" => source,
-            "proto_col" => proto,
-            "from_col" => from,
-            "ruri_col" => ruri,
-            "tag_col" => &mut self.tag_column,
-            "priority_col" => &mut self.priority_column,
-            _ => return Ok(()),
-        };
-        *field = text;
-        Ok(())
-    }
-
-    /// Reads `address_file`; the error says what is wrong.
-    pub fn read_file(&mut self, path: &Path) -> Result<(), String> {
-        let text = std::fs::read_to_string(path).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
-        let path = path.display();
-        let mut entries = Vec::new();
-        for (n, line) in text.lines().enumerate() {
-            let entry = Address::of_line(line).map_err(|why| format!("{path}:{}: {why}", n + 1))?;
-            entries.extend(entry);
-        }
-        self.file = Some(Rc::new(entries));
-        Ok(())
-    }
-
-    /// The statement that reads the addresses; `None` if they are not wanted, or are in a file.
-    pub fn address_query(&self) -> Option<String> {
-        let [group, ip, mask, port] = self.address_columns.each_ref().map(Str::to_lossy);
-        let (tag, table) = (self.tag_column.to_lossy(), self.address_table.to_lossy());
-        let wanted = self.backends & 1 != 0 && self.file.is_none();
-        wanted.then(|| format!("SELECT {group}, {ip}, {mask}, {port}, {tag} FROM {table}"))
-    }
-
-    /// The statement that reads the trusted peers; `None` if they are not wanted, or are asked for each time.
-    pub fn trusted_query(&self) -> Option<String> {
-        (self.backends & 2 != 0 && self.keeps_trusted).then(|| {
-            let priority = self.priority_column.to_lossy();
-            format!("{} ORDER BY {priority} DESC", self.select_trusted())
-        })
-    }
-
-    fn select_trusted(&self) -> String {
-        let [source, proto, from, ruri] = self.trusted_columns.each_ref().map(Str::to_lossy);
-        let (tag, priority) = (self.tag_column.to_lossy(), self.priority_column.to_lossy());
-        let table = self.trusted_table.to_lossy();
-        format!("SELECT {source}, {proto}, {from}, {ruri}, {tag}, {priority} FROM {table}")
-    }
-}
 
 const fn text(name: &'static str, doc: &'static str) -> ModParamSpec {
     ModParamSpec { name, kind: ModParamKind::Str, ignored: false, doc }
@@ -167,15 +39,30 @@ const fn ignored(name: &'static str, doc: &'static str) -> ModParamSpec {
     ModParamSpec { name, kind: ModParamKind::Any, ignored: true, doc }
 }
 
+const ALLOW_FILE: ModParamSpec = text(
+    "default_allow_file",
+    "the file with what allow_routing() allows; default permissions.allow beside the configuration",
+);
+const DENY_FILE: ModParamSpec =
+    text("default_deny_file", "the file with what it denies; default permissions.deny beside the configuration");
+const ALLOW_SUFFIX: ModParamSpec =
+    text("allow_suffix", "what makes the name of a file of allowed calls of a basename; default .allow");
+const DENY_SUFFIX: ModParamSpec = text("deny_suffix", "the same of denied calls; default .deny");
+const ALL_BRANCHES: ModParamSpec =
+    int("check_all_branches", "0: allow_routing looks at the R-URI alone, not at further branches; default 1");
+
 /// The module.
 pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
     name: "permissions",
     dialects: &[Dialect::Kamailio],
-    functions: &[ADDRESS, SOURCE, SOURCE_GROUP, ADDRESS_GROUP, TRUSTED],
+    functions: &[ADDRESS, SOURCE, SOURCE_GROUP, ADDRESS_GROUP, TRUSTED, allow::ROUTING, allow::REGISTER, allow::URI],
     params: &[
         text("db_url", "the database of both tables"),
         int("db_mode", "1: trusted peers are kept in memory; 0: the database is asked each time; default 0"),
-        int("load_backends", "sum of 1: addresses, 2: trusted peers; default all"),
+        int(
+            "load_backends",
+            "sum of 1: addresses, 2: trusted peers, 4: default_allow_file, 8: default_deny_file; default all",
+        ),
         text("address_file", "file of addresses, instead of the table: lines of group, address, mask, port, tag"),
         text("address_table", "default address"),
         text("trusted_table", "default trusted"),
@@ -195,11 +82,11 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         ignored("reload_delta", "a reload is done whenever it is asked for"),
         ignored("trusted_cleanup_interval", "nothing is left over"),
         ignored("perm_hash_size", "not needed"),
-        ignored("default_allow_file", "files of allowed calls are not offered"),
-        ignored("default_deny_file", "files of denied calls are not offered"),
-        ignored("allow_suffix", "files of allowed calls are not offered"),
-        ignored("deny_suffix", "files of denied calls are not offered"),
-        ignored("check_all_branches", "files of allowed calls are not offered"),
+        ALLOW_FILE,
+        DENY_FILE,
+        ALLOW_SUFFIX,
+        DENY_SUFFIX,
+        ALL_BRANCHES,
     ],
     any_param: false,
     needs: &[],
@@ -343,7 +230,7 @@ const TRUSTED: FnSpec<SipHost> = FnSpec {
     example: "if (allow_trusted()) t_relay();",
     run: |call| {
         let settings = &call.host.env().settings.permissions;
-        if settings.backends & 2 == 0 {
+        if !settings.wants(2) {
             return Step::Done(-1);
         }
         if settings.keeps_trusted {

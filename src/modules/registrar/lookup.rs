@@ -8,7 +8,7 @@ use crate::base::Str;
 use crate::modules::host::{SipHost, Target};
 use crate::modules::log_line;
 use crate::modules::pv_set::MAX_BRANCHES;
-use crate::modules::usrloc::Binding;
+use crate::modules::usrloc::{Binding, Found};
 use crate::script::registry::{Call, FnSpec, Kind, Param, RouteSet, Step};
 use crate::script::value::Value;
 use crate::sip::nameaddr::NameAddr;
@@ -190,7 +190,8 @@ fn usable(h: &SipHost, uri: &[u8], found: Vec<Binding>, methods: bool) -> Result
     let newest = |b: &Binding, all: &[Binding]| {
         !all.iter().any(|o| o.reg_id > 0 && o.instance == b.instance && (o.modified, &o.ruid) > (b.modified, &b.ruid))
     };
-    if h.env().settings.registrar.uses_flows() {
+    // The others are for t_next_contact_flow, if it has a place for them.
+    if h.env().settings.registrar.uses_flows() && h.env().settings.tm.flows.is_none() {
         let all = found.clone();
         found.retain(|b| b.reg_id == 0 || newest(b, &all));
     }
@@ -227,7 +228,16 @@ pub fn target(h: &SipHost, b: &Binding) -> Target {
         q: b.q,
         flags: b.bflags.clone(),
         socket: socket.and_then(|n| u16::try_from(n).ok()),
-        attrs: Vec::new(),
+        attrs: found(b).attributes(),
+    }
+}
+
+fn found(b: &Binding) -> Found {
+    Found {
+        contact: b.contact.clone(),
+        ruid: b.ruid.clone(),
+        agent: b.user_agent.clone(),
+        instance: b.instance.clone(),
     }
 }
 
@@ -237,7 +247,7 @@ fn take(call: &mut Call<'_, SipHost>, b: &Binding) {
     let main = target(call.host, b);
     let h = &mut *call.host;
     h.set_main_target(&main);
-    h.location.get_or_insert_default().found = Some((b.ruid.clone(), b.user_agent.clone()));
+    h.location.get_or_insert_default().found = Some(found(b));
     let attr = h.env().settings.registrar.attr_avp.clone();
     if let (Some(name), Some(attr)) = (attr, &b.attr) {
         call.vm().push_avp(&name, Value::Str(attr.clone()));
@@ -336,7 +346,7 @@ fn branches(call: &mut Call<'_, SipHost>, found: Vec<Vec<Binding>>, methods: boo
             continue;
         }
         match usable(call.host, uri, list, methods) {
-            Ok(found) => contacts.extend(found.into_iter().map(Place::Found)),
+            Ok(found) => contacts.extend(found.into_iter().map(|b| Place::Found(Box::new(b)))),
             Err(code) => worst = worst.min(code),
         }
     }
@@ -351,7 +361,7 @@ fn branches(call: &mut Call<'_, SipHost>, found: Vec<Vec<Binding>>, methods: boo
     }
     for contact in contacts {
         match contact {
-            Place::Found(b) => append(call.host, &[b]),
+            Place::Found(b) => append(call.host, &[*b]),
             Place::Kept(t) if call.host.branches.len() < MAX_BRANCHES => call.host.branches.push(t),
             Place::Kept(_) => {}
         }
@@ -360,7 +370,7 @@ fn branches(call: &mut Call<'_, SipHost>, found: Vec<Vec<Binding>>, methods: boo
 }
 
 enum Place {
-    Found(Binding),
+    Found(Box<Binding>),
     Kept(Target),
 }
 

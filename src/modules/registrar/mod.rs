@@ -14,7 +14,7 @@ pub mod remove;
 mod reply;
 pub mod request;
 mod save;
-mod settings;
+pub(in crate::modules) mod settings;
 
 pub use find::Looking;
 pub use lookup::target;

@@ -6,6 +6,7 @@ use crate::base::Str;
 use crate::modules::usrloc::binding::{Binding, Row, sort};
 use crate::modules::usrloc::{Matching, binding};
 use crate::sip::uri::Uri;
+use crate::store::ConnId;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -64,6 +65,8 @@ pub struct Ask {
     pub show_path: bool,
     /// The other end of the connection it came over, and the transport's name.
     pub flow: Option<(Str, SocketAddr)>,
+    /// That connection, where its end matters.
+    pub conn: Option<ConnId>,
     /// The client knows RFC 5626.
     pub outbound: bool,
     /// Name of the socket it came in on.
@@ -236,6 +239,9 @@ fn set(ask: &Ask, wanted: &Wanted, rules: &Rules, now: i64, old: Binding) -> Bin
         reg_id: wanted.reg_id,
         modified: now,
         flow,
+        conn: ask.conn,
+        alive: 0,
+        roundtrip: 0,
         attr: ask.attr.clone().or(old.attr),
         row: if rules.writes && ask.flags & binding::MEMORY_ONLY == 0 { Row::Missing } else { Row::Same },
     }

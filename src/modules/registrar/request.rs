@@ -98,6 +98,11 @@ pub fn read(call: &mut Call<'_, SipHost>, table: Str, options: &Options, uri: Op
             let listener = h.env().listeners.get(usize::from(h.listener))?;
             Some((Str::from(listener.transport.as_param()), h.source))
         }),
+        // Behind another proxy it is that one's.
+        conn: h.conn.filter(|_| {
+            h.env().settings.usrloc.follows_connections()
+                && msg.headers_of(HeaderId::Via).flat_map(|h| h.values()).count() < 2
+        }),
         outbound,
         socket: socket(h, s, options),
         bflags: h.bflags.clone(),

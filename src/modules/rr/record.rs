@@ -1,10 +1,12 @@
 //! `record_route` and friends. The header itself is written when the request is sent, since only
 //! then both sockets are known.
 
+use super::Double;
 use crate::base::Str;
 use crate::modules::env::Listen;
 use crate::modules::host::SipHost;
 use crate::script::registry::{Call, FnSpec, Kind, Param, RouteSet, Step};
+use crate::script::value::Value;
 use crate::sip::Transport;
 use crate::sip::bytes::push_number;
 use crate::sip::uri::Uri;
@@ -25,6 +27,11 @@ pub const RECORD_ROUTE: FnSpec<SipHost> = FnSpec {
         let Ok(params) = params(call, 0) else { return Step::Done(-1) };
         if call.host.rr.record.is_some() || !call.host.rr.preset.is_empty() {
             return Step::Done(-1);
+        }
+        if let Some(name) = call.host.env().settings.rr.user_avp.clone()
+            && let Some(user) = call.vm().avp(&name).first().and_then(Value::to_text)
+        {
+            call.host.rr.user = Some(user).filter(|u| is_user(u));
         }
         call.host.rr.record = Some(params.unwrap_or_default());
         Step::Done(1)
@@ -101,6 +108,11 @@ pub const ADD_RR_PARAM: FnSpec<SipHost> = FnSpec {
     ..RECORD_ROUTE
 };
 
+/// Whether a text may be the user of a URI.
+fn is_user(text: &[u8]) -> bool {
+    !text.is_empty() && !text.contains(&b'@') && Uri::parse(&[b"sip:", text, b"@h"].concat()).is_ok()
+}
+
 /// Argument `i` as URI parameters with a leading `;`.
 fn params(call: &Call<'_, SipHost>, i: usize) -> Result<Option<Str>, ()> {
     let Some(text) = call.text(i).filter(|t| !t.is_empty()) else { return Ok(None) };
@@ -120,23 +132,28 @@ fn params(call: &Call<'_, SipHost>, i: usize) -> Result<Option<Str>, ()> {
 /// 16.6 step 4); empty if record_route was not called. With two different sockets there are two,
 /// the outgoing one on top, both with `r2=on`.
 pub fn record_route_lines(host: &SipHost, received: &Listen, sent: &Listen) -> Vec<u8> {
-    let settings = &host.env().settings;
+    let settings = &host.env().settings.rr;
     if host.rr.preset.is_empty() && host.rr.record.is_none() {
         return Vec::new();
     }
     let mut tail = Vec::with_capacity(64);
-    if settings.rr_append_fromtag
+    if settings.from_tag
         && let Some(tag) = host.msg.from_tag().filter(|t| !t.is_empty())
     {
         tail.extend_from_slice(b";ftag=");
         tail.extend_from_slice(tag);
     }
+    let lr: &[u8] = if settings.full_lr { b";lr=on" } else { b";lr" };
+    // RFC 3261 16.6 step 4.
+    let secure = settings.sips && host.current_ruri().get(..5).is_some_and(|s| s.eq_ignore_ascii_case(b"sips:"));
+    let scheme: &[u8] = if secure { b"sips:" } else { b"sip:" };
     let mut out = Vec::new();
     if !host.rr.preset.is_empty() {
         for address in &host.rr.preset {
-            out.extend_from_slice(b"Record-Route: <sip:");
+            out.extend_from_slice(b"Record-Route: <");
+            out.extend_from_slice(scheme);
             out.extend_from_slice(address);
-            out.extend_from_slice(b";lr");
+            out.extend_from_slice(lr);
             out.extend_from_slice(&tail);
             out.extend_from_slice(&host.rr.params);
             out.extend_from_slice(b">\r\n");
@@ -146,15 +163,20 @@ pub fn record_route_lines(host: &SipHost, received: &Listen, sent: &Listen) -> V
     let Some(extra) = &host.rr.record else { return out };
     tail.extend_from_slice(extra);
     tail.extend_from_slice(&host.rr.params);
-    let double = settings.rr_double && (received.transport, received.addr) != (sent.transport, sent.addr);
-    let user = if settings.rr_add_username {
-        Uri::parse(host.msg.request_uri()).ok().and_then(|u| u.user).map(<[u8]>::to_vec)
-    } else {
-        None
+    let double = match settings.double {
+        Double::Never => false,
+        Double::Different => (received.transport, received.addr) != (sent.transport, sent.addr),
+        Double::Always => true,
+    };
+    let user = match &host.rr.user {
+        _ if !settings.username => None,
+        Some(user) => Some(user.to_vec()),
+        None => Uri::parse(host.msg.request_uri()).ok().and_then(|u| u.user).map(<[u8]>::to_vec),
     };
     out.reserve(128 + tail.len());
     for socket in [sent, received].into_iter().take(if double { 2 } else { 1 }) {
-        out.extend_from_slice(b"Record-Route: <sip:");
+        out.extend_from_slice(b"Record-Route: <");
+        out.extend_from_slice(scheme);
         if let Some(user) = &user {
             out.extend_from_slice(user);
             out.push(b'@');
@@ -164,6 +186,10 @@ pub fn record_route_lines(host: &SipHost, received: &Listen, sent: &Listen) -> V
             out.push(b':');
             push_number(&mut out, u64::from(socket.via_port()));
         }
+        if let Some(name) = socket.tag.as_ref().filter(|_| settings.socket_names) {
+            out.extend_from_slice(b";sn=");
+            out.extend_from_slice(name);
+        }
         if socket.transport != Transport::Udp {
             out.extend_from_slice(b";transport=");
             out.extend_from_slice(socket.transport.as_param().as_bytes());
@@ -171,7 +197,7 @@ pub fn record_route_lines(host: &SipHost, received: &Listen, sent: &Listen) -> V
         if double {
             out.extend_from_slice(b";r2=on");
         }
-        out.extend_from_slice(b";lr");
+        out.extend_from_slice(lr);
         out.extend_from_slice(&tail);
         out.extend_from_slice(b">\r\n");
     }

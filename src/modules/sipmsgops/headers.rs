@@ -155,13 +155,33 @@ pub const APPEND_TIME: FnSpec<SipHost> = FnSpec {
     doc: "Adds a Date header to the replies made here for this request.",
     example: "append_time();",
     run: |call| {
-        let now = call.host.env().clock.micros() / 1_000_000;
-        let line = time_text::format("Date: %a, %d %b %Y %H:%M:%S GMT\r\n", now);
+        let line = date_line(call.host);
         call.host.reply_headers.extend_from_slice(line.as_bytes());
         Step::Done(1)
     },
     ..APPEND_HF
 };
+
+/// `append_time_to_request`
+pub const APPEND_TIME_TO_REQUEST: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("append_time_to_request"),
+    params: &[],
+    doc: "Adds a Date header to the message in work.",
+    returns: &[(1, "queued")],
+    example: r#"if (!is_present_hf("Date")) append_time_to_request();"#,
+    run: |call| {
+        let line = Str::from(date_line(call.host));
+        call.host.edits.append_header(&call.host.msg, line);
+        Step::Done(1)
+    },
+    ..APPEND_HF
+};
+
+/// A Date header with its line end (RFC 3261 section 20.17).
+fn date_line(host: &SipHost) -> String {
+    time_text::format("Date: %a, %d %b %Y %H:%M:%S GMT\r\n", host.env().clock.micros() / 1_000_000)
+}
 
 /// `change_reply_status`
 pub const CHANGE_REPLY_STATUS: FnSpec<SipHost> = FnSpec {
@@ -172,23 +192,40 @@ pub const CHANGE_REPLY_STATUS: FnSpec<SipHost> = FnSpec {
     doc: "Changes code and reason of the reply in work, within its class; 2xx cannot be changed.",
     returns: &[(1, "changed"), (-1, "not possible")],
     example: r#"if ($rs == 503) change_reply_status(500, "Server Failure");"#,
-    run: |call| {
-        let (Some(code), Some(reason)) = (call.int(0), call.text(1)) else { return Step::Done(-1) };
-        let old = i64::from(call.host.msg.status());
-        let clean = !reason.iter().any(|b| matches!(b, b'\r' | b'\n'));
-        if !(100..=699).contains(&code)
-            || (old / 100 != code / 100 && (old < 300 || code < 300))
-            || old / 100 == 2
-            || !clean
-        {
-            return Step::Done(-1);
-        }
-        let h = &mut *call.host;
-        h.edits.set_status(&h.msg, code as u16, &reason);
-        Step::Done(1)
+    run: |call| match (call.int(0), call.text(1)) {
+        (Some(code), Some(reason)) => change_status(call.host, code, &reason),
+        _ => Step::Done(-1),
     },
     ..APPEND_HF
 };
+
+/// `change_reply_status_code`
+pub const CHANGE_REPLY_STATUS_CODE: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("change_reply_status_code"),
+    params: &[Param::req("code", Kind::Int)],
+    doc: "Changes the code of the reply in work, as `change_reply_status` does; its phrase stays.",
+    example: r#"if ($rs == 503) change_reply_status_code("500");"#,
+    run: |call| {
+        let reason = Str::from(call.host.msg.reason());
+        match call.int(0) {
+            Some(code) => change_status(call.host, code, &reason),
+            None => Step::Done(-1),
+        }
+    },
+    ..CHANGE_REPLY_STATUS
+};
+
+fn change_status(h: &mut SipHost, code: i64, reason: &[u8]) -> Step<SipHost> {
+    let old = i64::from(h.msg.status());
+    let clean = !reason.iter().any(|b| matches!(b, b'\r' | b'\n'));
+    let (class, other) = (old / 100, code / 100);
+    if !(100..=699).contains(&code) || (class != other && (old < 300 || code < 300)) || class == 2 || !clean {
+        return Step::Done(-1);
+    }
+    h.edits.set_status(&h.msg, code as u16, reason);
+    Step::Done(1)
+}
 
 /// The header lines of argument `i`; `None` if they are none (or would break the message).
 fn lines(call: &Call<'_, SipHost>, i: usize) -> Option<Str> {
@@ -222,7 +259,8 @@ pub fn checked(text: Str) -> Option<Str> {
     Some(Str::from(out))
 }
 
-fn remove_where(call: &mut Call<'_, SipHost>, mut wanted: impl FnMut(&[u8], &[u8]) -> bool) -> Step<SipHost> {
+/// Removes every header whose name and value are wanted.
+pub fn remove_where(call: &mut Call<'_, SipHost>, mut wanted: impl FnMut(&[u8], &[u8]) -> bool) -> Step<SipHost> {
     let h = &mut *call.host;
     let mut any = false;
     for header in h.msg.headers() {

@@ -4,10 +4,10 @@
 mod codecs;
 pub mod headers;
 mod lists;
-mod parts;
+pub mod parts;
 mod ruri;
 mod streams;
-mod tests_of;
+pub mod tests_of;
 mod validate;
 mod whole;
 

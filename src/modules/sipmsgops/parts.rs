@@ -10,6 +10,36 @@ pub struct Part<'a> {
     pub media_type: &'a [u8],
     /// Its content.
     pub body: &'a [u8],
+    /// All of it, from behind the line of its mark up to the next one: header lines, content, the line end that belongs
+    /// to the next mark.
+    pub text: &'a [u8],
+}
+
+/// A body of several parts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Multipart<'a> {
+    /// What the lines between the parts begin with, behind the two hyphens.
+    pub boundary: &'a [u8],
+    /// The parts in order.
+    pub parts: Vec<Part<'a>>,
+}
+
+impl<'a> Multipart<'a> {
+    /// The body of a message whose Content-Type says that it has several parts.
+    pub fn of(msg: &'a Message) -> Option<Multipart<'a>> {
+        let boundary = boundary(msg.content_type()).filter(|_| is_multipart(msg))?;
+        Some(Multipart { boundary, parts: split(msg.body(), &[b"--", boundary].concat()) })
+    }
+
+    /// The first part of a media type; letter case does not matter, parameters do not count.
+    pub fn find(&self, media_type: &[u8]) -> Option<usize> {
+        let wanted = media_type.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+        self.parts.iter().position(|p| !wanted.is_empty() && p.media_type.eq_ignore_ascii_case(wanted))
+    }
+}
+
+fn is_multipart(msg: &Message) -> bool {
+    msg.media_type().get(..10).is_some_and(|t| t.eq_ignore_ascii_case(b"multipart/"))
 }
 
 /// The parts of the body: the body itself if it is not multipart, none if it is empty.
@@ -19,13 +49,10 @@ pub fn parts(msg: &Message) -> Vec<Part<'_>> {
     if body.is_empty() {
         return Vec::new();
     }
-    if !media_type.get(..10).is_some_and(|t| t.eq_ignore_ascii_case(b"multipart/")) {
-        return vec![Part { media_type, body }];
+    if !is_multipart(msg) {
+        return vec![Part { media_type, body, text: body }];
     }
-    match boundary(msg.content_type()) {
-        Some(mark) => split(body, &[b"--", mark].concat()),
-        None => Vec::new(),
-    }
+    Multipart::of(msg).map(|m| m.parts).unwrap_or_default()
 }
 
 /// Where the session description lies: the body, or a part of it.
@@ -92,7 +119,7 @@ fn part(text: &[u8]) -> Part<'_> {
         }
     }
     let body = rest.strip_suffix(b"\n").unwrap_or(rest);
-    Part { media_type, body: body.strip_suffix(b"\r").unwrap_or(body) }
+    Part { media_type, body: body.strip_suffix(b"\r").unwrap_or(body), text }
 }
 
 #[cfg(test)]
@@ -106,11 +133,18 @@ mod tests {
         assert_eq!(
             parts,
             [
-                Part { media_type: b"application/sdp", body: b"v=0\r\nm=x\r\n" },
-                Part { media_type: b"text/plain", body: b"--b1x" }
+                Part {
+                    media_type: b"application/sdp",
+                    body: b"v=0\r\nm=x\r\n",
+                    text: b"Content-Type: application/sdp; x=y\r\n\r\nv=0\r\nm=x\r\n\r\n"
+                },
+                Part { media_type: b"text/plain", body: b"--b1x", text: b"c:text/plain\r\n\r\n--b1x\r\n" }
             ]
         );
-        assert_eq!(split(b"--b1\n\nopen end", b"--b1"), [Part { media_type: b"", body: b"open end" }]);
+        assert_eq!(
+            split(b"--b1\n\nopen end", b"--b1"),
+            [Part { media_type: b"", body: b"open end", text: b"\nopen end" }]
+        );
         assert!(split(b"nothing", b"--b1").is_empty());
         assert_eq!(boundary(b"multipart/mixed; a=b ;Boundary=\"x y\""), Some(&b"x y"[..]));
         assert_eq!(boundary(b"multipart/mixed"), None);

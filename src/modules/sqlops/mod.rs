@@ -96,7 +96,7 @@ pub fn statement_on(call: &Call<'_, SipHost>, number: i64, query: Str, params: V
     let Some((_, url)) = urls.iter().find(|(n, _)| *n == number) else {
         return Step::Fail(format!("no db_url with number {number} is configured"));
     };
-    let op = ops::Request::Sql(ops::SqlRequest { url: url.clone(), query, params });
+    let op = ops::Request::Sql(ops::SqlRequest { url: url.clone(), query, params, then: Vec::new() });
     Step::Wait(Request::Op { op, limit: None })
 }
 

@@ -21,6 +21,8 @@ pub enum Part {
     Message,
     /// All but the first line.
     BehindFirstLine,
+    /// The header lines.
+    Headers,
     /// The body.
     Body,
 }
@@ -32,6 +34,7 @@ impl Part {
         match self {
             Part::Message => Range::new(0, body.end),
             Part::BehindFirstLine => Range::new(msg.headers_start(), body.end),
+            Part::Headers => Range::new(msg.headers_start(), msg.headers_end()),
             Part::Body => body,
         }
     }
@@ -68,7 +71,7 @@ pub fn position(base: usize, start: usize, end: usize) -> Option<Range> {
 }
 
 /// The pattern in argument `i`, compiled for this mode; the program remembers it.
-fn pattern(call: &mut Call<'_, SipHost>, i: usize, mode: Mode) -> Result<Rc<Regex>, String> {
+pub fn pattern(call: &mut Call<'_, SipHost>, i: usize, mode: Mode) -> Result<Rc<Regex>, String> {
     let source = match call.args.get(i) {
         Some(Arg::Regex(n)) => written(call.scope.plain().regex(*n).as_str()),
         Some(Arg::Value(v)) => v.to_text().unwrap_or_default().to_lossy().into_owned(),
@@ -81,6 +84,13 @@ fn pattern(call: &mut Call<'_, SipHost>, i: usize, mode: Mode) -> Result<Rc<Rege
         Mode::Whole => format!("(?s-m){literal}{source}"),
     };
     call.scope.plain().pattern(text.as_bytes())
+}
+
+/// A pattern for which letter case matters and the text is one line; the program remembers it.
+pub fn exact(call: &mut Call<'_, SipHost>, source: &[u8]) -> Result<Rc<Regex>, String> {
+    let literal =
+        if source.starts_with(b"*") || source.starts_with(b"+") || source.starts_with(b"?") { "\\" } else { "" };
+    call.scope.plain().pattern(&[&b"(?s-mi)"[..], literal.as_bytes(), source].concat())
 }
 
 /// The pattern as a script would write it: word ends were rewritten when it was compiled.

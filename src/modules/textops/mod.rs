@@ -3,6 +3,7 @@
 //! function does not see what the first one changed. Content-Length follows a changed body.
 
 mod find;
+mod literal;
 mod replace;
 mod search;
 pub mod subst;
@@ -25,11 +26,17 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         search::SEARCH_BODY,
         search::SEARCH_APPEND,
         search::SEARCH_APPEND_BODY,
+        search::SEARCH_STR,
+        search::REGEX_SUBSTRING,
         replace::REPLACE,
         replace::REPLACE_ALL,
         replace::REPLACE_BODY,
         replace::REPLACE_BODY_ALL,
         replace::REPLACE_BODY_ATONCE,
+        replace::REPLACE_HDRS,
+        literal::REPLACE_STR,
+        literal::REPLACE_HDRS_STR,
+        literal::REPLACE_BODY_STR,
         subst::SUBST,
         subst::SUBST_BODY,
         subst::SUBST_URI,

@@ -62,6 +62,16 @@ pub const REPLACE_BODY_ATONCE: FnSpec<SipHost> = FnSpec {
     ..REPLACE
 };
 
+/// `replace_hdrs`
+pub const REPLACE_HDRS: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("replace_hdrs"),
+    doc: "As `replace`, but only the headers are searched.",
+    example: r#"replace_hdrs("^User-Agent: [^\r]*", "User-Agent: PBX");"#,
+    run: |call| change(call, Part::Headers, Mode::Lines, 1),
+    ..REPLACE
+};
+
 fn change(call: &mut Call<'_, SipHost>, part: Part, mode: Mode, limit: usize) -> Step<SipHost> {
     let found = match find(call, 0, part, mode, limit) {
         Ok(found) => found,

@@ -1,9 +1,10 @@
 //! `search` and adding text behind a match.
 
 use super::ROUTES;
-use super::find::{Mode, Part, find, room};
+use super::find::{Mode, Part, exact, find, pattern, room};
 use crate::modules::host::SipHost;
-use crate::script::registry::{Call, FnSpec, Kind, Param, Step};
+use crate::script::registry::{Call, FnSpec, Kind, Param, RouteSet, Step};
+use crate::script::value::Value;
 
 /// `search`
 pub const SEARCH: FnSpec<SipHost> = FnSpec {
@@ -51,6 +52,61 @@ pub const SEARCH_APPEND_BODY: FnSpec<SipHost> = FnSpec {
     example: r#"search_append_body("^m=audio .*\n", "a=ptime:20\r\n");"#,
     run: |call| append(call, Part::Body),
     ..SEARCH_APPEND
+};
+
+/// `search_str`
+pub const SEARCH_STR: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("search_str"),
+    params: &[Param::req("text", Kind::Str), Param::req("pattern", Kind::Regex)],
+    routes: RouteSet::ALL,
+    doc: "Whether the pattern matches anywhere in a text; read as `search` reads it.",
+    example: r#"if (search_str("$ru", ";transport=tcp")) xlog("$ru\n");"#,
+    run: |call| {
+        let text = call.text(0).unwrap_or_default();
+        match pattern(call, 1, Mode::Lines) {
+            Ok(regex) => Step::Done(if !text.is_empty() && regex.is_match(&text) { 1 } else { -1 }),
+            Err(why) => Step::Fail(why),
+        }
+    },
+    ..SEARCH
+};
+
+/// `regex_substring`
+pub const REGEX_SUBSTRING: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("regex_substring"),
+    params: &[
+        Param::req("text", Kind::Str),
+        Param::req("pattern", Kind::Str),
+        Param::req("group", Kind::Int),
+        Param::req("groups", Kind::Int),
+        Param::req("variable", Kind::Out),
+    ],
+    routes: RouteSet::ALL,
+    doc: "Stores what a group of the pattern's first match in a text is: 0 is the whole match. `groups` is how many of them \
+          count, with the whole match. Letter case matters; the text is one line.",
+    returns: &[(1, "stored"), (-1, "there is no such group"), (-2, "no match")],
+    example: r#"regex_substring("$rU", "^\+49([0-9]+)", 1, 2, "$var(number)");"#,
+    run: |call| {
+        let (text, source) = (call.text(0).unwrap_or_default(), call.text(1).unwrap_or_default());
+        let group = call.int(2).and_then(|n| usize::try_from(n).ok());
+        let count = call.int(3).and_then(|n| usize::try_from(n).ok()).unwrap_or_default();
+        let Some(group) = group.filter(|n| *n < count) else { return Step::Done(-1) };
+        let regex = match exact(call, &source) {
+            Ok(regex) => regex,
+            Err(why) => return Step::Fail(why),
+        };
+        let Some(groups) = regex.captures(&text) else { return Step::Done(-2) };
+        match groups.get(group) {
+            Some(found) => {
+                call.assign(4, Value::text(found.as_bytes()));
+                Step::Done(1)
+            }
+            None => Step::Done(-1),
+        }
+    },
+    ..SEARCH
 };
 
 fn is_there(call: &mut Call<'_, SipHost>, part: Part) -> Step<SipHost> {

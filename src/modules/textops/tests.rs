@@ -1,5 +1,6 @@
 //! Tests of the textops functions on whole messages.
 
+use super::literal::*;
 use super::replace::*;
 use super::search::*;
 use super::subst::*;
@@ -161,4 +162,50 @@ fn a_message_cannot_be_blown_up() {
         assert_eq!(code, if n < 4 { 1 } else { -1000 });
     }
     assert_eq!(b.call(&SUBST_URI, &[&format!("/bob/{}/", &long[..2000])]), -1);
+}
+
+#[test]
+fn fixed_texts_are_replaced() {
+    let mut b = bench();
+    assert_eq!(b.call(&REPLACE_STR, &["value", "VALUE", "f"]), 1);
+    assert_eq!(b.call(&REPLACE_STR, &["Value", "x", "a"]), 1, "letter case matters");
+    assert_eq!(b.call(&REPLACE_STR, &["", "x", "a"]), -1);
+    assert_eq!(b.call(&REPLACE_STR, &["value", "x", "z"]), -1000);
+    assert!(b.sent().contains("first VALUE\r\nX-Two: second value\r\n"));
+    let mut b = bench();
+    assert_eq!(b.call(&REPLACE_HDRS_STR, &["c=IN IP4", "x", "a"]), 1);
+    assert_eq!(b.call(&REPLACE_HDRS_STR, &["value", "$rU", "a"]), 1);
+    assert!(b.sent().contains("first bob\r\nX-Two: second bob\r\n"));
+    assert_eq!(b.call(&REPLACE_BODY_STR, &["X-One", "x", "a"]), 1);
+    assert_eq!(b.call(&REPLACE_BODY_STR, &["10.0.0.1", "203.0.113.77", "a"]), 1);
+    assert_eq!(body(&b).matches("203.0.113.77").count(), 2);
+    let mut b = bench();
+    assert_eq!(b.call(&REPLACE_HDRS, &["^m=audio", "x"]), -1);
+    assert_eq!(b.call(&REPLACE_HDRS, &["^x-one: [^\r]*", "X-Three: 3"]), 1);
+    assert!(b.sent().contains("\r\nX-Three: 3\r\nX-Two"));
+}
+
+#[test]
+fn texts_are_searched() {
+    let mut b = bench();
+    for (text, pattern, found) in
+        [("$ru", "BILOXI", 1), ("a\nb", "^b$", 1), ("a\nb", "a.b", -1), ("", "x*", -1), ("abc", "d", -1)]
+    {
+        assert_eq!(b.call(&SEARCH_STR, &[text, pattern]), found, "{text} {pattern}");
+    }
+    let text = "___ abc123def ___ ghi456 ___";
+    for (group, count, found) in [
+        ("1", "3", Some("abc")),
+        ("0", "1", Some("abc123def")),
+        ("2", "3", Some("123")),
+        ("3", "3", None),
+        ("4", "9", None),
+    ] {
+        b.fake.vars.remove("x");
+        let code = b.call(&REGEX_SUBSTRING, &[text, "([a-z]*)([0-9]+)([a-z]*)", group, count, "$var(x)"]);
+        assert_eq!(code, if found.is_some() { 1 } else { -1 }, "{group} {count}");
+        assert_eq!(b.fake.vars.get("x").map(|v| v.to_text().unwrap().to_string()).as_deref(), found);
+    }
+    assert_eq!(b.call(&REGEX_SUBSTRING, &["ABC", "b", "0", "1", "$var(x)"]), -2, "letter case matters");
+    assert_eq!(b.call(&REGEX_SUBSTRING, &["ABC", "(", "0", "1", "$var(x)"]), -1000);
 }

@@ -175,3 +175,17 @@ pub const T_IS_SET: FnSpec<SipHost> = FnSpec {
     },
     ..T_WAS_CANCELLED
 };
+
+/// `t_is_expired`
+pub const T_IS_EXPIRED: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("t_is_expired"),
+    params: &[],
+    routes: RouteSet::letters("RFOB"),
+    doc: "Whether the transaction has lasted as long as max_inv_lifetime or max_noninv_lifetime (t_set_max_lifetime) lets it: \
+          a further branch would end at once.",
+    returns: &[(1, "it has"), (-1, "it has not")],
+    example: "if (t_is_expired()) exit;",
+    run: |call| verdict(call.host.tm.expired),
+    ..T_WAS_CANCELLED
+};

@@ -5,9 +5,13 @@ pub(super) mod arm;
 pub(super) mod ask;
 pub(super) mod branches;
 mod contacts;
+mod copies;
+pub mod external;
+mod forced;
 pub mod ids;
 mod relay;
 pub(super) mod send;
+pub mod settings;
 mod tune;
 pub mod vars;
 
@@ -41,12 +45,27 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         relay::T_RELAY_TO_UDP,
         relay::T_RELAY_TO_TCP,
         relay::T_RELAY_TO_TLS,
-        relay::T_FORWARD_NONACK,
+        forced::T_RELAY_TO_SCTP,
+        forced::T_RELAY_TO_AVP,
+        forced::T_FORWARD_NONACK,
+        forced::T_FORWARD_NONACK_URI,
+        forced::T_FORWARD_NONACK_UDP,
+        forced::T_FORWARD_NONACK_TCP,
+        forced::T_FORWARD_NONACK_TLS,
+        forced::T_FORWARD_NONACK_SCTP,
+        forced::T_FORWARD_NONACK_TO,
         send::T_REPLY,
         send::T_SEND_REPLY,
         send::T_REPLY_WITH_BODY,
-        relay::T_REPLICATE,
-        relay::T_REPLICATE_HOST,
+        copies::T_REPLICATE,
+        copies::T_REPLICATE_HOST,
+        copies::T_REPLICATE_UDP,
+        copies::T_REPLICATE_TCP,
+        copies::T_REPLICATE_TLS,
+        copies::T_REPLICATE_SCTP,
+        copies::T_REPLICATE_TO,
+        external::T_WRITE_REQ,
+        external::T_WRITE_UNIX,
         send::T_CANCEL_BRANCH,
         relay::T_NEW_REQUEST,
         relay::T_UAC_SEND,
@@ -72,8 +91,10 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         ask::T_ANY_TIMEOUT,
         ask::T_ANY_REPLIED,
         ask::T_IS_SET,
+        ask::T_IS_EXPIRED,
         contacts::T_LOAD_CONTACTS,
         contacts::T_NEXT_CONTACTS,
+        contacts::T_NEXT_CONTACT_FLOW,
         tune::T_SET_FR,
         tune::T_RESET_FR,
         tune::T_SET_RETR,
@@ -85,6 +106,9 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         tune::T_SET_DISABLE_FAILOVER,
         tune::T_SET_DISABLE_INTERNAL_REPLY,
         tune::T_DISABLE_E2E_CANCEL_REASON,
+        tune::T_SET_NO_E2E_CANCEL_REASON,
+        tune::T_USE_UAC_HEADERS,
+        tune::T_CLEAN,
         tune::T_DROP_REPLIES,
         tune::T_SAVE_LUMPS,
         tune::T_RELEASE,

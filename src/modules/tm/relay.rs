@@ -68,7 +68,7 @@ fn flag_bits(text: &Str) -> Option<u32> {
     })
 }
 
-fn named_flags(text: &Str) -> Option<RelayFlags> {
+pub(super) fn named_flags(text: &Str) -> Option<RelayFlags> {
     let bits = flag_bits(text)?;
     Some(RelayFlags {
         no_auto_477: bits & 0x02 != 0,
@@ -91,7 +91,7 @@ pub const T_RELAY_HOST: FnSpec<SipHost> = FnSpec {
     ..T_RELAY
 };
 
-const HOST_PORT: &[Param] = &[Param::opt("host", Kind::Str), Param::opt("port", Kind::IntOrStr)];
+pub(super) const HOST_PORT: &[Param] = &[Param::opt("host", Kind::Str), Param::opt("port", Kind::IntOrStr)];
 
 /// `t_relay_to`
 pub const T_RELAY_TO: FnSpec<SipHost> = FnSpec {
@@ -148,20 +148,8 @@ pub const T_RELAY_TO_TLS: FnSpec<SipHost> = FnSpec {
     ..T_RELAY_HOST
 };
 
-/// `t_forward_nonack`
-pub const T_FORWARD_NONACK: FnSpec<SipHost> = FnSpec {
-    kamailio: Some("t_forward_nonack"),
-    doc: "As t_relay for requests other than ACK, without an error reply of ours.",
-    example: r#"t_forward_nonack("10.0.0.9", "5060");"#,
-    run: |call| match call.host.msg.method() {
-        crate::sip::Method::Ack => Step::Done(-1),
-        _ => to_host(call, "", RelayFlags { no_auto_477: true, ..RelayFlags::default() }),
-    },
-    ..T_RELAY_HOST
-};
-
 /// To host and port, or to where the request goes anyway, over the given protocol.
-fn to_host(call: &mut Call<'_, SipHost>, proto: &str, flags: RelayFlags) -> Step<SipHost> {
+pub(super) fn to_host(call: &mut Call<'_, SipHost>, proto: &str, flags: RelayFlags) -> Step<SipHost> {
     let host = call.text(0).filter(|h| !h.is_empty());
     let port = call.text(1).filter(|p| !p.is_empty() && &p[..] != b"0");
     if port.as_ref().is_some_and(|p| std::str::from_utf8(p).ok().and_then(|p| p.parse::<u16>().ok()).is_none()) {
@@ -189,53 +177,6 @@ fn to_host(call: &mut Call<'_, SipHost>, proto: &str, flags: RelayFlags) -> Step
     });
     Step::Wait(Request::Relay { flags, proxy })
 }
-
-/// `t_replicate`
-pub const T_REPLICATE: FnSpec<SipHost> = FnSpec {
-    opensips: Some("t_replicate"),
-    kamailio: None,
-    params: &[Param::req("uri", Kind::Str), Param::opt("flags", Kind::Str)],
-    routes: RouteSet::letters("R"),
-    doc: "Sends a copy of the request there, R-URI as it is, in a transaction of its own: it is retransmitted as \
-          need be, and nobody sees its replies. Flags as for t_relay.",
-    returns: &[(1, "sent"), (-1, "not sent")],
-    example: r#"t_replicate("sip:10.0.0.2:5060");"#,
-    run: |call| {
-        let Some(flags) = call.text(1).as_ref().map_or(Some(RelayFlags::default()), named_flags) else {
-            return Step::Fail("unknown flag of t_replicate".to_string());
-        };
-        match call.text(0) {
-            Some(uri) if Uri::parse(&uri).is_ok() => Step::Wait(Request::Replicate { uri, flags }),
-            _ => Step::Done(-1),
-        }
-    },
-    finish: Some(code),
-    ..T_NEWTRAN
-};
-
-/// `t_replicate` of the other dialect: host and port.
-pub const T_REPLICATE_HOST: FnSpec<SipHost> = FnSpec {
-    opensips: None,
-    kamailio: Some("t_replicate"),
-    params: &[Param::req("host", Kind::Str), Param::opt("port", Kind::IntOrStr)],
-    doc: "Sends a copy of the request to host and port (or to a URI), R-URI as it is, in a transaction of its own: \
-          it is retransmitted as need be, and nobody sees its replies.",
-    example: r#"t_replicate("10.0.0.2", "5060");"#,
-    run: |call| {
-        let Some(host) = call.text(0).filter(|h| !h.is_empty()) else { return Step::Done(-1) };
-        let mut uri = if host.starts_with(b"sip") { Vec::new() } else { b"sip:".to_vec() };
-        uri.extend_from_slice(&host);
-        if let Some(port) = call.text(1) {
-            uri.push(b':');
-            uri.extend_from_slice(&port);
-        }
-        match Uri::parse(&uri) {
-            Ok(_) => Step::Wait(Request::Replicate { uri: Str::from(uri), flags: RelayFlags::default() }),
-            Err(_) => Step::Done(-1),
-        }
-    },
-    ..T_REPLICATE
-};
 
 /// `t_new_request`
 pub const T_NEW_REQUEST: FnSpec<SipHost> = FnSpec {

@@ -196,6 +196,37 @@ pub const T_DISABLE_E2E_CANCEL_REASON: FnSpec<SipHost> = FnSpec {
     ..T_SET_AUTO_INV_100
 };
 
+/// `t_set_no_e2e_cancel_reason`
+pub const T_SET_NO_E2E_CANCEL_REASON: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("t_set_no_e2e_cancel_reason"),
+    params: SWITCH,
+    doc: "The same as t_disable_e2e_cancel_reason: 1: the Reason of the caller's CANCEL does not go into the CANCELs to the \
+          branches; 0: it does. For the INVITE, not for its CANCEL.",
+    example: r#"t_set_no_e2e_cancel_reason("1");"#,
+    run: |call| switch(call, |s, on| s.cancel_reason = Some(!on)),
+    ..T_SET_AUTO_INV_100
+};
+
+/// `t_use_uac_headers`
+pub const T_USE_UAC_HEADERS: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("t_use_uac_headers"),
+    params: &[],
+    routes: RouteSet::ALL,
+    doc: "CANCELs and ACKs to a branch are made from the request as it was sent anyway: nothing to do.",
+    returns: &[(1, "done")],
+    example: "t_use_uac_headers();",
+    run: |_call| Step::Done(1),
+    ..T_SET_FR
+};
+
+/// `t_clean`
+pub const T_CLEAN: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("t_clean"),
+    doc: "A transaction that has ended is removed when its time is over, always: nothing to do.",
+    example: "t_clean();",
+    ..T_USE_UAC_HEADERS
+};
+
 /// `t_drop_replies`
 pub const T_DROP_REPLIES: FnSpec<SipHost> = FnSpec {
     kamailio: Some("t_drop_replies"),

@@ -20,6 +20,7 @@ pub const FIELDS: &[&str] = &[
     "reply_last",
     "branch_index",
     "ruri",
+    "ruid",
 ];
 
 /// What `$T_branch(...)` knows.
@@ -121,6 +122,7 @@ fn field(h: &SipHost, sub: Option<&Value>) -> Value {
         b"reply_reason" => reason(h),
         b"reply_last" => last_reply(h),
         b"reply_type" => number(i64::from(h.msg.is_request() && h.tm.reply_code > 0 && h.tm.last_local)),
+        b"ruid" => branch(h, Index::None).map_or(Value::Null, ruid),
         b"branch_index" => h.tm.branch.map_or(Value::Null, number),
         b"ruri" => key.and(ruri(h)).map_or(Value::Null, Value::text),
         _ => Value::Null,

@@ -15,6 +15,7 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
         branches::T_CANCEL_CALLID,
         branches::T_REPLY_CALLID,
         T_FLUSH_FLAGS,
+        T_FLUSH_XFLAGS,
         T_IS_REQUEST_ROUTE,
         T_IS_BRANCH_ROUTE,
         T_IS_FAILURE_ROUTE,
@@ -45,8 +46,24 @@ const T_CANCEL_BRANCHES: FnSpec<SipHost> = FnSpec {
     ..send::T_CANCEL_BRANCH
 };
 
-const T_FLUSH_FLAGS: FnSpec<SipHost> =
-    FnSpec { opensips: None, kamailio: Some("t_flush_flags"), routes: RouteSet::ALL, ..ask::T_FLUSH_FLAGS };
+const T_FLUSH_FLAGS: FnSpec<SipHost> = FnSpec {
+    opensips: None,
+    kamailio: Some("t_flush_flags"),
+    routes: RouteSet::ALL,
+    returns: &[(1, "done"), (-1, "there is no transaction")],
+    run: |call| match call.host.tm.key {
+        Some(_) if !call.host.tm.embryonic => Step::Done(1),
+        _ => Step::Done(-1),
+    },
+    ..ask::T_FLUSH_FLAGS
+};
+
+const T_FLUSH_XFLAGS: FnSpec<SipHost> = FnSpec {
+    kamailio: Some("t_flush_xflags"),
+    doc: "The extended flags of a run are those of its transaction: nothing to do.",
+    example: "t_flush_xflags();",
+    ..T_FLUSH_FLAGS
+};
 
 const T_IS_REQUEST_ROUTE: FnSpec<SipHost> = FnSpec {
     opensips: None,

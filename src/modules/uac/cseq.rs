@@ -53,7 +53,7 @@ pub fn count_up(h: &mut SipHost, more: u32) -> bool {
     }
     let settings = &h.env().settings;
     let followed =
-        settings.uac.automatic() && settings.rr_append_fromtag && (h.rr.record.is_some() || !h.rr.preset.is_empty());
+        settings.uac.automatic() && settings.rr.from_tag && (h.rr.record.is_some() || !h.rr.preset.is_empty());
     if matches!(msg.method(), Method::Invite | Method::Subscribe | Method::Refer) && !followed {
         return false;
     }

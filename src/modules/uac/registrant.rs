@@ -84,7 +84,7 @@ fn parts(env: &Env) -> Result<(&Columns, Str, std::borrow::Cow<'_, str>), String
 /// There is no database.
 pub fn all(env: &Env) -> Result<SqlRequest, String> {
     let (_, url, table) = parts(env)?;
-    Ok(SqlRequest { url, query: Str::from(format!("SELECT * FROM {table}")), params: Vec::new() })
+    Ok(SqlRequest { url, query: Str::from(format!("SELECT * FROM {table}")), params: Vec::new(), then: Vec::new() })
 }
 
 fn which(columns: &Columns, name: &[u8]) -> Result<(String, Vec<SqlValue>), String> {
@@ -103,7 +103,12 @@ fn which(columns: &Columns, name: &[u8]) -> Result<(String, Vec<SqlValue>), Stri
 pub fn one(env: &Env, name: &[u8]) -> Result<SqlRequest, String> {
     let (columns, url, table) = parts(env)?;
     let (tests, params) = which(columns, name)?;
-    Ok(SqlRequest { url, query: Str::from(format!("SELECT * FROM {table} WHERE {tests} LIMIT 1")), params })
+    Ok(SqlRequest {
+        url,
+        query: Str::from(format!("SELECT * FROM {table} WHERE {tests} LIMIT 1")),
+        params,
+        then: Vec::new(),
+    })
 }
 
 /// The statement that keeps whether an account is disabled.
@@ -115,7 +120,7 @@ pub fn keep_state(env: &Env, name: &[u8], disabled: bool) -> Result<SqlRequest, 
     let (tests, mut params) = which(columns, name)?;
     params.insert(0, SqlValue::Int(i64::from(disabled)));
     let query = format!("UPDATE {table} SET {} = ? WHERE {tests}", columns.name(STATE));
-    Ok(SqlRequest { url, query: Str::from(query), params })
+    Ok(SqlRequest { url, query: Str::from(query), params, then: Vec::new() })
 }
 
 /// The account of a row.

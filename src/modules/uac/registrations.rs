@@ -212,7 +212,12 @@ pub fn page(env: &Env, after: &Str) -> Result<SqlRequest, String> {
     }
     let table = env.settings.uac.registrations.table.to_lossy();
     let query = format!("SELECT {COLUMNS} FROM {table} WHERE l_uuid > ? ORDER BY l_uuid LIMIT {PAGE}");
-    Ok(SqlRequest { url: url(env)?, query: Str::from(query), params: vec![SqlValue::Text(after.clone())] })
+    Ok(SqlRequest {
+        url: url(env)?,
+        query: Str::from(query),
+        params: vec![SqlValue::Text(after.clone())],
+        then: Vec::new(),
+    })
 }
 
 /// The query for the row of a name.
@@ -225,7 +230,12 @@ pub fn one(env: &Env, uuid: &[u8]) -> Result<SqlRequest, String> {
     }
     let table = env.settings.uac.registrations.table.to_lossy();
     let query = format!("SELECT {COLUMNS} FROM {table} WHERE l_uuid = ? LIMIT 1");
-    Ok(SqlRequest { url: url(env)?, query: Str::from(query), params: vec![SqlValue::Text(Str::from(uuid))] })
+    Ok(SqlRequest {
+        url: url(env)?,
+        query: Str::from(query),
+        params: vec![SqlValue::Text(Str::from(uuid))],
+        then: Vec::new(),
+    })
 }
 
 /// The account of a row.

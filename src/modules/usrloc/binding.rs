@@ -2,6 +2,7 @@
 
 use crate::base::Str;
 use crate::sip::bytes::push_number;
+use crate::store::ConnId;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -54,6 +55,12 @@ pub struct Binding {
     pub modified: i64,
     /// The other end of the connection it came over, and its transport's name.
     pub flow: Option<(Str, SocketAddr)>,
+    /// That connection, where its end matters (`handle_lost_tcp`, `close_expired_tcp`).
+    pub conn: Option<ConnId>,
+    /// When it last answered a keep-alive request (`ka_mode`), in seconds since 1970; 0: never.
+    pub alive: i64,
+    /// How long that answer took, in microseconds.
+    pub roundtrip: u32,
     /// What the script attached (`attr_avp`).
     pub attr: Option<Str>,
     /// How it stands to its row.
@@ -72,6 +79,13 @@ impl Binding {
     /// Seconds that it has left; 0 for one that never ends.
     pub fn left(&self, now: i64) -> i64 {
         if self.expires == 0 { 0 } else { (self.expires - now).max(0) }
+    }
+
+    /// Whether another one says the same, as far as a database knows.
+    pub fn says_the_same_as(&self, other: &Binding) -> bool {
+        let alike =
+            Binding { row: self.row, conn: self.conn, alive: self.alive, roundtrip: self.roundtrip, ..other.clone() };
+        alike == *self
     }
 
     /// Whether it is kept out of the database.

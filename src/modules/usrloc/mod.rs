@@ -2,6 +2,7 @@
 //! the shared store ([`records`]), in a database ([`sql`]), or both; `registrar` saves them and looks them up.
 
 pub mod binding;
+pub mod keepalive;
 pub mod records;
 mod settings;
 pub mod sql;
@@ -43,8 +44,41 @@ pub struct Kept {
     pub prepared: Option<super::registrar::Prepared>,
     /// The q that contacts get (`set_q_override`).
     pub q: Option<u16>,
-    /// Name of the binding that `lookup` has made the R-URI of, and its User-Agent.
-    pub found: Option<(Str, Str)>,
+    /// The binding that `lookup` has made the R-URI of.
+    pub found: Option<Found>,
+}
+
+/// What is known of a binding that has become the R-URI.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Found {
+    /// Its contact: as long as that is the R-URI, the rest is about it.
+    pub contact: Str,
+    /// Its name.
+    pub ruid: Str,
+    /// Its User-Agent.
+    pub agent: Str,
+    /// Its `+sip.instance`, if it has one.
+    pub instance: Option<Str>,
+}
+
+impl Found {
+    /// As attributes of a branch.
+    pub fn attributes(&self) -> Vec<(Str, Str)> {
+        let mut all = vec![(Str::from("ruid"), self.ruid.clone())];
+        if !self.agent.is_empty() {
+            all.push((Str::from("ua"), self.agent.clone()));
+        }
+        all.extend(self.instance.iter().map(|i| (Str::from("instance"), i.clone())));
+        all
+    }
+
+    /// From the attributes of a branch that goes to this contact.
+    pub fn of(contact: &Str, attributes: &[(Str, Str)]) -> Option<Found> {
+        let get = |name: &[u8]| attributes.iter().find(|(n, _)| n[..] == *name).map(|(_, v)| v.clone());
+        let ruid = get(b"ruid")?;
+        let agent = get(b"ua").unwrap_or_default();
+        Some(Found { contact: contact.clone(), ruid, agent, instance: get(b"instance") })
+    }
 }
 
 /// The tables that `preload` and the script name: those whose names stand there as they are.

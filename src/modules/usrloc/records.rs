@@ -6,8 +6,8 @@
 
 use super::binding::{Binding, Record, Row};
 use crate::base::Str;
-use crate::store::Shared;
 use crate::store::shared::{Change, Key, Result, StoreError, View};
+use crate::store::{ConnId, Shared};
 
 /// Most records or bindings that one transaction goes through: others want to write too.
 pub const BATCH: usize = 100;
@@ -36,6 +36,19 @@ fn grave_key(table: &[u8], ruid: &[u8]) -> Key {
 
 fn name_key(table: &[u8], ruid: &[u8]) -> Key {
     of(b'i').owner(table).name(ruid)
+}
+
+/// Rows of bindings that came over a connection; without a key: over any of that worker.
+fn conn_key(worker: u16, incarnation: u32, key: Option<crate::base::Key>) -> Key {
+    let all = of(b'c').raw(&worker.to_be_bytes()).raw(&incarnation.to_be_bytes());
+    match key {
+        Some(key) => all.raw(&key.index.to_be_bytes()).raw(&key.generation.to_be_bytes()),
+        None => all,
+    }
+}
+
+fn over(conn: ConnId) -> Key {
+    conn_key(conn.worker, conn.incarnation, Some(conn.key))
 }
 
 fn encode(record: &Record) -> Result<Vec<u8>> {
@@ -74,6 +87,13 @@ fn write(change: &mut Change<'_, '_>, row: &[u8], old: &Record, new: &Record) ->
     }
     for come in new.bindings.iter().filter(|b| b.instance.is_some() && !has(old, b)) {
         change.put(&name_key(&new.table, &come.ruid), &new.aor)?;
+    }
+    let uses = |record: &Record, conn: ConnId| record.bindings.iter().any(|b| b.conn == Some(conn));
+    for gone in old.bindings.iter().filter_map(|b| b.conn).filter(|c| !uses(new, *c)) {
+        change.remove(&over(gone).raw(row))?;
+    }
+    for come in new.bindings.iter().filter_map(|b| b.conn).filter(|c| !uses(old, *c)) {
+        change.put(&over(come).raw(row), &[])?;
     }
     if new.bindings.is_empty() { change.remove(row).map(|_| ()) } else { change.put(row, &encode(new)?) }
 }
@@ -146,6 +166,13 @@ impl Records<'_> {
         Ok(())
     }
 
+    /// Takes bindings out by their names. `bury`: the database has to forget them too.
+    pub fn take(&self, aor: &[u8], ruids: &[Str], bury: bool) -> Result<Option<Ended>> {
+        let rows = [row_key(self.table, aor).to_vec()];
+        let taken = take_out(self.store, &rows, &|b| ruids.contains(&b.ruid), bury)?;
+        Ok(taken.into_iter().next())
+    }
+
     /// The address that a binding with an instance belongs to.
     pub fn aor_of(&self, ruid: &[u8]) -> Result<Option<Str>> {
         self.store.read(|view| Ok(view.get(&name_key(self.table, ruid))?.map(Str::from)))
@@ -205,7 +232,7 @@ impl Records<'_> {
         let mark = |record: &mut Record| {
             for b in &mut record.bindings {
                 let Some(w) = written.iter().find(|w| w.ruid == b.ruid) else { continue };
-                let same = Binding { row: b.row, ..w.clone() } == *b;
+                let same = b.says_the_same_as(w);
                 // A row is there in any case.
                 b.row = if same { Row::Same } else { Row::Old };
             }
@@ -266,6 +293,90 @@ pub fn take_ended(store: &Shared, now: i64, bury: bool) -> Result<Vec<Ended>> {
             if !ended.is_empty() {
                 all.push(Ended { table: old.table, aor: old.aor, bindings: ended });
             }
+        }
+        Ok(all)
+    })
+}
+
+/// Takes out the bindings that came over a connection, some at a time; without a key: over any connection of that worker.
+/// `bury`: the database has to forget them too.
+pub fn take_lost(
+    store: &Shared,
+    (worker, incarnation, key): (u16, u32, Option<crate::base::Key>),
+    bury: bool,
+) -> Result<Vec<Ended>> {
+    let prefix = conn_key(worker, incarnation, key);
+    let length = of(b'c').len() + 2 + 4 + 8;
+    let rows = index(store, &prefix, length)?;
+    let lost = |b: &Binding| {
+        b.conn.is_some_and(|c| (c.worker, c.incarnation) == (worker, incarnation) && key.is_none_or(|k| k == c.key))
+    };
+    take_out(store, &rows, &lost, bury)
+}
+
+/// The connections that bindings came over, from behind one on, each once.
+pub fn connections(store: &Shared, after: Option<&[u8]>, most: usize) -> Result<Vec<(Vec<u8>, ConnId)>> {
+    let prefix = of(b'c');
+    let mut all: Vec<(Vec<u8>, ConnId)> = Vec::new();
+    store.read(|view| {
+        view.walk(&prefix, after, &mut |key, _| {
+            if let Some(conn) = conn_of(key.get(prefix.len()..).unwrap_or_default()) {
+                match all.last_mut() {
+                    Some((last, known)) if *known == conn => *last = key.to_vec(),
+                    _ => all.push((key.to_vec(), conn)),
+                }
+            }
+            all.len() < most
+        })
+    })?;
+    Ok(all)
+}
+
+/// The connection at the head of an index's key.
+fn conn_of(rest: &[u8]) -> Option<ConnId> {
+    let mut parts = rest.get(..14)?.split_at_checked(2)?;
+    let worker = u16::from_be_bytes(parts.0.try_into().ok()?);
+    let mut number = || {
+        let (n, rest) = parts.1.split_at_checked(4)?;
+        parts.1 = rest;
+        Some(u32::from_be_bytes(n.try_into().ok()?))
+    };
+    let incarnation = number()?;
+    let key = crate::base::Key { index: number()?, generation: number()? };
+    Some(ConnId { worker, incarnation, key })
+}
+
+/// Rows that an index names: what stands behind the first `length` bytes of its keys.
+fn index(store: &Shared, prefix: &Key, length: usize) -> Result<Vec<Vec<u8>>> {
+    let mut rows = Vec::new();
+    store.read(|view| {
+        view.walk(prefix, None, &mut |key, _| {
+            rows.push(key.get(length..).unwrap_or_default().to_vec());
+            rows.len() < BATCH
+        })
+    })?;
+    Ok(rows)
+}
+
+/// Takes bindings out of these rows.
+fn take_out(store: &Shared, rows: &[Vec<u8>], goes: &dyn Fn(&Binding) -> bool, bury: bool) -> Result<Vec<Ended>> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    store.write(|change| {
+        let mut all = Vec::new();
+        for row in rows {
+            let Some(old) = read(&change.view(), row)? else { continue };
+            let mut new = old.clone();
+            let ended: Vec<Binding> = new.bindings.extract_if(.., |b| goes(b)).collect();
+            if ended.is_empty() {
+                continue;
+            }
+            write(change, row, &old, &new)?;
+            for b in ended.iter().filter(|b| bury && b.row != Row::Missing && !b.in_memory_only()) {
+                change.put(&grave_key(&old.table, &b.ruid), &b.ruid)?;
+            }
+            all.push(Ended { table: old.table, aor: old.aor, bindings: ended });
         }
         Ok(all)
     })
@@ -384,6 +495,43 @@ mod tests {
             assert_eq!(take_ended(store, i64::MAX, true).unwrap(), []);
             records.forget(&[Str::from("2")]).unwrap();
             assert_eq!(super::graves(store, b"location", None, 10).unwrap(), []);
+        });
+    }
+
+    #[test]
+    fn what_came_over_a_connection_goes_with_it() {
+        both(|store| {
+            let records = Records { store, table: b"location" };
+            let conn =
+                |worker, index| ConnId { worker, incarnation: 3, key: crate::base::Key { index, generation: 1 } };
+            let with = |ruid, conn| Binding { conn: Some(conn), row: Row::Same, ..binding(ruid, 100) };
+            add(&records, b"bob", with("1", conn(0, 7)));
+            add(&records, b"bob", binding("2", 100));
+            add(&records, b"eve", with("3", conn(0, 7)));
+            add(&records, b"eve", with("4", conn(0, 8)));
+            add(&records, b"kim", with("5", conn(1, 7)));
+            let known = |after: Option<&[u8]>| connections(store, after, 10).unwrap();
+            assert_eq!(known(None).iter().map(|c| c.1).collect::<Vec<_>>(), [conn(0, 7), conn(0, 8), conn(1, 7)]);
+            assert_eq!(known(Some(&known(None)[0].0)).len(), 2);
+            let names = |taken: Vec<Ended>| {
+                let all = taken.iter().flat_map(|e| e.bindings.iter().map(|b| b.ruid.to_lossy().into_owned()));
+                all.collect::<Vec<_>>().join(" ")
+            };
+            let one = |c: ConnId| (c.worker, c.incarnation, Some(c.key));
+            assert_eq!(names(take_lost(store, one(conn(0, 9)), true).unwrap()), "");
+            assert_eq!(names(take_lost(store, one(conn(0, 7)), true).unwrap()), "1 3");
+            assert_eq!(names(take_lost(store, one(conn(0, 7)), true).unwrap()), "");
+            assert_eq!(graves(store, b"location", None, 10).unwrap().len(), 2);
+            // A worker has died.
+            assert_eq!(names(take_lost(store, (0, 2, None), false).unwrap()), "");
+            assert_eq!(names(take_lost(store, (0, 3, None), false).unwrap()), "4");
+            // It came again over another one.
+            add(&records, b"kim", with("5", conn(1, 9)));
+            assert_eq!(known(None).iter().map(|c| c.1).collect::<Vec<_>>(), [conn(1, 9)]);
+            assert_eq!(ruids(&records.get(b"bob").unwrap()), "2");
+            let ended = records.take(b"bob", &[Str::from("2"), Str::from("x")], false).unwrap().unwrap();
+            assert_eq!(ended.bindings.len(), 1);
+            assert_eq!(records.take(b"bob", &[Str::from("2")], false).unwrap(), None);
         });
     }
 

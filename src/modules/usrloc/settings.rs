@@ -1,5 +1,6 @@
 //! The parameters of `usrloc`.
 
+use super::keepalive::KeepAlive;
 use super::sql::Columns;
 use crate::base::Str;
 use crate::script::ast::Dialect;
@@ -72,6 +73,12 @@ pub struct Settings {
     pub columns: Columns,
     /// `nat_bflag`
     pub nat_bflag: Option<Str>,
+    /// `ka_*`
+    pub keepalive: KeepAlive,
+    /// `handle_lost_tcp`: a contact ends with the connection it was registered over.
+    pub lost_tcp: bool,
+    /// `close_expired_tcp`: the connection ends with the contact.
+    pub close_tcp: bool,
 }
 
 /// The number that the database has among the server's.
@@ -94,7 +101,36 @@ impl Settings {
             fetch_rows: 2000,
             columns: Columns::of(dialect),
             nat_bflag: None,
+            keepalive: KeepAlive::default(),
+            lost_tcp: false,
+            close_tcp: false,
         }
+    }
+
+    /// Whether it matters which connection a contact came over.
+    pub fn follows_connections(&self) -> bool {
+        self.lost_tcp || self.close_tcp
+    }
+
+    /// What parameters say that do not go together.
+    ///
+    /// # Errors
+    /// That.
+    pub fn check(&self) -> Result<(), String> {
+        let ka = &self.keepalive;
+        let interval = i64::try_from(self.interval.as_secs()).unwrap_or(i64::MAX);
+        if ka.on && ka.timeout > 0 && ka.timeout <= interval {
+            return Err(format!(
+                "ka_timeout ({} s) is not longer than timer_interval ({interval} s): contacts would end before they are asked",
+                ka.timeout
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether parameters are set that only contacts in memory have a use for.
+    pub fn asks_in_vain(&self) -> bool {
+        self.mode == Mode::Database && (self.keepalive.on || self.follows_connections())
     }
 
     /// Takes over a parameter.
@@ -150,7 +186,12 @@ impl Settings {
             "fetch_rows" => self.fetch_rows = usize::try_from(range(1, 100_000)?).unwrap_or(2000),
             "expires_type" => self.columns.number_ends = range(0, 1)? == 1,
             "nat_bflag" => self.nat_bflag = Some(text).filter(|t| !t.is_empty()),
+            "handle_lost_tcp" => self.lost_tcp = yes,
+            "close_expired_tcp" => self.close_tcp = yes,
             param => {
+                if let Some(set) = self.keepalive.set(param, value) {
+                    return set;
+                }
                 if let Some(set) = self.columns.set(param, value) {
                     set?;
                 }
@@ -253,23 +294,34 @@ pub const PARAMS: &[ModParamSpec] = &[
     ignored("max_contact_delete", "rows are removed some at a time"),
     ignored("version_table", "the table's version is not looked at"),
     ignored("load_rank", "tables are loaded before the startup route runs"),
-    ignored("handle_lost_tcp", "a contact lives as long as it was registered for"),
-    ignored("close_expired_tcp", "connections end by tcp_connection_lifetime"),
+    number("handle_lost_tcp", "1: a contact ends with the connection that it was registered over; default 0"),
+    number("close_expired_tcp", "1: the connection that a contact was registered over ends with it; default 0"),
     ignored("rm_expired_delay", "a contact that has ended is removed at the next look"),
     ignored("skip_remote_socket", "a socket that is not ours is not used"),
     ignored("server_id_filter", "all rows are this server's"),
     ignored("user_agent_len", "it is cut at 255 bytes"),
     ignored("xavp_contact", "contacts have no attributes of the script's"),
     ignored("ul_xavp_contact_clone", "contacts have no attributes of the script's"),
-    ignored("ka_mode", "contacts are not sent keep-alive requests by this module"),
-    ignored("ka_from", "contacts are not sent keep-alive requests by this module"),
-    ignored("ka_domain", "contacts are not sent keep-alive requests by this module"),
-    ignored("ka_method", "contacts are not sent keep-alive requests by this module"),
-    ignored("ka_interval", "contacts are not sent keep-alive requests by this module"),
-    ignored("ka_timeout", "contacts are not sent keep-alive requests by this module"),
-    ignored("ka_filter", "contacts are not sent keep-alive requests by this module"),
-    ignored("ka_loglevel", "contacts are not sent keep-alive requests by this module"),
-    ignored("ka_logmsg", "contacts are not sent keep-alive requests by this module"),
+    number(
+        "ka_mode",
+        "contacts are sent requests each timer_interval, for their answers: a sum of 1 all, 2 those with the flag of nat_bflag, 4 those over UDP; 0: none; default 0",
+    ),
+    param("ka_method", ModParamKind::Str, "method of these requests; default OPTIONS"),
+    param("ka_from", ModParamKind::Str, "URI of their From; default sip:server@kamailio.org"),
+    param(
+        "ka_domain",
+        ModParamKind::Str,
+        "host of their To where addresses have none (use_domain 0); default kamailio.org",
+    ),
+    number("ka_timeout", "seconds without an answer behind which a contact ends; 0: it does not; default 0"),
+    number("ka_loglevel", "level of a line for each answer, from -5 to 3; 255: none; default 255"),
+    param(
+        "ka_logmsg",
+        ModParamKind::Str,
+        "end of that line, with variables of the answer; default \" to-uri: [$tu] remote-addr: [$sas]\"",
+    ),
+    ignored("ka_interval", "timer_interval decides"),
+    ignored("ka_filter", "all contacts are this server's"),
     ignored("contact_refresh_timer", "no event is raised before a contact ends"),
     ignored("mi_dump_kv_store", "contacts have no further data"),
     ignored("latency_event_min_us", "contacts are not sent keep-alive requests by this module"),
@@ -291,7 +343,13 @@ mod tests {
         assert_eq!((s.mode, s.matching, s.columns.without_domain), (Mode::WriteBack, Matching::ContactAndCallId, true));
         s.set("use_domain", &Value::Int(1)).unwrap();
         assert!(!s.columns.without_domain);
+        s.set("ka_mode", &Value::Int(1)).unwrap();
+        s.set("ka_timeout", &Value::Int(60)).unwrap();
+        assert!(s.check().is_err(), "as long as timer_interval");
+        s.set("ka_timeout", &Value::Int(180)).unwrap();
+        assert_eq!(s.check(), Ok(()));
         s.set("working_mode_preset", &Value::from("sql-only")).unwrap();
+        assert!(s.asks_in_vain());
         assert_eq!(s.mode, Mode::Database);
         let bad = [
             ("db_mode", Value::Int(5)),
@@ -301,6 +359,7 @@ mod tests {
             ("preload", Value::from("a;b")),
             ("working_mode_preset", Value::from("full-sharing-cluster")),
             ("path_column", Value::from("")),
+            ("ka_mode", Value::Int(9)),
         ];
         for (param, value) in bad {
             assert!(s.set(param, &value).is_err(), "{param}");

@@ -198,7 +198,7 @@ pub fn is_table_name(name: &[u8]) -> bool {
 
 impl Table<'_> {
     fn request(&self, query: String, params: Vec<SqlValue>) -> SqlRequest {
-        SqlRequest { url: self.url.clone(), query: Str::from(query), params }
+        SqlRequest { url: self.url.clone(), query: Str::from(query), params, then: Vec::new() }
     }
 
     fn name(&self) -> String {
@@ -349,6 +349,9 @@ impl Table<'_> {
             reg_id: number(Field::RegId).map_or(0, bits),
             modified: number(Field::Modified).unwrap_or_default(),
             flow: None,
+            conn: None,
+            alive: 0,
+            roundtrip: 0,
             attr: some(Field::Attr),
             row: Row::Same,
         };
@@ -401,6 +404,9 @@ mod tests {
             reg_id: 1,
             modified: 1_700_000_000,
             flow: None,
+            conn: None,
+            alive: 0,
+            roundtrip: 0,
             attr: None,
             row: Row::Same,
         }

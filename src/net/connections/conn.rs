@@ -43,6 +43,10 @@ pub struct Conn {
     pub used: Time,
     /// Until then it is not idle.
     pub(super) kept: Time,
+    /// How long it may be idle, if that is its own affair.
+    pub(super) lifetime: Option<Duration>,
+    /// A script wants to hear of its end.
+    pub(super) told: bool,
     /// Messages received.
     pub received: u64,
     /// Messages sent.
@@ -94,6 +98,8 @@ impl Conn {
             opened: now,
             used: now,
             kept: now,
+            lifetime: None,
+            told: false,
             received: 0,
             sent: 0,
             keys: SmallVec::new(),
@@ -161,7 +167,7 @@ impl Conn {
         if self.state == State::Connecting {
             return (after(self.opened, config.connect_timeout), Why::ConnectTimeout);
         }
-        let mut first = (after(self.used, config.lifetime).max(self.kept), Why::Idle);
+        let mut first = (after(self.used, self.lifetime.unwrap_or(config.lifetime)).max(self.kept), Why::Idle);
         let mut also = |at: Time, why: Why| {
             if at < first.0 {
                 first = (at, why);

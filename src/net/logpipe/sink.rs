@@ -75,8 +75,10 @@ impl Sink {
         }
     }
 
-    /// Takes one line; false if an output lost it.
-    pub(super) fn line(&mut self, severity: u8, micros: u64, pid: i32, text: &[u8]) -> bool {
+    /// Takes one line; false if an output lost it. `priority`: the severity, with eight times the facility of syslog if the
+    /// line has one of its own.
+    pub(super) fn line(&mut self, priority: u8, micros: u64, pid: i32, text: &[u8]) -> bool {
+        let (facility, severity) = (priority >> 3, priority & 7);
         let mut whole = std::mem::take(&mut self.scratch);
         whole.clear();
         whole.extend_from_slice(&self.prefix);
@@ -87,8 +89,8 @@ impl Sink {
             format => s.raw(&json(format, severity, micros, pid, &whole)),
         });
         let b = self.syslog.as_mut().filter(|_| passes(sys, severity)).is_none_or(|s| match sys.format {
-            Format::Plain => s.line(severity, pid, &whole),
-            format => s.line(severity, pid, &json(format, severity, micros, pid, &whole)),
+            Format::Plain => s.line(facility, severity, pid, &whole),
+            format => s.line(facility, severity, pid, &json(format, severity, micros, pid, &whole)),
         });
         self.scratch = whole;
         a && b
@@ -242,10 +244,12 @@ impl Stderr {
 }
 
 impl SyslogOut {
-    fn line(&mut self, severity: u8, pid: i32, text: &[u8]) -> bool {
+    /// `facility` 0: the log's own.
+    fn line(&mut self, facility: u8, severity: u8, pid: i32, text: &[u8]) -> bool {
+        let facility = if facility == 0 { self.facility } else { facility };
         // RFC 3164 section 4.1 without the time: the local syslog daemon stamps it itself.
         let mut datagram =
-            format!("<{}>{}[{pid}]: ", u16::from(self.facility) * 8 + u16::from(severity), self.ident).into_bytes();
+            format!("<{}>{}[{pid}]: ", u16::from(facility) * 8 + u16::from(severity), self.ident).into_bytes();
         if self.lost > 0 {
             datagram.extend_from_slice(format!("({} lines lost before this one) ", self.lost).as_bytes());
         }

@@ -45,9 +45,13 @@ fn a_reader_that_is_gone_harms_nobody() {
 #[test]
 fn records_are_read_back() {
     assert_eq!(parse_record(record(4, "two words").as_bytes()), (4, 1_732_144_795_123_456, &b"two words"[..]));
-    assert_eq!(parse_record(b"<9>1 x").2, b"<9>1 x");
+    assert_eq!(parse_record(b"<x>1 x").2, b"<x>1 x");
     assert_eq!(parse_record(b"stray").2, b"stray");
     assert_eq!(parse_record(b"<3>").2, b"<3>");
+    // With a facility of its own (19: local3).
+    assert_eq!(parse_record(b"<158>5 x"), (158, 5, &b"x"[..]));
+    assert_eq!(parse_record(b"<192>5 x").2, b"<192>5 x");
+    assert_eq!(parse_record(b"<1580>5 x").2, b"<1580>5 x");
 }
 
 #[test]
@@ -95,4 +99,6 @@ fn lines_look_as_asked_and_each_output_has_its_level() {
     assert!(lines[0].starts_with("@cee: {"), "{lines:?}");
     let lines = Sink::open(&all(Format::Plain, i8::MAX)).collected(&[(6, "x")]);
     assert_eq!(lines, ["2024-11-20T23:06:35.123456Z INFO [7] edge1: x"]);
+    let lines = Sink::open(&all(Format::Plain, i8::MAX)).collected(&[(158, "of local3")]);
+    assert_eq!(lines, ["2024-11-20T23:06:35.123456Z INFO [7] edge1: of local3"]);
 }

@@ -2,7 +2,8 @@
 
 use super::Lowerer;
 use crate::base::names::suggest;
-use crate::script::ast::{Config, GlobalValue, Item, StrLit};
+use crate::script::ast::{Config, Dialect, GlobalValue, Item, StrLit};
+use crate::script::avp;
 use crate::script::diagnostics::Diagnostic;
 use crate::script::host::Host;
 use crate::script::pattern::compile_with;
@@ -123,6 +124,12 @@ impl<H: Host> Lowerer<'_, H> {
         }
         for m in takers {
             let Some(value) = self.param_value(value, spec(m), &param, span) else { return };
+            if (m.name, param.as_str(), self.dialect) == ("pv", "avp_aliases", Dialect::Kamailio) {
+                match avp::aliases(&value.to_text().unwrap_or_default().to_lossy()) {
+                    Ok(aliases) => self.p.avp_aliases.extend(aliases),
+                    Err(why) => self.diags.push(Diagnostic::error("E0305", span, why)),
+                }
+            }
             self.p.modparams.push(ModParam { module: m.name.into(), param: param.clone(), value, span });
         }
     }

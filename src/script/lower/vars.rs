@@ -26,6 +26,7 @@ impl<H: Host> Lowerer<'_, H> {
         Resolver {
             dialect: self.dialect,
             slots: Slots::Grow { names: &mut self.p.slots, by_name: &mut self.p.slot_by_name },
+            aliases: &self.p.avp_aliases,
         }
     }
 

@@ -19,7 +19,7 @@ const MAX_DEFINES: usize = 20_000;
 /// Errors after which no more directives are read.
 const MAX_ERRORS: usize = 100;
 /// The version whose language this is, for `KAMAILIO_VERSION` and its like.
-const VERSION: (u32, u32, u32) = (6, 0, 0);
+pub const VERSION: (u32, u32, u32) = (6, 0, 0);
 
 /// A define as it was at the end of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -244,9 +244,13 @@ impl<H: Host> Exec<'_, H> {
                 self.m.returns.clear();
                 return self.leave(self.m.last);
             }
-            Instr::Exit => return self.exit(),
+            Instr::Exit => {
+                self.m.said = true;
+                return self.exit();
+            }
             Instr::Drop => {
                 self.m.dropped = true;
+                self.m.said = true;
                 return self.exit();
             }
         }

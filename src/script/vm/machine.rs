@@ -130,6 +130,8 @@ pub(super) struct Machine {
     pub(super) collect: bool,
     pub(super) dropped: bool,
     pub(super) exited: bool,
+    /// By `exit` or `drop`.
+    pub(super) said: bool,
 }
 
 impl Machine {
@@ -156,6 +158,7 @@ impl Machine {
             collect: false,
             dropped: false,
             exited: false,
+            said: false,
         }
     }
 

@@ -99,6 +99,8 @@ pub struct End {
     pub dropped: bool,
     /// By `exit`, `drop`, `return(0)` or a function that returned 0.
     pub exited: bool,
+    /// By `return(0)` or a function that returned 0, not by `exit` or `drop`.
+    pub zero: bool,
     /// The top route's value; 0 if `exited`.
     pub rc: i32,
 }
@@ -305,6 +307,8 @@ impl<H: Host> State<H> {
         let m = self.machine;
         let exited = exited || m.exited;
         let rc = if exited { 0 } else { m.rc };
-        Finished { host: self.host, avps: m.avps, vars: m.vars, end: End { dropped: m.dropped, exited, rc } }
+        let zero = m.exited && !m.said;
+        let end = End { dropped: m.dropped, exited, zero, rc };
+        Finished { host: self.host, avps: m.avps, vars: m.vars, end }
     }
 }

@@ -3,6 +3,7 @@
 use crate::base::{Str, Time};
 
 use super::ast::{Dialect, RouteKind};
+use super::avp::key;
 use super::host::{Host, Index};
 use super::ir::{Base, Format, IndexRef, Name, Part, Transform, TransformArg, VarRef};
 use super::machine::{Machine, MemberResult};
@@ -168,10 +169,11 @@ impl<'a, H: Host> Reader<'a, H> {
             Base::Unset => self.p.unset_var(),
             Base::Avp => {
                 let Some(name) = sub.and_then(Value::to_text) else { return Value::Null };
+                let name = key(self.p.dialect, &name);
                 match index {
-                    Index::None | Index::Append => m.avps.get(&name, 0),
-                    Index::At(i) => m.avps.get(&name, i),
-                    Index::All => join(m.avps.values(&name).cloned(), b", "),
+                    Index::None | Index::Append => m.avps.get(name, 0),
+                    Index::At(i) => m.avps.get(name, i),
+                    Index::All => join(m.avps.values(name).cloned(), b", "),
                 }
             }
             Base::Xavp(family) => {
@@ -179,6 +181,15 @@ impl<'a, H: Host> Reader<'a, H> {
                     return Value::Null;
                 };
                 Path::parse(&text).map_or(Value::Null, |path| xavps.read(family, &path))
+            }
+            Base::AvpCount => {
+                let name = sub.and_then(Value::to_text).unwrap_or_default();
+                Value::Int(m.avps.values(key(self.p.dialect, &name)).count() as i64)
+            }
+            Base::XavpCount(family) => {
+                let text = sub.and_then(Value::to_text).unwrap_or_default();
+                let count = m.avps.xavps().zip(Path::parse(&text)).map_or(0, |(all, path)| all.count(family, &path));
+                Value::Int(i64::try_from(count).unwrap_or(i64::MAX))
             }
             Base::Param => match sub {
                 Some(v) => match v.to_int() {
@@ -357,7 +368,9 @@ pub(super) fn store<H: Host>(
                 (Dialect::Kamailio, Index::At(_)) => Index::None,
                 (_, index) => index,
             };
-            m.avps.assign(&name, index, replace, value, &p.limits).map_err(|_| "the run holds as many AVPs as it may")
+            m.avps
+                .assign(key(p.dialect, &name), index, replace, value, &p.limits)
+                .map_err(|_| "the run holds as many AVPs as it may")
         }
         Base::Xavp(family) => {
             let text = out.sub.to_text().unwrap_or_default();

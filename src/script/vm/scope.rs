@@ -4,6 +4,7 @@
 use crate::base::{Str, Time};
 
 use super::ast::RouteKind;
+use super::avp::key;
 use super::host::Host;
 use super::ir::Base;
 use super::machine::Machine;
@@ -85,7 +86,8 @@ impl<H: Host> PlainScope for Scope<'_, H> {
 
     fn clear_out(&mut self, out: &OutVar) {
         if let Some(name) = self.is_avp(out) {
-            self.target().avps.clear(&name);
+            let dialect = self.p.dialect;
+            self.target().avps.clear(key(dialect, &name));
         }
     }
 
@@ -93,15 +95,17 @@ impl<H: Host> PlainScope for Scope<'_, H> {
         let (value, _) = clip(value, self.p.limits.max_value);
         let limits = self.p.limits;
         // A full AVP table drops the value; the functions that push many say so themselves.
+        let name = key(self.p.dialect, name);
         let _ = self.target().avps.push(name, value, &limits);
     }
 
     fn clear_avp(&mut self, name: &[u8]) -> usize {
+        let name = key(self.p.dialect, name);
         self.target().avps.clear(name)
     }
 
     fn avp(&self, name: &[u8]) -> Vec<Value> {
-        self.m.avps.values(name).cloned().collect()
+        self.m.avps.values(key(self.p.dialect, name)).cloned().collect()
     }
 
     fn avps(&self) -> Vec<(Str, Vec<Value>)> {

@@ -346,6 +346,21 @@ impl Xavps {
         }
     }
 
+    /// How many values `$xavp(path)` means: of a name, or fields of a name; without an index all there are.
+    pub fn count(&self, family: Family, path: &Path<'_>) -> usize {
+        let chosen: Vec<&Node> = match path.at {
+            At::Index(i) => self.get(family, path.name, i).into_iter().collect(),
+            At::None | At::All => self.named(family, path.name).collect(),
+        };
+        let Some((field, at)) = &path.field else { return chosen.len() };
+        let of = |node: &&Node| match (node, at) {
+            (Node::Leaf(_), _) => 0,
+            (Node::Fields(f), At::Index(i)) => usize::from(locate(&f.0, |n| family.same(n, field), *i).is_some()),
+            (Node::Fields(f), _) => f.0.iter().filter(|(n, _)| family.same(n, field)).count(),
+        };
+        chosen.iter().map(of).sum()
+    }
+
     /// Assigns `$xavp(path) = value`; NULL removes. Without an index a name gets a further value, in front; with one
     /// the value there is replaced. `Ok(false)`: there is no such place, or the language has no meaning for this.
     pub fn assign(&mut self, family: Family, path: &Path<'_>, value: Value, limits: &Limits) -> Result<bool, Full> {

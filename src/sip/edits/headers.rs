@@ -202,6 +202,25 @@ impl Edits {
         self.list.push(Edit::Replace(range, body));
     }
 
+    /// Takes back a header line that was added, with its line end.
+    pub fn forget_header(&mut self, line: &[u8]) {
+        self.list.retain(|e| !matches!(e, Edit::Insert { text, .. } if text[..] == *line));
+    }
+
+    /// Sets Content-Type, or adds it; one that was added before goes.
+    pub fn set_content_type(&mut self, message: &Message, value: &[u8]) {
+        const NAME: &[u8] = b"Content-Type: ";
+        let added = |text: &[u8]| {
+            let own = text.get(..NAME.len() - 1).is_some_and(|t| t.eq_ignore_ascii_case(&NAME[..NAME.len() - 1]));
+            own && memchr::memchr_iter(b'\n', text).count() <= 1
+        };
+        self.list.retain(|e| !matches!(e, Edit::Insert { text, .. } if added(text)));
+        match message.header(HeaderId::ContentType).filter(|h| !self.is_deleted(h.line())) {
+            Some(old) => self.set_header_value(&old, Str::from(value)),
+            None => self.append_header(message, Str::from([NAME, value, b"\r\n"].concat())),
+        }
+    }
+
     /// Removes the body and the headers that describe it.
     pub fn remove_body(&mut self, message: &Message) {
         self.set_body(message, Str::default());

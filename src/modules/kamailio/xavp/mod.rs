@@ -36,6 +36,10 @@ pub const ALL: &[FnSpec<SipHost>] = &[
     vars::PV_XAVP_PRINT,
     vars::PV_XAVU_PRINT,
     vars::PV_XAVI_PRINT,
+    super::small::PV_EVALX,
+    super::vars::branches::SBRANCH_SET_RURI,
+    super::vars::branches::SBRANCH_APPEND,
+    super::vars::branches::SBRANCH_RESET,
 ];
 
 /// What is logged when there is no room.

@@ -18,6 +18,7 @@ use super::statement::{self, Statements};
 use crate::base::Str;
 use crate::ops::sql::limits::Limits;
 use crate::ops::{Failure, Phase, SqlResult, SqlValue, Why};
+use batch::Batch;
 use mysql_common::constants::CapabilityFlags;
 
 /// Largest packet of a login.
@@ -142,6 +143,8 @@ pub struct Core {
     text: Str,
     parameters: Vec<SqlValue>,
     mismatch: Option<Failure>,
+    /// The transaction whose statements are carried out one after the other.
+    batch: Option<Box<Batch>>,
 }
 
 impl Core {
@@ -171,6 +174,7 @@ impl Core {
             text: Str::default(),
             parameters: Vec::new(),
             mismatch: None,
+            batch: None,
         }
     }
 
@@ -228,6 +232,11 @@ impl Core {
         }
         self.purpose = Purpose::Client;
         self.leaves = leaves(query);
+        self.send_statement(query, parameters)
+    }
+
+    /// Sends a statement of the client's.
+    fn send_statement(&mut self, query: &[u8], parameters: &[SqlValue]) -> Result<(), Failure> {
         if !parameters.is_empty() {
             return self.query_with(query, parameters);
         }
@@ -424,6 +433,13 @@ impl Core {
                 }
             }
             Purpose::Client => {
+                let (result, status) = match self.batch.take() {
+                    Some(batch) => match self.go_on_with(batch, result) {
+                        Some(end) => end,
+                        None => return,
+                    },
+                    None => (result, status),
+                };
                 events.push(Event::Answer(result));
                 return self.tidy(status, events);
             }
@@ -517,6 +533,7 @@ fn server_error(payload: &[u8]) -> String {
     }
 }
 
+mod batch;
 mod login;
 mod prepared;
 #[cfg(test)]

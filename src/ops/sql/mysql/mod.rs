@@ -44,6 +44,8 @@ struct Op {
     pool: usize,
     query: Str,
     params: Vec<SqlValue>,
+    /// What follows in the same transaction.
+    then: Vec<(Str, Vec<SqlValue>)>,
     place: Place,
     repeats: u32,
 }
@@ -186,7 +188,12 @@ impl Mysql {
     /// Hands a query to an idle connection.
     fn assign(&mut self, id: OpId, key: Key, cx: &mut Cx<'_>) {
         let (Some(op), Some(conn)) = (self.ops.get_mut(&id), self.conns.get_mut(key)) else { return };
-        if let Err(failure) = conn.core.query(&op.query, &op.params) {
+        let sent = if op.then.is_empty() {
+            conn.core.query(&op.query, &op.params)
+        } else {
+            conn.core.transaction(&op.query, &op.params, &op.then)
+        };
+        if let Err(failure) = sent {
             if let Some(pool) = self.pools.get_mut(op.pool) {
                 pool.idle.push(key);
             }
@@ -506,7 +513,7 @@ impl Mysql {
     fn may_repeat(&self, id: OpId, conn: &Conn, failure: &Failure, now: Time) -> bool {
         let Some(op) = self.ops.get(&id) else { return false };
         let stale = conn.reused && !conn.core.answer_begun() && failure.why == Why::Closed;
-        let harmless = !conn.fully_written() || only_reads(&op.query);
+        let harmless = !conn.fully_written() || (op.then.is_empty() && only_reads(&op.query));
         stale && op.repeats < self.limits.repeats && harmless && now.since(conn.since) < STALE
     }
 
@@ -536,7 +543,8 @@ impl Engine for Mysql {
             Ok(index) => index,
             Err(failure) => return cx.done(id, Outcome::Failed(failure)),
         };
-        let op = Op { pool: index, query: request.query, params: request.params, place: Place::Queue, repeats: 0 };
+        let SqlRequest { query, params, then, .. } = request;
+        let op = Op { pool: index, query, params, then, place: Place::Queue, repeats: 0 };
         self.ops.insert(id, op);
         let Some(pool) = self.pools.get_mut(index) else { return };
         pool.queue.push_back(id);

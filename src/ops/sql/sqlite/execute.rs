@@ -189,29 +189,57 @@ fn prepare(connection: &Connection, current: &Arc<Mutex<Arc<Wanted>>>) -> rusqli
     })
 }
 
+/// Executes a query, or the statements of a transaction; one that has failed is taken back by the caller.
 fn execute(
     connection: &Connection,
     query: &Query<Value, Bytes>,
     wanted: &Wanted,
     turn: &Turn,
 ) -> Result<SqlResult, Trouble> {
-    let text =
-        std::str::from_utf8(&query.query.0).map_err(|_| Trouble::Request("the query is not UTF-8".to_string()))?;
+    if query.then.is_empty() {
+        return statement(connection, query, (&query.query, &query.params), wanted, Some(turn));
+    }
+    let Some(_writing) = turn.take(wanted) else { return Err(no_turn()) };
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    let mut affected = 0u64;
+    let mut last = SqlResult::default();
+    let all = std::iter::once((&query.query, &query.params)).chain(query.then.iter().map(|(q, p)| (q, p)));
+    for one in all {
+        last = statement(connection, query, one, wanted, None)?;
+        affected = affected.saturating_add(last.affected);
+    }
+    connection.execute_batch("COMMIT")?;
+    Ok(SqlResult { affected, ..last })
+}
+
+/// What it says does not matter: the query is not wanted any more.
+fn no_turn() -> Trouble {
+    Trouble::Request("no turn to write".to_string())
+}
+
+/// Executes one statement. `turn`: what it has to take to write; `None`: it is taken.
+fn statement(
+    connection: &Connection,
+    query: &Query<Value, Bytes>,
+    (text, params): (&Bytes, &Vec<Value>),
+    wanted: &Wanted,
+    turn: Option<&Turn>,
+) -> Result<SqlResult, Trouble> {
+    let text = std::str::from_utf8(&text.0).map_err(|_| Trouble::Request("the query is not UTF-8".to_string()))?;
     let mut statement = connection.prepare(text)?;
-    if statement.parameter_count() != query.params.len() {
-        let (want, have) = (statement.parameter_count(), query.params.len());
+    if statement.parameter_count() != params.len() {
+        let (want, have) = (statement.parameter_count(), params.len());
         return Err(Trouble::Request(format!("the query has {want} placeholders, {have} values given")));
     }
-    for (i, value) in query.params.iter().enumerate() {
+    for (i, value) in params.iter().enumerate() {
         statement.raw_bind_parameter(i + 1, Bound(value))?;
     }
     let dates: Vec<bool> = statement.columns().map(|c| is_date(c.decl_type())).collect();
     let mut result = SqlResult { columns: statement.column_names().map(Str::from).collect(), ..SqlResult::default() };
     let writes = !statement.readonly();
-    let turn = if writes { turn.take(wanted) } else { None };
-    if writes && turn.is_none() {
-        // What it says does not matter: the query is not wanted any more.
-        return Err(Trouble::Request("no turn to write".to_string()));
+    let writing = turn.filter(|_| writes).map(|turn| turn.take(wanted));
+    if matches!(writing, Some(None)) {
+        return Err(no_turn());
     }
     let mut cost = 0usize;
     let mut rows = statement.raw_query();

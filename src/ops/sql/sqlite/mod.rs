@@ -25,7 +25,7 @@ use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-use wire::{FromWorker, Head, MAX_REPLY, MAX_REQUEST, Query, Reply};
+use wire::{FromWorker, Head, MAX_REPLY, MAX_REQUEST, MAX_SINGLE, Query, Reply};
 
 /// Bytes waiting to be sent, at most.
 const MAX_OUTPUT: usize = 64 << 20;
@@ -300,18 +300,23 @@ impl Sqlite {
     fn encode(&self, id: OpId, url: SqliteUrl, request: SqlRequest, deadline: Time) -> Result<Vec<u8>, Failure> {
         let bad = |text: &str| Failure::new(Why::BadRequest, Phase::Send, text);
         let path = url.path.into_os_string().into_string().map_err(|_| bad("the path is not UTF-8"))?;
+        let single = request.then.is_empty();
         let frame = wire::frame(&FromWorker::Query(Query {
             id: number(id),
             path,
             query: request.query,
             params: request.params,
+            then: request.then,
             deadline: deadline.as_micros(),
             max_rows: u32::try_from(self.limits.max_rows).unwrap_or(u32::MAX),
             max_bytes: u32::try_from(self.limits.max_bytes.min(MAX_REPLY / 2)).unwrap_or(u32::MAX),
         }))
         .map_err(|e| bad(&e.to_string()))?;
-        if frame.len() > MAX_REQUEST {
+        if single && frame.len() > MAX_SINGLE {
             return Err(bad("the query is longer than 16 MB"));
+        }
+        if frame.len() > MAX_REQUEST {
+            return Err(bad("the statements are longer than 64 MB"));
         }
         Ok(frame)
     }

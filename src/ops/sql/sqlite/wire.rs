@@ -6,8 +6,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
-/// Largest frame a worker may send.
-pub const MAX_REQUEST: usize = 16 << 20;
+/// Largest frame a worker may send: the statements of a transaction.
+pub const MAX_REQUEST: usize = 64 << 20;
+/// Largest frame of a single query.
+pub const MAX_SINGLE: usize = 16 << 20;
 /// Largest frame the helper may send.
 pub const MAX_REPLY: usize = 64 << 20;
 
@@ -35,6 +37,8 @@ pub struct Query<V, B> {
     pub query: B,
     /// Values for its placeholders.
     pub params: Vec<V>,
+    /// Further statements with their values, in one transaction with it.
+    pub then: Vec<(B, Vec<V>)>,
     /// When it is to be interrupted: microseconds on the monotonic clock.
     pub deadline: u64,
     /// Most rows of the answer.
@@ -144,6 +148,7 @@ mod tests {
             path: "/a/b".to_string(),
             query: Str::from("SELECT ?"),
             params,
+            then: vec![(Str::from("DELETE"), vec![SqlValue::Int(1)])],
             deadline: 12,
             max_rows: 3,
             max_bytes: 4,
@@ -155,6 +160,7 @@ mod tests {
         assert_eq!(n, frame.len());
         assert_eq!((q.id, q.path.as_str(), &q.query.0[..]), (u64::MAX, "/a/b", &b"SELECT ?"[..]));
         let text = Value::Text(Bytes("x\u{e9}".into()));
+        assert_eq!(q.then, [(Bytes(b"DELETE".to_vec()), vec![Value::Int(1)])]);
         assert_eq!(q.params, [Value::Null, Value::Int(-7), Value::Time(5), text]);
     }
 }

@@ -134,7 +134,6 @@ impl Parser<'_> {
             "forward_tcp" => ("forward", "tcp:"),
             "forward_tls" => ("forward", "tls:"),
             "send" => ("send", ""),
-            "send_tcp" => ("send", "tcp:"),
             _ => return Ok(None),
         };
         let mut parts: Vec<String> = Vec::new();

@@ -47,6 +47,7 @@ fn check(dialect: Dialect, config: Config, map: SourceMap, mut diags: Diagnostic
     settings.settings.dialogs.loaded = loaded("dlgs");
     settings.settings.dispatcher.loaded = loaded("dispatcher");
     settings.settings.uac.loaded = loaded("uac");
+    settings.settings.uac.bare_names = dialect == Dialect::Kamailio;
     super::lists::read(&mut settings.settings, &params, &map, program.as_ref(), &mut diags);
     if loaded("uac_registrant") && settings.settings.uac.registrations.columns.is_none() {
         settings.settings.uac.registrations = crate::modules::uac::registrations::Settings::of_opensips();

@@ -7,7 +7,7 @@ use crate::base::{Str, Time};
 use crate::modules::emit;
 use crate::modules::request::Outcome;
 use crate::modules::uac::account::{Attempt, Verdict, judge};
-use crate::modules::uac::accounts::BATCH;
+use crate::modules::uac::accounts::{BATCH, MOST};
 use crate::modules::uac::registrant::keep_state;
 use crate::modules::uac::registrations::{PAGE, accounts, are_active, is_paged, now, one, page, policy, put, read_row};
 use crate::ops::{self, OpId, SqlResult, SqlValue};
@@ -18,10 +18,10 @@ use std::time::Duration;
 
 /// Seconds that a database may take for some rows.
 const LIMIT: f64 = 8.0;
-/// REGISTERs under way at a time.
-const IN_FLIGHT: usize = 200;
-/// When there is more to be done: others have a turn between.
-const AGAIN: Duration = Duration::from_millis(10);
+/// REGISTERs under way at a time: so many that those a registrar does not answer hold up no other's.
+const IN_FLIGHT: usize = 2000;
+/// When there is more to be done: others have a turn between, and registrars are not flooded.
+const AGAIN: Duration = Duration::from_millis(50);
 /// How often accounts are looked at.
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -258,14 +258,15 @@ impl Worker {
         walk.left_out += put(&env, profiles, false)?;
         let last = rows.last().and_then(|row| row.first());
         let next = last.and_then(|v| if let SqlValue::Text(t) = v { Some(t.clone()) } else { None });
-        let full = is_paged(&env) && rows.len() >= PAGE;
+        let most = usize::try_from(MOST).unwrap_or(usize::MAX);
+        let full = is_paged(&env) && rows.len() >= PAGE && walk.seen.len() < most;
         if let Some(next) = next.filter(|next| full && *next != walk.after) {
             walk.after = next;
             return Ok(true);
         }
         emit(3, "uac", &format!("{} accounts", walk.seen.len()));
-        if walk.left_out > 0 {
-            emit(-1, "uac", &format!("{} accounts are left out: there are too many", walk.left_out));
+        if walk.left_out > 0 || walk.seen.len() >= most {
+            emit(-1, "uac", &format!("there are too many accounts: {most} are kept, the others left out"));
         }
         Ok(false)
     }

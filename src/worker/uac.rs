@@ -126,9 +126,9 @@ impl Worker {
         Some(again)
     }
 
-    /// Gives a reply the From and To that its request came with, if it left with others.
+    /// Gives a reply the CSeq, and From and To, that its request came with, if it left with others.
     pub(super) fn restore_addresses(&self, tx: TxKey, branch: BranchNo, reply: &Message, edits: &mut Edits) {
-        if !self.env().settings.uac.automatic() {
+        if !self.env().settings.uac.loaded {
             return;
         }
         let sent = self.tm.user(tx).and_then(|d| d.branches.get(usize::from(branch))).and_then(|b| b.sent.as_ref());
@@ -139,6 +139,9 @@ impl Worker {
             && let Some(header) = reply.header(HeaderId::CSeq)
         {
             edits.set_header_value(&header, crate::modules::uac::cseq::value(number, reply.cseq().method_bytes));
+        }
+        if !self.env().settings.uac.restores_replies() {
+            return;
         }
         for id in [HeaderId::From, HeaderId::To] {
             if sent.value(id) == came.value(id) {

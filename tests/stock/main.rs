@@ -23,6 +23,7 @@ mod operators;
 mod phone;
 mod registrant;
 mod registrations;
+mod requests;
 mod schema;
 mod server;
 mod six;

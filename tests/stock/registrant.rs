@@ -14,7 +14,8 @@ use crate::support::{eventually, free_port};
 const MODULES: [&str; 13] =
     ["jsonrpcs", "kex", "corex", "tm", "tmx", "sl", "rr", "pv", "xlog", "textops", "siputils", "db_mysql", "usrloc"];
 
-fn head(modules: &[&str]) -> String {
+/// The beginning of a configuration for both.
+pub fn head(modules: &[&str]) -> String {
     let all = MODULES.iter().chain(modules);
     let loads: String = all.map(|m| format!("loadmodule \"{m}.so\"\n")).collect();
     format!("#!KAMAILIO\ndebug=2\nlog_stderror=yes\nchildren=2\nauto_aliases=no\n{loads}")
@@ -177,12 +178,31 @@ route[ASK] {
         $uac_req(evparam) = "param";
         append_to_reply("X-Is: $uac_req(method) $uac_req(ruri) $uac_req(furi) $uac_req(turi) $uac_req(evparam) $uac_req(evroute) $uac_req(body)\r\n");
         $var(code) = uac_req_send();
+    } else if ($rU =~ "^(from|to|one|twice|both)$") {
+        route(REPLACE);
+        exit;
     } else if ($rU == "heard") {
         $var(code) = 0;
         append_to_reply("X-Is: $shv(heard)\r\n");
     }
     append_to_reply("X-Code: $var(code)\r\n");
     sl_send_reply("200", "OK");
+}
+route[REPLACE] {
+    if ($rU == "from") $var(code) = uac_replace_from("$var(a)", "$var(b)");
+    if ($rU == "to") $var(code) = uac_replace_to("$var(a)", "$var(b)");
+    if ($rU == "one") $var(code) = uac_replace_from("$var(b)");
+    if ($rU == "twice") {
+        uac_replace_from("$var(a)", "$var(b)");
+        $var(code) = uac_replace_from("sip:second@home.test");
+    }
+    if ($rU == "both") {
+        $var(code) = uac_replace_from("$var(a)", "$var(b)");
+        uac_replace_to("$var(a)", "$var(b)");
+    }
+    append_hf("X-Code: $var(code)\r\n");
+    $ru = $hdr(X-Uas);
+    t_relay();
 }
 event_route[uac:reply] {
     $shv(heard) = $shv(heard) + " " + $uac_req(evcode) + "/" + $uac_req(evtype) + "/" + $uac_req(evparam) + "/" + $rs;
@@ -423,6 +443,30 @@ fn answers(kind: Kind) -> Vec<String> {
         ("disable", "r_username", "dora"),
     ] {
         all.push(format!("{what} {a} {b}: {}", ask(what, a, b).replace(&client.port.to_string(), "PORT")));
+    }
+    // Other addresses: what the callee sees, what the caller gets back.
+    let callee = Uas::start(|_| vec![Answer::new(200, "OK")]);
+    for (what, a, b) in [
+        ("from", "batman", "sip:robin@gotham.test"),
+        ("from", "\"bat man\"", "sip:robin@gotham.test"),
+        ("from", "", "sip:robin@gotham.test"),
+        ("from", "Bat Man", "sip:robin@gotham.test"),
+        ("to", "batman", "sip:robin@gotham.test;x=y"),
+        ("to", "", "sip:robin@gotham.test"),
+        ("one", "", "sip:robin@gotham.test"),
+        ("twice", "", "sip:robin@gotham.test"),
+        ("both", "", "sip:robin@gotham.test"),
+    ] {
+        let mut request = phone.request("MESSAGE", &format!("sip:{what}@127.0.0.1:{}", client.port));
+        request.from = "\"Asker\" <sip:asker@home.test>;tag=asker".to_owned();
+        request.to = "\"Asked\" <sip:asked@home.test>".to_owned();
+        let request = request.header(&format!("X-A: {a}")).header(&format!("X-B: {b}"));
+        let answer = phone.ask(&request.header(&format!("X-Uas: {}", callee.uri())));
+        let seen = callee.received().pop().expect("a request");
+        let of =
+            |m: &SipMessage, name: &str| m.header(name).unwrap_or("-").split(";tag=").next().unwrap_or("").to_owned();
+        let both = |m: &SipMessage| format!("{} to {}", of(m, "From"), of(m, "To"));
+        all.push(format!("{what} {a} {b}: {} {} and {}", of(&seen, "X-Code"), both(&seen), both(&answer)));
     }
     // Requests of its own, which are asked for a password, once or for ever, or never answered.
     let asks = Uas::start(|request| match request.header("Authorization") {

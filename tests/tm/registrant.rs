@@ -151,16 +151,15 @@ fn thousands_begin_some_at_a_time_and_all_come_to_their_end() {
     for n in 0..1000 {
         add(&mut b, &format!("u{n}"), 0, 3600);
     }
-    b.wait(1500);
     let mut seen = std::collections::HashSet::new();
     for _ in 0..20 {
+        b.wait(100);
         // What is repeated before its answer is known already.
         let some: Vec<Got> = sent(&mut b).into_iter().filter(|g| seen.insert(g.m.call_id().to_vec())).collect();
-        assert!(some.len() <= 200, "{}", some.len());
+        assert!(some.len() <= 300, "{}", some.len());
         for g in &some {
             granted(&mut b, g, 3600);
         }
-        b.wait(1000);
     }
     assert_eq!(seen.len(), 1000);
     let all = ctl(&mut b, "uac.reg_dump", json!([]));

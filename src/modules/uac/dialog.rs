@@ -62,12 +62,22 @@ pub fn read(value: &[u8], known: &[u8], password: &[u8]) -> Option<Vec<u8>> {
     Uri::parse(&other).is_ok().then_some(other)
 }
 
-/// The header's value with another URI and, if one is given, another display name.
-pub fn value(n: &NameAddr<'_>, uri: &[u8], display: Option<&[u8]>) -> Vec<u8> {
+/// Whether a display name needs no quotes (RFC 3261 25.1: tokens with blanks between them).
+fn is_bare(name: &[u8]) -> bool {
+    name.split(|b| *b == b' ').all(|word| word.is_empty() || crate::sip::bytes::is_token(word))
+}
+
+/// The header's value with another URI and, if one is given, another display name: in quotes, unless it is to be `bare` and
+/// can be.
+pub fn value(n: &NameAddr<'_>, uri: &[u8], display: Option<&[u8]>, bare: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(n.raw.len() + uri.len());
     match display {
         Some(b"") => {}
         Some(name) if name.starts_with(b"\"") => {
+            out.extend_from_slice(name);
+            out.push(b' ');
+        }
+        Some(name) if bare && is_bare(name) => {
             out.extend_from_slice(name);
             out.push(b' ');
         }
@@ -99,7 +109,7 @@ pub fn set(h: &mut SipHost, side: Side, uri: &[u8], display: Option<&[u8]>) -> b
     let msg = h.msg.clone();
     let Some(header) = msg.header(side.header()) else { return false };
     let Ok(n) = NameAddr::parse(header.value) else { return false };
-    let new = value(&n, uri, display);
+    let new = value(&n, uri, display, h.env().settings.uac.bare_names);
     h.edits.set_header_value(&header, Str::from(new));
     true
 }
@@ -161,11 +171,15 @@ mod tests {
     #[test]
     fn values_keep_their_parameters() {
         let n = NameAddr::parse(b"\"A\" <sip:a@b>;tag=1").unwrap();
-        let text = |display| String::from_utf8(value(&n, b"sip:x", display)).unwrap();
+        let text = |display| String::from_utf8(value(&n, b"sip:x", display, false)).unwrap();
         assert_eq!(text(None), "\"A\" <sip:x>;tag=1");
         assert_eq!(text(Some(b"")), "<sip:x>;tag=1");
         assert_eq!(text(Some(b"B \"q\"")), "\"B \\\"q\\\"\" <sip:x>;tag=1");
+        let bare = |name: &[u8]| String::from_utf8(value(&n, b"sip:x", Some(name), true)).unwrap();
+        assert_eq!(bare(b"J. Doe"), "J. Doe <sip:x>;tag=1");
+        assert_eq!(bare(b"\"J. Doe\""), "\"J. Doe\" <sip:x>;tag=1");
+        assert_eq!(bare(b"Doe, J."), "\"Doe, J.\" <sip:x>;tag=1");
         let n = NameAddr::parse(b"sip:a@b;tag=1").unwrap();
-        assert_eq!(String::from_utf8(value(&n, b"sip:x", None)).unwrap(), "<sip:x>;tag=1");
+        assert_eq!(String::from_utf8(value(&n, b"sip:x", None, false)).unwrap(), "<sip:x>;tag=1");
     }
 }

@@ -24,7 +24,7 @@ use dialog::Side;
 pub enum Restore {
     /// Not at all.
     None,
-    /// By uac_restore_from and uac_restore_to.
+    /// By uac_restore_from and uac_restore_to, and in replies.
     Manual,
     /// By loose_route, and in replies.
     #[default]
@@ -48,6 +48,8 @@ pub struct Settings {
     pub socket: Option<Str>,
     /// Registrations at others' registrars.
     pub registrations: registrations::Settings,
+    /// Display names are written as they are given (Kamailio).
+    pub bare_names: bool,
     /// The module is loaded.
     pub loaded: bool,
 }
@@ -63,6 +65,7 @@ impl Default for Settings {
             login_avps: Default::default(),
             socket: None,
             registrations: registrations::Settings::default(),
+            bare_names: false,
             loaded: false,
         }
     }
@@ -75,7 +78,12 @@ impl Settings {
         if side == Side::From { from } else { to }
     }
 
-    /// Whether loose_route and replies bring the addresses back.
+    /// Whether replies bring the addresses back.
+    pub fn restores_replies(&self) -> bool {
+        self.loaded && self.restore != Restore::None
+    }
+
+    /// Whether loose_route brings the addresses back, too.
     pub fn automatic(&self) -> bool {
         self.loaded && self.restore == Restore::Auto
     }
@@ -192,7 +200,7 @@ pub static MODULE: ModuleSpec<SipHost> = ModuleSpec {
     params: &[
         text(
             "restore_mode",
-            "`auto`: requests and replies of the dialog get their addresses back by themselves; `manual`: by \
+            "`auto`: requests and replies of the dialog get their addresses back by themselves; `manual`: requests by \
              uac_restore_from and uac_restore_to; `none`: not at all. Default auto",
         ),
         text("restore_passwd", "what the addresses in the Record-Route are mixed with"),

@@ -16,7 +16,7 @@ pub const UAC_REPLACE_FROM: FnSpec<SipHost> = FnSpec {
     routes: RouteSet::letters("RFB"),
     waits: false,
     doc: "Replaces display name and URI of From; one argument is the URI. An empty display name removes it, an empty URI \
-          leaves it. Unless restore_mode is `none`, the Record-Route (record_route is the script's to call) carries what \
+          leaves it. The display name gets quotes; in Kamailio's language only if it needs them. Unless restore_mode is `none`, the Record-Route (record_route is the script's to call) carries what \
           brings the caller's address back.",
     returns: &[(1, "done"), (-1, "the URI is not valid, or it was replaced before")],
     example: r#"uac_replace_from("Anonymous", "sip:anonymous@anonymous.invalid");"#,

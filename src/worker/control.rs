@@ -48,14 +48,14 @@ impl Worker {
             ToChild::Call { id, method, params } => {
                 let result = if method.starts_with("dispatcher") || method.starts_with("ds_") {
                     self.dispatcher_call(id, &method, &params)
+                } else if method.starts_with("uac") || method.starts_with("reg_") {
+                    self.registrations_call(id, &method, &params)
                 } else if matches!(method.as_str(), "htable.reload" | "htable.store") {
                     Some(self.table_order(&params, method == "htable.store"))
                 } else if let Some(done) = self.store_call(&method, &params) {
                     Some(done)
                 } else if let Some(done) = self.contacts_call(&method, &params) {
                     Some(done)
-                } else if method.starts_with("uac") || method.starts_with("reg_") {
-                    self.registrations_call(id, &method, &params)
                 } else if let Some(list) = List::reloaded_by(&method) {
                     self.reload_list(id, list)
                 } else if method.starts_with("t_") || method.starts_with("tm") {

@@ -230,7 +230,13 @@ fn info(client: &Stock, uuid: &str) -> Value {
 }
 
 fn flags(client: &Stock, uuid: &str) -> u64 {
-    info(client, uuid)["flags"].as_u64().unwrap_or_else(|| panic!("no account {uuid}\n{}", client.log()))
+    // Kamailio says now and then that it has no such account while it looks after it.
+    let mut found = None;
+    eventually(&format!("there is an account {uuid}"), SECOND * 10, || {
+        found = info(client, uuid)["flags"].as_u64();
+        found.is_some()
+    });
+    found.unwrap_or_default()
 }
 
 fn wait_online(client: &Stock, uuid: &str) {

@@ -1,5 +1,6 @@
 //! What the control socket knows of the shared store: variables, tables, queues.
 
+use super::load_lists::DUMPS;
 use super::seat::CallError;
 use super::state::Worker;
 use crate::modules::htable::items::{Place, place_in};
@@ -74,7 +75,7 @@ impl Worker {
             }
             m if m.starts_with("pike") => return Some(self.pike_call(m, params)),
             m if m.starts_with("mqueue.") => return Some(self.queue_call(m, params)),
-            m if m.ends_with("Dump") || m.ends_with("_dump") || m == "domain.dump" => return Some(self.list_call(m)),
+            m if DUMPS.contains(&m) => return Some(self.list_call(m)),
             m if m.starts_with("cfg.") => return Some(self.cfg_call(m, params)),
             m if m.starts_with("dlgs.") => return Some(self.dialogs_call(m, params)),
             m if m.starts_with("htable.") => return Some(self.table_call(m, params)),

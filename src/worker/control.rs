@@ -6,6 +6,7 @@ use crate::base::Key;
 use crate::modules::emit;
 use crate::modules::lists::List;
 use crate::net::bus::Bus;
+use crate::net::channel::{ChannelError, MAX_MESSAGE};
 use crate::net::connections::Why;
 use crate::net::connections::conn::State;
 use crate::ops::{CancelReason, OpId};
@@ -13,10 +14,20 @@ use crate::script::vm::WaitInfo;
 use serde_json::{Value, json};
 
 impl Worker {
-    /// Sends to main; a full channel is flushed in a later turn.
+    /// Sends to main; a full channel is flushed in a later turn. Whoever asked for more than main is told at once hears
+    /// that instead.
     pub(super) fn tell_main(&mut self, message: &ToMain) {
-        if self.main.send(message).is_err() {
-            emit(-1, "worker", "main does not take messages any more");
+        let sent = match (self.main.send(message), message) {
+            (Err(why @ (ChannelError::TooLarge | ChannelError::Full)), ToMain::Answer { id, .. }) => {
+                emit(0, "worker", &format!("an answer to a control request is dropped: {why}"));
+                let message = format!("the answer is more than {} MiB: ask for a part", MAX_MESSAGE >> 20);
+                let short = CallError { code: -32000, message };
+                self.main.send(&ToMain::Answer { id: *id, result: Err(short) })
+            }
+            (sent, _) => sent,
+        };
+        if let Err(why) = sent {
+            emit(-1, "worker", &format!("main does not take messages any more: {why}"));
             self.quit = true;
         }
     }

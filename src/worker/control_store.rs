@@ -1,5 +1,6 @@
 //! What the control socket knows of the shared store: variables, tables, queues.
 
+use super::load_lists::DUMPS;
 use super::seat::CallError;
 use super::state::Worker;
 use crate::modules::htable::items::{Place, place_in};
@@ -76,10 +77,7 @@ impl Worker {
             m if m.starts_with("uac") => return None,
             m if m.starts_with("pike") => return Some(self.pike_call(m, params)),
             m if m.starts_with("mqueue.") => return Some(self.queue_call(m, params)),
-            m if m.starts_with("permissions") && m.to_ascii_lowercase().ends_with("dump") => {
-                return Some(self.list_call(m));
-            }
-            "address_dump" | "subnet_dump" | "domain.dump" => return Some(self.list_call(method)),
+            m if DUMPS.contains(&m) => return Some(self.list_call(m)),
             m if m.starts_with("cfg.") => return Some(self.cfg_call(m, params)),
             m if m.starts_with("dlgs.") => return Some(self.dialogs_call(m, params)),
             m if m.starts_with("htable.") => return Some(self.table_call(m, params)),

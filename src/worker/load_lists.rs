@@ -34,6 +34,19 @@ pub struct Reload {
     rows: usize,
 }
 
+/// The methods of [`Worker::list_call`].
+pub(super) const DUMPS: &[&str] = &[
+    "permissions.addressDump",
+    "permissions:address_dump",
+    "address_dump",
+    "permissions.subnetDump",
+    "permissions:subnet_dump",
+    "subnet_dump",
+    "permissions.domainDump",
+    "permissions.trustedDump",
+    "domain.dump",
+];
+
 impl Worker {
     /// Fills the lists; the error ends the start.
     pub(super) fn load_lists(&mut self) -> Result<(), String> {
@@ -179,7 +192,7 @@ impl Worker {
         })
     }
 
-    /// `permissions.addressDump`, `subnetDump`, `domainDump`, `trustedDump`, `domain.dump`, and OpenSIPS' names of them.
+    /// What the lists hold: [`DUMPS`].
     pub(super) fn list_call(&self, method: &str) -> Result<Value, CallError> {
         let env = self.env();
         let addresses = |wanted: fn(&What) -> bool| {

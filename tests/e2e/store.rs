@@ -413,3 +413,29 @@ request_route {{
     assert_eq!(server.ctl("htable.store", json!(["keep"])), "OK");
     eventually("it is written", SECOND * 30, || rows().contains("a=new,b=old,c=new"));
 }
+
+#[test]
+fn more_than_an_answer_holds_is_an_error_for_who_asks_and_for_nobody_else() {
+    let config = |port| {
+        let rest = r#"
+modparam("htable", "htable", "large=>size=8")
+request_route {
+    sl_send_reply("200", "OK");
+}
+"#;
+        kamailio(port, rest)
+    };
+    let (server, port) = serve(config, &["-n", "1"]);
+    let workers = server.worker_pids();
+    let value = "x".repeat(60_000);
+    for n in 0..300 {
+        assert_eq!(server.ctl("htable.sets", json!(["large", format!("k{n}"), value])), json!("OK"));
+    }
+    for _ in 0..3 {
+        let error = server.try_ctl("htable.dump", json!(["large"])).expect_err("18 MB");
+        assert!(error.to_string().contains("the answer is more than 16 MiB"), "{error}");
+    }
+    assert_eq!(server.ctl("htable.get", json!(["large", "k299"]))["item"]["value"], value);
+    assert_eq!(SipClient::new(port).options("sip:look@example.test").status(), 200);
+    assert_eq!(server.worker_pids(), workers, "nobody has died of it");
+}

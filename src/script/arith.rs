@@ -111,8 +111,7 @@ fn kamailio(op: BinaryOp, left: &Value, right: &Value, max: usize) -> Option<Val
         (BinaryOp::Add, Value::Null, Value::Str(r)) => return concat(b"", r, max),
         _ => {}
     }
-    let l = left.to_int().unwrap_or(0);
-    let r = right.to_int().unwrap_or(0);
+    let (l, r) = (left.number(), right.number());
     Some(Value::Int(match op {
         BinaryOp::Add => l.wrapping_add(r),
         BinaryOp::Sub => l.wrapping_sub(r),
@@ -136,7 +135,7 @@ pub fn unary(op: UnaryOp, v: &Value, dialect: Dialect) -> Option<Value> {
     Some(match op {
         UnaryOp::Neg => Value::Int(narrow(number(v, lenient)?.wrapping_neg())),
         UnaryOp::BitNot => Value::Int(narrow(!number(v, lenient)?)),
-        UnaryOp::ToInt => Value::Int(v.to_int().or_else(|| hexadecimal(v)).unwrap_or(0)),
+        UnaryOp::ToInt => Value::Int(v.number()),
         UnaryOp::ToStr => Value::Str(v.to_text().unwrap_or_default()),
         UnaryOp::Defined => Value::Int((!v.is_null()).into()),
         UnaryOp::StrLen => Value::Int(v.to_text().map_or(0, |t| t.len() as i64)),
@@ -145,13 +144,7 @@ pub fn unary(op: UnaryOp, v: &Value, dialect: Dialect) -> Option<Value> {
 }
 
 fn number(v: &Value, lenient: bool) -> Option<i64> {
-    if lenient { Some(v.to_int().unwrap_or(0)) } else { v.as_int() }
-}
-
-fn hexadecimal(v: &Value) -> Option<i64> {
-    let text = v.to_text()?;
-    let digits = text.strip_prefix(b"0x").or_else(|| text.strip_prefix(b"0X"))?;
-    i64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    if lenient { Some(v.number()) } else { v.as_int() }
 }
 
 /// `lhs op= rhs`: the new value of the left side, or `None` if the assignment fails.

@@ -55,16 +55,16 @@ pub fn truth(v: &Value, dialect: Dialect) -> Flag {
             Value::Str(s) => (!s.is_empty()).into(),
         },
         // Numbers above 0; texts through their number.
-        Dialect::Kamailio => (v.to_int().unwrap_or(0) > 0).into(),
+        Dialect::Kamailio => (v.number() > 0).into(),
     }
 }
 
-/// `left op right` for everything but patterns. `literal`: the right side is a number written
-/// in the script, which has no text form.
+/// `left op right` for everything but patterns. `literal`: the right side is written in the script; in the OpenSIPS
+/// dialect, as a number, which has no text form.
 pub fn compare(op: CompareOp, left: &Value, right: &Value, literal: bool, dialect: Dialect) -> Flag {
     match dialect {
         Dialect::OpenSips => opensips(op, left, right, literal),
-        Dialect::Kamailio => kamailio(op, left, right),
+        Dialect::Kamailio => kamailio(op, left, right, literal),
     }
 }
 
@@ -84,19 +84,22 @@ fn opensips(op: CompareOp, left: &Value, right: &Value, literal: bool) -> Flag {
     }
 }
 
-/// The left side's type decides; letter case matters; undefined equals 0, "" and undefined.
-fn kamailio(op: CompareOp, left: &Value, right: &Value) -> Flag {
+/// The left side's type decides: beside a number a text counts as its number, 0 if it is none. Letter case matters;
+/// undefined equals 0, "" and undefined.
+fn kamailio(op: CompareOp, left: &Value, right: &Value, literal: bool) -> Flag {
     let empty = |v: &Value| match v {
         Value::Null => true,
         Value::Int(n) | Value::Both(n, _) => *n == 0,
         Value::Str(s) => s.is_empty(),
     };
     if matches!(op, CompareOp::Lt | CompareOp::Gt | CompareOp::Le | CompareOp::Ge) {
-        return decide(op, left.to_int().unwrap_or(0).cmp(&right.to_int().unwrap_or(0)));
+        return decide(op, left.number().cmp(&right.number()));
     }
     let equal = match (left, right) {
         (Value::Null, other) | (other, Value::Null) => empty(other),
-        (Value::Int(l) | Value::Both(l, _), r) => r.to_int() == Some(*l),
+        // `== ""` asks for the text, which a number always has.
+        (Value::Int(_) | Value::Both(..), Value::Str(r)) if literal && r.is_empty() && op == CompareOp::Eq => false,
+        (Value::Int(l) | Value::Both(l, _), r) => r.number() == *l,
         (l, r) => l.to_text() == r.to_text(),
     };
     (equal == (op == CompareOp::Eq)).into()
@@ -233,6 +236,13 @@ mod tests {
     fn kamailio_rules() {
         for (op, l, r, want) in [
             (Eq, i(5), t("5x"), Flag::False),
+            (Eq, i(0), t("5x"), Flag::True),
+            (Ne, i(0), t("text"), Flag::False),
+            (Eq, i(16), t("0x10"), Flag::True),
+            (Eq, i(-16), t("-0x10"), Flag::False),
+            (Eq, i(5), t(" 5"), Flag::False),
+            (Eq, i(0), t(""), Flag::True),
+            (Gt, t("0x10"), i(15), Flag::True),
             (Eq, i(5), t("5"), Flag::True),
             (Eq, t("5x"), i(5), Flag::False),
             (Eq, t("10"), i(10), Flag::True),
@@ -243,6 +253,8 @@ mod tests {
         ] {
             assert_eq!(compare(op, &l, &r, false, Dialect::Kamailio), want, "{l:?} {op:?} {r:?}");
         }
+        assert_eq!(compare(Eq, &i(0), &t(""), true, Dialect::Kamailio), Flag::False);
+        assert_eq!(compare(Ne, &i(0), &t(""), true, Dialect::Kamailio), Flag::False);
     }
 
     #[test]

@@ -55,6 +55,18 @@ impl Value {
         }
     }
 
+    /// What Kamailio takes for the number of a value: of a text that is a decimal number with or without a sign, or a
+    /// hexadecimal one (`0x1f`); 0 of any other, and of NULL.
+    pub fn number(&self) -> i64 {
+        let Value::Str(s) = self else { return self.as_int().unwrap_or(0) };
+        let text = std::str::from_utf8(s).unwrap_or_default();
+        match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+            Some(digits) if digits.starts_with(['+', '-']) => 0,
+            Some(digits) => i64::from_str_radix(digits, 16).unwrap_or(0),
+            None => text.parse().unwrap_or(0),
+        }
+    }
+
     /// The text form; numbers in decimal. `None` for NULL.
     pub fn to_text(&self) -> Option<Str> {
         match self {

@@ -205,7 +205,9 @@ impl<H: Host> Lowerer<'_, H> {
             }
             return;
         }
-        let literal = number(right).is_some();
+        // What Kamailio asks of `== ""` is another question than of a text that turns out to be empty.
+        let empty = self.dialect == Dialect::Kamailio && matches!(&right.kind, ExprKind::Str(s) if s.text.is_empty());
+        let literal = empty || number(right).is_some();
         if let (ExprKind::Var(token), Some(konst)) = (&left.kind, constant(right)) {
             let konst = self.konst(konst);
             if let Some(var) = self.var(token) {

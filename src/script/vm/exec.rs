@@ -177,7 +177,7 @@ impl<H: Host> Exec<'_, H> {
             }
             Instr::Truth => self.m.flag = self.pop().map_or(Flag::Error, |v| compare::truth(&v, dialect)),
             Instr::NonZero => {
-                self.m.flag = self.pop().map_or(Flag::Error, |v| (v.to_int().unwrap_or(0) != 0).into());
+                self.m.flag = self.pop().map_or(Flag::Error, |v| (v.number() != 0).into());
             }
             Instr::RcTruth => self.m.flag = (self.m.rc > 0).into(),
             Instr::LastTruth => self.m.flag = (self.m.last > 0).into(),
@@ -404,7 +404,7 @@ impl<H: Host> Exec<'_, H> {
             self.pop_many(extra as usize).into_iter().map(|o| o.ok().unwrap_or_default()).collect();
         let code = match self.pop() {
             None | Some(Value::Null) => -1,
-            Some(v) if self.p.dialect == Dialect::Kamailio => v.to_int().unwrap_or(0) as i32,
+            Some(v) if self.p.dialect == Dialect::Kamailio => v.number() as i32,
             Some(v) => v.as_int().map_or(1, |n| n as i32),
         };
         self.m.returns = returns;

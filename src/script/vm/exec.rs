@@ -469,6 +469,11 @@ impl<H: Host> Exec<'_, H> {
                     .ok_or("both sides must be numbers, or texts for `+=`")?
             }
         };
+        let value = match value {
+            // What is a number and a text is a number from then on.
+            Value::Both(n, _) if p.dialect == Dialect::Kamailio => Value::Int(n),
+            value => value,
+        };
         let (value, cut) = clip(value, p.limits.max_value);
         if cut {
             return Err("the value is longer than a value may be");

@@ -287,7 +287,8 @@ impl<'a, H: Host> Reader<'a, H> {
             }
             op if self.p.dialect == Dialect::Kamailio => {
                 // What is absent or cannot be done is the empty text there; `{s.int}` takes whole numbers only.
-                let number = op != Op::Int || input.to_int().is_some();
+                let spaced = input.to_text().is_some_and(|t| t.trim_ascii().len() != t.len());
+                let number = op != Op::Int || (input.to_int().is_some() && !spaced);
                 let result = transform::apply(op, &input, &args, self.p.limits.max_value).ok();
                 let absent = || if op == Op::UriPort { Value::Int(0) } else { Value::from("") };
                 Some(result.filter(|v| number && !v.is_null()).unwrap_or_else(absent))

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::SECOND;
 use crate::kamailio::{Kamailio, head};
+use crate::support::mariadb::{MariaDb, NATIVE};
 use crate::support::reprise::Reprise;
 use crate::support::{free_port, process};
 
@@ -526,5 +527,38 @@ request_route {{
     };
     let users = ["echo", "prints", "unknown", "table"];
     let questions: Vec<Question> = users.iter().enumerate().map(|(n, user)| Question::new(user, n)).collect();
+    compare(config, &questions);
+}
+
+#[test]
+fn rows_become_structured_variables_alike() {
+    let db = MariaDb::start();
+    let name = db.fresh_database();
+    db.sql(&format!(
+        "USE {name}; CREATE TABLE gw (id INT PRIMARY KEY, host VARCHAR(32), weight INT, note VARCHAR(8)); \
+         INSERT INTO gw VALUES (1, '192.0.2.1', 5, 'a'), (2, '192.0.2.2', 7, NULL), (3, '192.0.2.3', -9, '')"
+    ));
+    let url = db.url_for(NATIVE, &name);
+    let config = |port| {
+        let rest = format!(
+            r#"
+modparam("sqlops", "sqlcon", "ca=>{url}")
+request_route {{
+    $var(id) = $(rU{{s.int}});
+    sql_xquery("ca", "SELECT id, host, weight, note FROM gw WHERE id >= $var(id) ORDER BY id", "ra");
+    $var(rc) = $rc;
+    $var(one) = "$xavp(ra[0]=>id) $xavp(ra[0]=>host) $xavp(ra[0]=>weight) $xavp(ra[0]=>note)";
+    $var(two) = $xavp(ra[1]=>host) + " " + $xavp(ra[1]=>note);
+    $var(sum) = $xavp(ra[0]=>weight) + 1;
+    # What the name held before stands behind the new rows.
+    if ($rU == "1") sql_xquery("ca", "SELECT host FROM gw WHERE id = 3", "ra");
+    append_to_reply("X-Out: $var(rc) $xavp(ra[0]=>host) $xavp(ra[1]=>host) $xavp(ra[3]=>host) $var(two) $var(sum)\r\n");
+    sl_send_reply("200", "OK");
+}}
+"#
+        );
+        head(port, &["db_mysql", "sqlops"]) + &rest
+    };
+    let questions: Vec<Question> = ["1", "2", "3", "4"].iter().enumerate().map(|(n, u)| Question::new(u, n)).collect();
     compare(config, &questions);
 }
